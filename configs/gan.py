@@ -1,0 +1,52 @@
+"""StyleGAN2 on faces, with an encoder that learns beside it.
+
+    python -m fdetect_jax.main --config=configs/gan.py --workdir=runs/gan
+    python -m fdetect_jax.main --config=configs/gan.py:folder --config.data.root=DIR --workdir=runs/gan_folder
+    python -m fdetect_jax.main --config=configs/gan.py:config_f --config.data.root=DIR
+
+Paper: arXiv 1912.04958. ``:config_f`` is the paper's 1024 px setting; the default and ``:folder`` are small networks
+for 64 px, the first half of what made the bundled pairs.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = "facesim"):
+    config = common.run("gan", f"StyleGAN2 with an encoder beside it ({variant})", steps=3000)
+    networks = common.pair64()
+    config.update({name: networks[name] for name in ("generator", "encoder")})
+    config.update(
+        data=common.folder() if variant == "folder" else common.facesim(),
+        batch_size=16,
+        adversarial_batch_size=8,
+        group_size=4,
+        learning_rate=0.002,
+        encoder_learning_rate=0.001,
+        reconstruction=80.0,
+        style_mixing=0.9,
+        r1={"gamma": 0.5, "interval": 16},
+        path_length={"weight": 0.0, "interval": 4},
+        ema_kimg=5.0,
+        truncation=0.7,
+        eval_batch_size=32,
+        eval_limit=400,
+        checkpoint_every=500,
+        log_every=50,
+    )
+    if variant == "config_f":
+        config.data = common.folder("aligned1024", 1024)
+        config.generator.update(
+            resolution=1024, z_dim=512, w_dim=512, mapping_layers=8, channel_base=32768, channel_max=512
+        )
+        config.steps = 25_000_000 // 32
+        config.update(
+            batch_size=32,
+            adversarial_batch_size=32,
+            reconstruction=0.0,
+            r1={"gamma": 10.0, "interval": 16},
+            path_length={"weight": 2.0, "interval": 4},
+            ema_kimg=10.0,
+        )
+    elif variant not in ("facesim", "folder"):
+        raise ValueError(f"configs/gan.py: found variant {variant!r}, wanted facesim, folder or config_f")
+    return config

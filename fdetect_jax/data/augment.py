@@ -1,0 +1,159 @@
+"""Augmentation on the host, the same for a face and its fakes. In: uint8 images. Out: uint8 images of the
+same sizes.
+
+One draw serves all images of a call: were a face and its fake cropped, lit or compressed differently, a
+detector could tell them by that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+_LIMITS = {"flip": 1, "translate": 0.5, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}
+_LIMITS |= {"blur": 1, "resample": 1, "jpeg": 1}
+_RANGES = {
+    "scale": (1e-3, 1e3),
+    "blur_sigma": (1e-3, 1e3),
+    "resample_factor": (1e-3, 1),
+    "jpeg_quality": (1, 100),
+}
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What may happen to an image, in this order; a zero (and ``scale`` (1, 1)) turns a part off completely.
+
+    flip: probability of mirroring left and right.
+    translate: largest shift, as a share of the side, in [0, 0.5]. scale: range of the zoom, > 0. Borders are
+    mirrored.
+    brightness: largest change of the mean, as a share of full scale. contrast, saturation: largest change of
+    the factor 1. hue: largest turn of the hue, as a share of the circle, in [0, 0.5].
+    blur: probability of a Gaussian blur; blur_sigma: range in pixels, > 0.
+    resample: probability of shrinking and growing back; resample_factor: range of the shrunk size, in (0, 1].
+    jpeg: probability of JPEG compression; jpeg_quality: range, in [1, 100].
+    """
+
+    flip: float = 0.5
+    translate: float = 0.03
+    scale: tuple[float, float] = (0.95, 1.05)
+    brightness: float = 0.1
+    contrast: float = 0.1
+    saturation: float = 0.1
+    hue: float = 0.02
+    blur: float = 0.1
+    blur_sigma: tuple[float, float] = (0.3, 1.0)
+    resample: float = 0.1
+    resample_factor: tuple[float, float] = (0.5, 1.0)
+    jpeg: float = 0.3
+    jpeg_quality: tuple[int, int] = (40, 95)
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if len(value) != 2 or not low <= value[0] <= value[1] <= high:
+                raise ValueError(
+                    f"augment.{name}: found {value}, wanted low <= high, both in [{low}, {high}]"
+                )
+        for name, high in _LIMITS.items():
+            value = getattr(self, name)
+            if not 0 <= value <= high:
+                raise ValueError(f"augment.{name}: found {value}, wanted a number in [0, {high}]")
+
+    @classmethod
+    def off(cls) -> "Augment":
+        """Changes nothing."""
+        return cls(scale=(1.0, 1.0), **dict.fromkeys(_LIMITS, 0.0))
+
+    def __call__(self, rng: np.random.Generator, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Applies one draw to every image.
+
+        Args:
+            rng: the only source of randomness; how much is drawn from it depends on nothing.
+            images: (H, W, 3) uint8 RGB each.
+
+        Returns:
+            As many arrays of the same shapes, uint8.
+        """
+        draw = _Draw(*rng.random(len(fields(_Draw))))
+        return [self._one(image, draw) for image in images]
+
+    def _one(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
+        if draw.flip < self.flip:
+            image = image[:, ::-1]
+        image = self._move(np.ascontiguousarray(image), draw)
+        image = self._colour(image, draw)
+        if draw.blur < self.blur:
+            image = cv2.GaussianBlur(image, (0, 0), _within(self.blur_sigma, draw.blur_sigma))
+        if draw.resample < self.resample:
+            image = _resample(image, _within(self.resample_factor, draw.resample_factor))
+        if draw.jpeg < self.jpeg:
+            quality = round(_within(self.jpeg_quality, draw.jpeg_quality))
+            encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+        return np.ascontiguousarray(image)
+
+    def _move(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
+        zoom = _within(self.scale, draw.scale)
+        height, width = image.shape[:2]
+        shift = np.array([_signed(draw.x) * width, _signed(draw.y) * height]) * self.translate
+        if zoom == 1 and not shift.any():
+            return image
+        centre = np.array([width - 1, height - 1]) / 2
+        affine = np.c_[zoom * np.eye(2), centre + shift - zoom * centre]
+        return cv2.warpAffine(
+            image, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+
+    def _colour(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
+        brightness = self.brightness * _signed(draw.brightness)
+        contrast = self.contrast * _signed(draw.contrast)
+        saturation = self.saturation * _signed(draw.saturation)
+        hue = self.hue * _signed(draw.hue)
+        if not (brightness or contrast or saturation or hue):
+            return image
+        pixels = image.astype(np.float32) / 255
+        if saturation or hue:
+            hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)  # hue in degrees
+            hsv[..., 0] = (hsv[..., 0] + 360 * hue) % 360
+            hsv[..., 1] = np.clip(hsv[..., 1] * (1 + saturation), 0, 1)
+            pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        # Around mid grey, not around the image's mean: that differs between a face and its fake.
+        pixels = (pixels - 0.5) * (1 + contrast) + 0.5 + brightness
+        return np.clip(np.round(pixels * 255), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Uniform numbers in [0, 1), one for each thing that can vary."""
+
+    flip: float
+    x: float
+    y: float
+    scale: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    blur: float
+    blur_sigma: float
+    resample: float
+    resample_factor: float
+    jpeg: float
+    jpeg_quality: float
+
+
+def _within(bounds: tuple[float, float], draw: float) -> float:
+    return bounds[0] + draw * (bounds[1] - bounds[0])
+
+
+def _signed(draw: float) -> float:
+    return 2 * draw - 1
+
+
+def _resample(image: np.ndarray, factor: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = max(1, round(width * factor)), max(1, round(height * factor))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)

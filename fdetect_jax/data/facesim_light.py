@@ -1,0 +1,137 @@
+"""Light and camera: layers to radiance, radiance to a picture as a phone would store it.
+
+In: `Layers` and a `Shot`. Out: linear RGB over the canvas, backgrounds, and uint8 RGB pictures.
+"""
+
+import cv2
+import numpy as np
+
+from fdetect_jax.data.facesim_geometry import Grid, clamp
+from fdetect_jax.data.facesim_paint import Layers
+from fdetect_jax.data.facesim_person import Person, Shot
+
+_F = np.float32
+_SHADOW_CELLS = 96
+_WRAP = np.array([0.34, 0.18, 0.13], _F)  # how far light bleeds round a form, by channel
+
+
+def _planes(colour: np.ndarray) -> np.ndarray:
+    return np.asarray(colour, _F)[:, None, None]
+
+
+def normals(h: np.ndarray, g: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit normals x, y, z of the height map."""
+    k = g.ppc / 8
+    gx = cv2.Sobel(h, cv2.CV_32F, 1, 0, ksize=3, scale=k)
+    gy = cv2.Sobel(h, cv2.CV_32F, 0, 1, ksize=3, scale=k)
+    steep = np.maximum(np.sqrt(gx * gx + gy * gy) / _F(3.0), 1)
+    gx, gy = gx / steep, gy / steep
+    z = 1 / np.sqrt(1 + gx * gx + gy * gy)
+    return -gx * z, -gy * z, z
+
+
+def cast_shadow(h: np.ndarray, g: Grid, light: np.ndarray, softness: float) -> np.ndarray:
+    """(n, n) in [0, 1], 1 where the key light arrives: the height map against itself, moved along the light."""
+    m = _SHADOW_CELLS
+    small = cv2.resize(h, (m, m), interpolation=cv2.INTER_AREA)
+    flat = float(np.hypot(light[0], light[1])) + 1e-3
+    slope = max(float(light[2]), 0.08) / flat
+    blocked = np.zeros((m, m), _F)
+    ppc = g.ppc * m / g.n
+    for distance in (0.35, 0.7, 1.1, 1.6, 2.3, 3.2, 4.4, 6.0):
+        d = np.array([light[0], light[1]]) / flat * distance * ppc
+        moved = cv2.warpAffine(small, np.array([[1, 0, -d[0]], [0, 1, -d[1]]]), (m, m), borderMode=cv2.BORDER_REPLICATE)
+        over = (moved - small - _F(distance * slope + 0.12)) * _F(1 / (0.25 + (0.15 + 0.5 * softness) * distance))
+        np.maximum(blocked, over, out=blocked)
+    soft = cv2.GaussianBlur(np.minimum(blocked, 1), (0, 0), 0.8 + 1.6 * softness)
+    return 1 - cv2.resize(soft, (g.n, g.n), interpolation=cv2.INTER_LINEAR)
+
+
+def shade(g: Grid, layers: Layers, flow: np.ndarray, person: Person, shot: Shot, matrix: np.ndarray) -> np.ndarray:
+    """(3, n, n) linear radiance of every canvas point."""
+    light = matrix.T @ shot.key
+    up = matrix.T @ np.array([0.0, -1.0, 0.0])
+    half = light + matrix.T @ np.array([0.0, 0.0, 1.0])
+    half /= np.linalg.norm(half)
+    h = layers.height
+    nx, ny, nz = normals(h, g)
+    ndl = nx * _F(light[0]) + ny * _F(light[1]) + nz * _F(light[2])
+    lit = cast_shadow(h, g, light, shot.softness)
+    broad = cv2.resize(cv2.GaussianBlur(cv2.resize(h, (64, 64), interpolation=cv2.INTER_AREA), (0, 0), 2.4), (g.n, g.n))
+    cavity = clamp(1 + 0.46 * (h - broad), 0.38, 1.15) * layers.occlusion
+    sky = 0.5 + 0.5 * (nx * _F(up[0]) + ny * _F(up[1]) + nz * _F(up[2]))
+    wrap = _planes(_WRAP * (0.5 + shot.softness))
+    key = np.maximum((ndl + wrap) * (1 / (1 + wrap)), 0)
+    key *= (lit * (_F(0.45) + _F(0.55) * layers.occlusion)) * _planes(shot.key_color)
+    above, below = (_planes(c) for c in shot.fill)
+    key += (below + (above - below) * sky) * (cavity * (_F(0.62) + _F(0.38) * nz))
+    ndh = clamp(nx * _F(half[0]) + ny * _F(half[1]) + nz * _F(half[2]), 0, 1)
+    broad_lobe = ndh * ndh
+    broad_lobe *= broad_lobe
+    broad_lobe *= broad_lobe
+    sharp_lobe = broad_lobe * broad_lobe
+    sharp_lobe = sharp_lobe * sharp_lobe * broad_lobe
+    spec = layers.gloss * lit * (_F(0.055) * broad_lobe + _F(0.16) * sharp_lobe) * (ndl > 0) * _F(1 - 0.5 * shot.softness)
+    out = layers.albedo * key
+    out *= _F(1.12)
+    out += (spec + layers.glint * layers.occlusion) * _planes(shot.key_color + 0.2)
+    if shot.rim[1] > 0:
+        edge = clamp(1 - nz * 1.25, 0, 1) ** 2 * clamp(nx * _F(shot.rim[0]), 0, 1) * _F(0.35)
+        out += edge * _planes(shot.rim[1:]) * (0.25 + layers.albedo)
+    if person.style != "bald":
+        out += _sheen(layers, flow, half, nx, ny, nz, lit, person, shot)
+    return out
+
+
+def _sheen(layers, flow, half, nx, ny, nz, lit, person, shot) -> np.ndarray:
+    """Light along the strands (Kajiya and Kay's highlight)."""
+    fx, fy = flow
+    fz = -(nx * fx + ny * fy) / np.maximum(nz, 0.25)
+    th = (fx * _F(half[0]) + fy * _F(half[1]) + fz * _F(half[2])) / np.sqrt(1 + fz * fz)
+    shine = np.square(np.square(clamp(1 - th * th, 0, 1)))
+    shine = shine * shine * shine * layers.hair * lit * clamp(0.7 + 0.5 * layers.strand, 0, 2)
+    return shine * _planes((0.05 + 0.7 * person.hair) * shot.key_color * 0.42 * (1.2 - shot.softness))
+
+
+def background(shot: Shot, size: int) -> np.ndarray:
+    """(size, size, 3) linear RGB: a gradient and out-of-focus shapes."""
+    rng = np.random.default_rng(shot.back)
+    cells = 48
+    a, b = rng.beta(0.9, 1.3, (2, 3)).astype(_F)
+    tie = _F(rng.uniform(0.3, 0.95))
+    b = a * tie + b * (1 - tie)
+    turn = rng.uniform(0, 2 * np.pi)
+    u = np.linspace(-1, 1, cells, dtype=_F)
+    ramp = clamp(0.5 + 0.45 * (np.cos(turn) * u[None] + np.sin(turn) * u[:, None]), 0, 1).astype(_F)
+    back = a + (b - a) * ramp[..., None]
+    for _ in range(int(rng.integers(0, 9))):
+        p, q = rng.integers(-6, cells + 6, 2).tolist(), rng.integers(3, 20, 2).tolist()
+        colour = (back.mean((0, 1)) * 0.5 + 0.6 * rng.beta(0.8, 1.6, 3)).tolist()
+        if rng.random() < 0.5:
+            cv2.ellipse(back, p, q, float(rng.uniform(0, 180)), 0, 360, colour, -1)
+        else:
+            cv2.rectangle(back, p, [p[0] + 2 * q[0], p[1] + 3 * q[1]], colour, -1)
+    back = cv2.GaussianBlur(back, (0, 0), float(rng.uniform(0.7, 5.0)), borderType=cv2.BORDER_REPLICATE)
+    back = back.mean(2, keepdims=True) + (back - back.mean(2, keepdims=True)) * _F(rng.beta(1.0, 2.2))
+    return cv2.resize(back, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def camera(radiance: np.ndarray, person: Person, shot: Shot, seed: list[int]) -> np.ndarray:
+    """(S, S, 3) linear RGB to uint8 RGB: exposure, white balance, tone curve, blur, noise, JPEG."""
+    exposure, contrast, red, blue, blur, noise, saturation = (float(v) for v in shot.camera)
+    size, meter = radiance.shape[0], 0.55 * person.melanin
+    gain = np.exp(exposure + meter) * np.array([1 + red, 1, 1 + blue])
+    x = np.maximum(radiance * gain.astype(_F), 0)
+    x = x * (1 + x * _F(0.12)) / (1 + x * _F(0.38))
+    x = cv2.pow(x, 1 / 2.2)
+    grey = x @ np.array([0.30, 0.59, 0.11], _F)
+    x = grey[..., None] + (x - grey[..., None]) * _F(saturation)
+    x = x + _F(contrast + 0.08) * (x - 0.5) * (1 - np.abs(2 * clamp(x, 0, 1) - 1))
+    if blur * size > 0.25:
+        x = cv2.GaussianBlur(x, (0, 0), blur * size)
+    if noise > 0.001:
+        rng = np.random.default_rng(seed)
+        x = x + rng.standard_normal(x.shape, _F) * _F(noise) * (1.25 - clamp(x, 0, 1))
+    out = clamp(x * 255 + 0.5, 0, 255).astype(np.uint8)
+    _, packed = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, shot.quality])
+    return np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])

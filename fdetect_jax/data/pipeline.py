@@ -1,0 +1,94 @@
+"""From a random access source to batches: grain, shuffled, augmented, sharded by process, checkpointable.
+
+A source yields ``types.Example`` by index. A batch is a dict of arrays: ``image`` (B, S, S, 3) uint8, ``identity``
+(B,), and ``forged`` where a forgery is made on the host, (B, S, S, 3) uint8, the fake of each row.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import grain
+import jax
+import numpy as np
+
+from fdetect_jax.types import Example
+
+HostForgery = Callable[[np.random.Generator, Example, Example], tuple[np.ndarray, np.ndarray]]
+Transform = Callable[[np.random.Generator, list[np.ndarray]], list[np.ndarray]]
+
+
+class Source(Protocol):
+    """Random access to face crops of one size."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Example: ...
+
+
+class _Make:
+    """(example, rng) -> one row: the face and, with a host forgery, its fake; both augmented alike."""
+
+    def __init__(self, source: Source, forgery: HostForgery | None, augment: Transform | None):
+        self.source, self.forgery, self.augment = source, forgery, augment
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        images = [example["image"]]
+        if self.forgery is not None:
+            images.append(self.forgery(rng, example, self._stranger(example, rng))[0])
+        if self.augment is not None:
+            images = self.augment(rng, images)
+        row = {"image": images[0], "identity": np.int32(example["identity"])}
+        if self.forgery is not None:
+            row["forged"] = images[1]
+        return row
+
+    def _stranger(self, example: Example, rng: np.random.Generator) -> Example:
+        for _ in range(100):
+            other = self.source[int(rng.integers(len(self.source)))]
+            if other["identity"] != example["identity"]:
+                return other
+        raise ValueError("data: found one identity in 100 draws, wanted at least two people to swap faces between")
+
+
+def train_batches(
+    source: Source,
+    batch_size: int,
+    seed: int,
+    forgery: HostForgery | None = None,
+    augment: Transform | None = None,
+    workers: int = 0,
+    threads: int = 2,
+) -> grain.DatasetIterator:
+    """Endless shuffled batches of this process's share; ``get_state``/``set_state`` move it exactly.
+
+    Args:
+      source: the faces. batch_size: rows per process. seed: of the order and of every draw.
+      forgery: makes a fake of each face from a stranger's. augment: applied to a face and its fake alike.
+      workers: processes that read ahead; 0 reads ahead in ``threads`` threads of this one.
+    """
+    share, shares = jax.process_index(), jax.process_count()
+    data = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
+    data = data[share::shares].random_map(_Make(source, forgery, augment))
+    options = grain.ReadOptions(num_threads=0 if workers else threads, prefetch_buffer_size=2 * batch_size)
+    stream = data.to_iter_dataset(options).batch(batch_size, drop_remainder=True)
+    if workers:
+        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+    return iter(stream)
+
+
+def eval_batches(
+    source: Source, batch_size: int, seed: int = 0, forgery: HostForgery | None = None, limit: int | None = None
+) -> Iterator[dict[str, np.ndarray]]:
+    """Every face once, in order, without augmentation; the last batch is padded, ``weight`` (B,) is 0 on padding."""
+    count = len(source) if limit is None else min(limit, len(source))
+    make = _Make(source, forgery, None)
+    for start in range(0, count, batch_size):
+        indices = range(start, min(start + batch_size, count))
+        rows = [make(source[i], np.random.default_rng((seed, i))) for i in indices]
+        weight = np.zeros(batch_size, np.float32)
+        weight[: len(rows)] = 1.0
+        rows += rows[-1:] * (batch_size - len(rows))
+        yield {name: np.stack([row[name] for row in rows]) for name in rows[0]} | {"weight": weight}

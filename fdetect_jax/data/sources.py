@@ -1,0 +1,18 @@
+"""Sources by name: from ``config.data`` and a split to random access over face crops."""
+
+from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.data.pipeline import Source
+
+
+def make_source(data, split: str) -> Source:
+    """The faces of ``split`` ("train", "val" or "test").
+
+    Raises:
+      ValueError: naming the field of ``config.data`` that cannot be used.
+    """
+    if data.source == "facesim":
+        return FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed)
+    from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
+    from fdetect_jax.media.crop import RECIPES
+
+    return FaceFolder(data.root, split, RECIPES[data.recipe])

@@ -1,0 +1,128 @@
+"""The blended swap, a forgery made on the host. In: two Examples. Out: the target with the source's face, and
+where.
+
+The source's face is warped onto the target landmark by landmark, given the target's colours and blended in
+with a soft
+edge: the steps of FaceSwap as FaceForensics++ describes it (Rössler et al., 2019, section 3.1).
+"""
+
+import cv2
+import numpy as np
+from scipy.spatial import Delaunay, QhullError
+
+from fdetect_jax.media.landmarks import BROWS, JAW, facing, forehead, mirror
+from fdetect_jax.types import Example
+
+_SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, in units of the image's side
+_COLOUR = (0.7, 1.0)  # how far the source's colours are moved to the target's
+_SMALLEST_FACE = 0.01  # of the image's area; landmarks that enclose less are taken for broken
+
+
+def blended_swap(rng: np.random.Generator, target: Example, source: Example) -> tuple[np.ndarray, np.ndarray]:
+    """The face of ``source`` on the head of ``target``; mirrored first if it looks the other way.
+
+    Broken landmarks (not finite, all on one line, tiny) are replaced by an upright face in the middle of the
+    image.
+
+    Args:
+        rng: everything random is drawn from it: edge softness, which part of the face, strength of the colour
+        match.
+        target, source: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
+
+    Returns:
+        image (S, S, 3) uint8 and mask (S, S) float32 in [0, 1], the share of the source in every pixel of the
+        result.
+    """
+    image, other = target["image"], source["image"]
+    size = image.shape[0]
+    softness, colour = size * rng.uniform(*_SOFTNESS), rng.uniform(*_COLOUR)
+    with_forehead = rng.random() < 0.5
+    onto, off = target["landmarks"], source["landmarks"]
+    if _usable(onto, size) and _usable(off, other.shape[0]):
+        if facing(onto) * facing(off) < 0:
+            other, off = np.ascontiguousarray(other[:, ::-1]), mirror(off, other.shape[1])
+        onto, off = (np.concatenate([points, forehead(points)]).astype(np.float64) for points in (onto, off))
+    else:
+        onto, off = _stand_in(size), _stand_in(other.shape[0])
+    columns, rows = _warp_field(onto, off, size)
+    warped = cv2.remap(other, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    mask = _soft_mask(onto if with_forehead else onto[:68], size, softness)
+    warped = _match_colour(warped, image, mask, colour)
+    mixed = image + mask[..., None] * (warped - image)
+    return np.clip(np.round(mixed), 0, 255).astype(np.uint8), mask
+
+
+def _usable(landmarks: np.ndarray, size: int) -> bool:
+    if not np.isfinite(landmarks).all() or np.abs(landmarks).max() > 4 * size:
+        return False
+    outline = cv2.convexHull(landmarks[np.r_[JAW, BROWS]].astype(np.float32))
+    return cv2.contourArea(outline) > _SMALLEST_FACE * size**2
+
+
+def _stand_in(size: int) -> np.ndarray:
+    """(78, 2) points around an upright face in the middle."""
+    turn = np.linspace(0, 2 * np.pi, 78, endpoint=False)
+    return size * np.stack([0.5 + 0.32 * np.cos(turn), 0.5 + 0.4 * np.sin(turn)], 1)
+
+
+def _warp_field(onto: np.ndarray, off: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each target pixel lies in the source: two (size, size) float32 fields.
+
+    Affine in every triangle of the target's Delaunay triangulation; one similarity outside of it.
+    """
+    similarity = _similarity(onto, off)
+    maps, label = [similarity], np.zeros((size, size), np.int32)
+    try:
+        corners = Delaunay(onto).simplices
+        # Each row of (x, y, 1) of a triangle's corners goes to the source's corners.
+        before = np.concatenate([onto[corners], np.ones((len(corners), 3, 1))], -1)
+        maps.extend(np.linalg.solve(before, off[corners]).transpose(0, 2, 1))
+        for number, corner in enumerate(np.round(onto[corners] * 16).astype(np.int32), 1):
+            cv2.fillConvexPoly(label, corner, number, shift=4)
+    except (QhullError, np.linalg.LinAlgError):
+        maps, label = [similarity], np.zeros((size, size), np.int32)
+    table = np.stack(maps).astype(np.float32)[label]
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    columns = table[..., 0, 0] * x + table[..., 0, 1] * y + table[..., 0, 2]
+    rows = table[..., 1, 0] * x + table[..., 1, 1] * y + table[..., 1, 2]
+    return columns, rows
+
+
+def _similarity(onto: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """(2, 3), the turn, scale and shift that takes ``onto`` to ``off`` with the least squared error."""
+    # As complex numbers a similarity is one product and one sum.
+    before, after = onto @ [1, 1j], off @ [1, 1j]
+    spread = before - before.mean()
+    factor = np.vdot(spread, after - after.mean()) / np.vdot(spread, spread)
+    shift = after.mean() - factor * before.mean()
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+
+
+def _soft_mask(points: np.ndarray, size: int, softness: float) -> np.ndarray:
+    hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2)
+    # Drawn smaller by the blur's reach, so that the edge is soft inwards and never leaves the face.
+    centre = hull.mean(0)
+    radius = np.linalg.norm(hull - centre, axis=1, keepdims=True)
+    hull = centre + (hull - centre) * np.clip(1 - 1.5 * softness / np.maximum(radius, 1e-6), 0.3, 1)
+    mask = np.zeros((size, size), np.float32)
+    cv2.fillConvexPoly(mask, np.round(hull * 16).astype(np.int32), 1.0, shift=4)
+    return cv2.GaussianBlur(mask, (0, 0), softness)
+
+
+def _match_colour(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, amount: float) -> np.ndarray:
+    """Moves mean and spread of ``image`` in CIELAB under ``mask`` to the reference's (Reinhard et al., 2001).
+
+    Both (S, S, 3) uint8; returns float32 in [0, 255].
+    """
+    inside = mask > 0.5
+    if not inside.any():
+        inside = np.ones_like(mask, bool)
+    lab, wanted = (
+        cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (image, reference)
+    )
+    here, there = lab[inside], wanted[inside]
+    # A flat source would have its noise blown up without the bounds.
+    gain = np.clip((there.std(0) + 1e-3) / (here.std(0) + 1e-3), 0.5, 2.0)
+    matched = (lab - here.mean(0)) * gain + there.mean(0)
+    moved = (lab + np.float32(amount) * (matched - lab)).astype(np.float32)
+    return np.clip(cv2.cvtColor(moved, cv2.COLOR_LAB2RGB), 0, 1) * 255

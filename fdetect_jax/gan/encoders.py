@@ -1,0 +1,171 @@
+"""Encoders of the inversion: an IR-SE trunk, E (image -> w) and the layer-wise feature pyramid of HyperInverter.
+
+Sources: ArcFace (arXiv 1801.07698) for the trunk, pSp (2008.00951) for E, HyperInverter (2112.00719) for the pyramid.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fdetect_jax.gan.layers import EqualDense
+from fdetect_jax.nn.conv import conv2d
+
+
+@dataclasses.dataclass(frozen=True)
+class TrunkConfig:
+    """An IR-SE trunk: the stem's width and (width, units) of each halving stage. IR-SE50 is the default."""
+
+    stem: int = 64
+    stages: tuple[tuple[int, int], ...] = ((64, 3), (128, 4), (256, 14), (512, 3))
+    se_reduction: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """E: x -> w. ``pool`` "mean" is the original's; "flatten" keeps the place of things, for small trunks."""
+
+    trunk: TrunkConfig = TrunkConfig()
+    input_size: int = 256
+    w_dim: int = 512
+    pool: str = "mean"
+
+    def __post_init__(self):
+        if self.pool not in ("mean", "flatten"):
+            raise ValueError(f"encoder.pool: found {self.pool!r}, wanted 'mean' or 'flatten'")
+
+
+class Conv(nn.Module):
+    """Plain convolution with symmetric padding, PyTorch's geometry."""
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        weight = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        p = (self.kernel - 1) // 2
+        x = conv2d(x, weight, self.stride, ((p, p), (p, p)))
+        if self.use_bias:
+            x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return x
+
+
+class PReLU(nn.Module):
+    """max(x, 0) + slope · min(x, 0), a slope per channel, 0.25 at the start."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],)).astype(x.dtype)
+        return jnp.where(x >= 0, x, slope * x)
+
+
+class Unit(nn.Module):
+    """One IR-SE unit: (B, H, W, I) -> (B, H/s, W/s, O); the stride sits in the second convolution."""
+
+    features: int
+    stride: int
+    se_reduction: int
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        def norm(name: str) -> nn.BatchNorm:
+            return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name=name)
+
+        if x.shape[-1] == self.features:
+            shortcut = x[:, :: self.stride, :: self.stride]
+        else:
+            shortcut = norm("shortcut_bn")(Conv(self.features, 1, self.stride, name="shortcut_conv")(x))
+        y = Conv(self.features, name="conv0")(norm("bn0")(x))
+        y = PReLU(name="prelu")(y)
+        y = norm("bn1")(Conv(self.features, stride=self.stride, name="conv1")(y))
+        squeezed = jnp.mean(y, axis=(1, 2), keepdims=True)
+        squeezed = nn.relu(Conv(max(1, self.features // self.se_reduction), 1, name="se_reduce")(squeezed))
+        return shortcut + y * nn.sigmoid(Conv(self.features, 1, name="se_expand")(squeezed))
+
+
+class Trunk(nn.Module):
+    """(B, S, S, 3) in [-1, 1] -> the output of every stage, finest first."""
+
+    config: TrunkConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        x = Conv(self.config.stem, name="stem_conv")(x)
+        x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name="stem_bn")(x)
+        x = PReLU(name="stem_prelu")(x)
+        outputs, index = [], 0
+        for features, units in self.config.stages:
+            for i in range(units):
+                unit = Unit(features, 2 if i == 0 else 1, self.config.se_reduction, self.axis_name, name=f"unit{index}")
+                x = unit(x, train)
+                index += 1
+            outputs.append(x)
+        return outputs
+
+
+def resize(x: jax.Array, size: int) -> jax.Array:
+    """Bilinear, half-pixel centres, no antialiasing; the identity where the size already fits."""
+    if x.shape[1] == size:
+        return x
+    return jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "linear", antialias=False)
+
+
+def upsample_corners(x: jax.Array, size: int) -> jax.Array:
+    """Bilinear with aligned corners, (B, n, n, C) -> (B, size, size, C), as in the pyramid of the original."""
+    n = x.shape[1]
+    at = np.linspace(0, n - 1, size)
+    low = np.minimum(at.astype(int), n - 2)
+    matrix = np.zeros((size, n), np.float32)
+    matrix[np.arange(size), low] = 1 - (at - low)
+    matrix[np.arange(size), low + 1] = at - low
+    m = jnp.asarray(matrix, x.dtype)
+    return jnp.einsum("pi,qj,bijc->bpqc", m, m, x)
+
+
+class Encoder(nn.Module):
+    """E: images (B, R, R, 3) in [-1, 1] -> w relative to the generator's mean, (B, w_dim)."""
+
+    config: EncoderConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = resize(x, self.config.input_size)
+        x = Trunk(self.config.trunk, self.axis_name, name="trunk")(x, train)[-1]
+        x = jnp.mean(x, axis=(1, 2)) if self.config.pool == "mean" else x.reshape(x.shape[0], -1)
+        return EqualDense(self.config.w_dim, name="linear")(x)
+
+
+class LayerwiseEncoder(nn.Module):
+    """E2: images (B, R, R, 3) in [-1, 1] -> one feature map per style, (B, n_styles, s, s, width).
+
+    The last three stages of the trunk feed styles 0–2, 3–6 and 7–(n−1), through 1, 2 and 3 halving convolutions.
+    """
+
+    trunk: TrunkConfig
+    input_size: int
+    n_styles: int
+    width: int
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        c1, c2, c3 = Trunk(self.trunk, self.axis_name, name="trunk")(resize(x, self.input_size), train)[-3:]
+        c3 = c3 if c3.shape[-1] == self.width else Conv(self.width, 1, use_bias=True, name="lat0")(c3)
+        p2 = upsample_corners(c3, c2.shape[1]) + Conv(self.width, 1, use_bias=True, name="lat1")(c2)
+        p1 = upsample_corners(p2, c1.shape[1]) + Conv(self.width, 1, use_bias=True, name="lat2")(c1)
+        styles = []
+        for j in range(self.n_styles):
+            y, halvings = (c3, 1) if j < 3 else (p2, 2) if j < 7 else (p1, 3)
+            for i in range(halvings):
+                y = nn.leaky_relu(Conv(self.width, 3, 2, use_bias=True, name=f"style{j}_conv{i}")(y), 0.01)
+            styles.append(y)
+        return jnp.stack(styles, axis=1)

@@ -1,0 +1,90 @@
+"""HyperInverter's second phase: from an image and its first reconstruction to offsets of every synthesis kernel.
+
+Source: arXiv 2112.00719 and its public code, whose raw reshape of the predicted kernels is kept (``kernel_from``).
+"""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fdetect_jax.gan.encoders import Conv, LayerwiseEncoder, TrunkConfig
+from fdetect_jax.gan.stylegan2 import GeneratorConfig, LayerSpec, Offsets, layer_specs
+from fdetect_jax.nn.conv import conv2d
+
+
+@dataclasses.dataclass(frozen=True)
+class HyperConfig:
+    """E2 and the regressors. ``hidden`` is D of the paper; ``width`` the pyramid's; ``regressor`` the regressors'."""
+
+    trunk: TrunkConfig = TrunkConfig()
+    input_size: int = 256
+    width: int = 512
+    regressor: int = 64
+    hidden: int = 128
+
+
+def style_index(spec: LayerSpec) -> int:
+    """Which of E2's styles a layer reads; not the generator's own w index."""
+    i = int(math.log2(spec.resolution))
+    if i == 2:
+        return 0 if spec.kernel == 3 else 1
+    return 2 * i - 4 if spec.name.endswith("conv0") else 2 * i - 3
+
+
+def kernel_from(buffer: jax.Array, spec: LayerSpec) -> jax.Array:
+    """The original's raw reshape: (B, I, O·k²) read as (B, O, I, k, k) without a transpose, then to (B, k, k, I, O)."""
+    k = spec.kernel
+    return buffer.reshape(-1, spec.outputs, spec.inputs, k, k).transpose(0, 3, 4, 2, 1)
+
+
+class Regressor(nn.Module):
+    """Features of the first reconstruction and of the image, (B, s, s, C) each -> the kernel's offset, (B, k, k, I, O)."""
+
+    spec: LayerSpec
+    width: int
+    regressor: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, first: jax.Array, image: jax.Array) -> jax.Array:
+        x = jnp.concatenate([first, image], axis=-1)
+        x = Conv(self.width, 1, use_bias=True, name="fusion")(x)
+        x = nn.relu(nn.GroupNorm(None, group_size=1, epsilon=1e-5, use_bias=False, use_scale=False)(x))
+        x = nn.relu(Conv(self.regressor, 3, use_bias=True, name="feature0")(x))
+        for i in range(int(math.log2(x.shape[1]))):
+            last = x.shape[1] == 2
+            features = self.hidden if last else self.regressor
+            kernel = self.param(f"feature{i + 1}_kernel", nn.initializers.he_normal(), (4, 4, x.shape[-1], features))
+            bias = self.param(f"feature{i + 1}_bias", nn.initializers.zeros, (features,))
+            x = nn.relu(conv2d(x, kernel, 2, ((1, 1), (1, 1))) + bias)
+        spec, d = self.spec, self.hidden
+        outer = spec.outputs * spec.kernel**2
+        w1 = self.param("w1", nn.initializers.normal(math.sqrt(2 / (spec.inputs * d))), (d, spec.inputs * d))
+        b1 = self.param("b1", nn.initializers.zeros, (spec.inputs * d,))
+        w2 = self.param("w2", nn.initializers.normal(math.sqrt(2 / outer)), (d, outer))
+        b2 = self.param("b2", nn.initializers.zeros, (outer,))
+        v = (x.reshape(x.shape[0], d) @ w1 + b1).reshape(-1, spec.inputs, d)
+        return kernel_from(v @ w2 + b2, spec)
+
+
+class HyperInverter(nn.Module):
+    """H: the image and its first reconstruction, (B, R, R, 3) in [-1, 1] -> {layer name: (B, k, k, I, O)}."""
+
+    config: HyperConfig
+    generator: GeneratorConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, first: jax.Array, train: bool = False) -> Offsets:
+        c = self.config
+        encode = LayerwiseEncoder(c.trunk, c.input_size, self.generator.num_ws, c.width, self.axis_name, name="encoder")
+        of_image, of_first = encode(image, train), encode(first, train)
+        offsets = {}
+        for spec in layer_specs(self.generator):
+            regress = Regressor(spec, c.width, c.regressor, c.hidden, name=spec.name)
+            j = style_index(spec)
+            offsets[spec.name] = regress(of_first[:, j], of_image[:, j])
+        return offsets

@@ -1,0 +1,102 @@
+"""The inversion pair (G, E, H): a face in, its latent and the generator that fits it out, and faces rendered from them.
+
+The modules are static; their variables travel as an argument, ``{"generator": …, "encoder": …, "hyper": …}``.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from fdetect_jax import weights
+from fdetect_jax.gan.encoders import Encoder, EncoderConfig, TrunkConfig
+from fdetect_jax.gan.hyperinverter import HyperConfig, HyperInverter
+from fdetect_jax.gan.stylegan2 import Generator, GeneratorConfig, Offsets, from_signed, to_signed
+
+PARTS = ("generator", "encoder", "hyper")
+
+
+@flax.struct.dataclass
+class Inversion:
+    """Where faces lie: ``w`` (B, w_dim), the kernels' offsets (None without H), and ``image`` (B, R, R, 3) in [0, 1]."""
+
+    w: jax.Array
+    offsets: Offsets | None
+    image: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Inverter:
+    """The networks of a pair; H may be absent, then the encoder alone inverts."""
+
+    generator: Generator
+    encoder: Encoder
+    hyper: HyperInverter | None
+
+    @property
+    def resolution(self) -> int:
+        return self.generator.config.resolution
+
+    def encode(self, variables: Any, image: jax.Array) -> jax.Array:
+        """Images (B, R, R, 3) in [0, 1] -> w (B, w_dim)."""
+        w_avg = variables["generator"]["buffers"]["mapping"]["w_avg"]
+        return self.encoder.apply(variables["encoder"], to_signed(image)) + w_avg
+
+    def render(self, variables: Any, w: jax.Array, offsets: Offsets | None = None) -> jax.Array:
+        """w (B, w_dim) or w+ (B, num_ws, w_dim) -> images (B, R, R, 3) in [0, 1]."""
+        synthesize = Generator.synthesize
+        return from_signed(self.generator.apply(variables["generator"], w, offsets, "const", method=synthesize))
+
+    def invert(self, variables: Any, image: jax.Array) -> Inversion:
+        """Both phases: w = E(x), Δθ = H(G(w), x), and G(w; θ + Δθ). Images in [0, 1]."""
+        w = self.encode(variables, image)
+        first = self.render(variables, w)
+        if self.hyper is None:
+            return Inversion(w, None, first)
+        offsets = self.hyper.apply(variables["hyper"], to_signed(image), to_signed(first))
+        return Inversion(w, offsets, self.render(variables, w, offsets))
+
+    def map(self, variables: Any, z: jax.Array) -> jax.Array:
+        """z (B, z_dim) -> w (B, w_dim)."""
+        return self.generator.apply(variables["generator"], z, method=Generator.map)
+
+
+def _trunk(config: dict) -> TrunkConfig:
+    return TrunkConfig(config["stem"], tuple(tuple(s) for s in config["stages"]), config["se_reduction"])
+
+
+def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32) -> Inverter:
+    """The networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` where there is one."""
+    g = GeneratorConfig(**configs["generator"])
+    e = EncoderConfig(**{**configs["encoder"], "trunk": _trunk(configs["encoder"]["trunk"])})
+    hyper = None
+    if "hyper" in configs:
+        h = HyperConfig(**{**configs["hyper"], "trunk": _trunk(configs["hyper"]["trunk"])})
+        hyper = HyperInverter(h, g, axis_name)
+    return Inverter(Generator(g, dtype), Encoder(e, axis_name), hyper)
+
+
+def load(folder: str | Path, dtype=jnp.float32) -> tuple[Inverter, dict]:
+    """A pair from a folder with generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors.
+
+    Raises:
+      weights.WeightsError: a file is missing or is not what its name says.
+    """
+    folder = Path(folder)
+    configs, variables = {}, {}
+    for part in PARTS:
+        path = folder / f"{part}.safetensors"
+        if part == "hyper" and not path.exists():
+            continue
+        configs[part], variables[part], _ = weights.read(path, part)
+    return build(configs, dtype=dtype), variables
+
+
+def save(folder: str | Path, configs: dict[str, dict], variables: dict, dtype, **notes: str) -> None:
+    """Writes one file per part that ``variables`` holds."""
+    for part in PARTS:
+        if part in variables:
+            weights.save(Path(folder) / f"{part}.safetensors", part, configs[part], variables[part], dtype, **notes)

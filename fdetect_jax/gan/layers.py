@@ -1,0 +1,65 @@
+"""Equalised layers and activations that G, D and the encoders share. Source: StyleGAN (arXiv 1812.04948)."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fdetect_jax.nn.conv import conv2d
+from fdetect_jax.nn.resample import conv2d_down
+
+
+def lrelu(x: jax.Array, gain: float = math.sqrt(2.0)) -> jax.Array:
+    """Leaky ReLU of slope 0.2, times a gain that keeps the variance."""
+    return nn.leaky_relu(x, 0.2) * gain
+
+
+class EqualDense(nn.Module):
+    """Dense layer with equalised learning rate: weights ~ N(0, 1) / lr_mul, scaled by lr_mul / sqrt(fan_in)."""
+
+    features: int
+    lr_mul: float = 1.0
+    bias_init: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        fan_in = x.shape[-1]
+        weight = self.param("weight", nn.initializers.normal(1.0 / self.lr_mul), (fan_in, self.features))
+        bias = self.param("bias", nn.initializers.constant(self.bias_init / self.lr_mul), (self.features,))
+        return x @ (weight * (self.lr_mul / math.sqrt(fan_in))) + bias * self.lr_mul
+
+
+class EqualConv(nn.Module):
+    """Convolution with equalised learning rate, optionally filtered and halved, with or without bias."""
+
+    features: int
+    kernel: int = 3
+    down: bool = False
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        weight = self.param("weight", nn.initializers.normal(1.0), shape) / math.sqrt(math.prod(shape[:3]))
+        weight = weight.astype(x.dtype)
+        x = conv2d_down(x, weight) if self.down else conv2d(x, weight)
+        if self.use_bias:
+            x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return x
+
+
+def minibatch_stddev(x: jax.Array, group_size: int) -> jax.Array:
+    """Appends one channel: the standard deviation within groups of the batch, averaged over the image.
+
+    Members of a group are n, n + N/G, n + 2N/G, … as in the original. x: (N, H, W, C); N divisible by
+    min(group_size, N), else ValueError.
+    """
+    n, h, w, c = x.shape
+    group = min(group_size, n)
+    if n % group:
+        raise ValueError(f"discriminator batch: found {n} images, wanted a multiple of the group size {group}")
+    y = x.astype(jnp.float32).reshape(group, n // group, h, w, c)
+    y = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).mean(axis=(1, 2, 3))
+    y = jnp.tile(y, group)[:, None, None, None]
+    return jnp.concatenate([x, jnp.broadcast_to(y, (n, h, w, 1)).astype(x.dtype)], axis=-1)

@@ -1,0 +1,41 @@
+"""The door: ``python -m fdetect_jax.main --config=configs/adv.py [--config.FIELD=VALUE …] [--workdir=DIR]``."""
+
+import os
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file of configs/, with :variant.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/<config> by default. Same dir: resume.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"found the stray argument {argv[1]!r}")
+    import jax
+
+    from fdetect_jax import config as checks
+    from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
+    from fdetect_jax.train.trainers import make_task
+
+    config = _CONFIG.value
+    cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "fdetect_jax" / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    try:
+        checks.check(config)
+        workdir = _WORKDIR.value or Path("runs") / _name(flags.FLAGS["config"].config_filename)
+        train_and_evaluate(config, workdir, make_task(config))
+    except (ValueError, NonFiniteError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def _name(filename: str) -> str:
+    file, _, variant = filename.partition(":")
+    return Path(file).stem + (f"_{variant}" if variant else "")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)

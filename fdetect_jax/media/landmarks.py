@@ -1,0 +1,73 @@
+"""What is known about 68 landmarks: where they sit on MediaPipe's mesh, the forehead above them, the face
+they enclose.
+
+iBUG order, as seen in the image: jaw 0-16 from the left ear over the chin (8) to the right ear, brows 17-21
+and 22-26, nose bridge 27-30 and base 31-35, eyes 36-41 and 42-47, outer lips 48-59, inner lips 60-67.
+"""
+
+import cv2
+import numpy as np
+
+# fmt: off
+# For each iBUG point the vertex of the 468-point mesh at the same anatomical place. Jaw vertices are those of
+# the mesh's face oval nearest to 17 points spaced evenly between the eye corners' height, measured on the
+# median of 102 frontal faces.
+MESH_TO_68 = np.array([
+    127, 234, 93, 132, 172, 136, 149, 148, 152, 377, 378, 365, 397, 361, 323, 454, 356,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+    168, 197, 5, 4, 98, 97, 2, 326, 327,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
+    78, 81, 13, 311, 308, 402, 14, 178,
+])
+# The point that takes each point's place when the image is mirrored.
+MIRRORED_68 = np.array([
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
+])
+# fmt: on
+JAW, BROWS = slice(0, 17), slice(17, 27)
+LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # left and right in the image
+_FOREHEAD = 0.45  # brow to mid forehead, in units of (middle of the brows to base of the nose)
+_SUBPIXEL_BITS = 4
+
+
+def eyes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(68, 2) -> centres (2,) of the eye on the image's left and of the one on its right."""
+    return landmarks[LEFT_EYE].mean(0), landmarks[RIGHT_EYE].mean(0)
+
+
+def forehead(landmarks: np.ndarray) -> np.ndarray:
+    """(68, 2) -> (10, 2): the brow points raised towards the hairline, along the face's own upward
+    direction.
+    """
+    brows = landmarks[BROWS]
+    up = brows.mean(0) - landmarks[33]
+    return brows + np.float32(_FOREHEAD) * up
+
+
+def mirror(landmarks: np.ndarray, width: int) -> np.ndarray:
+    """(68, 2) of an image ``width`` pixels wide -> (68, 2) of its mirror image, still in iBUG order."""
+    return landmarks[MIRRORED_68] * [-1, 1] + [width - 1, 0]
+
+
+def facing(landmarks: np.ndarray) -> float:
+    """(68, 2) -> where the nose tip stands between the jaw's ends, -1 at the left, 0 in the middle, 1 at the
+    right.
+    """
+    across = landmarks[16] - landmarks[0]
+    middle = (landmarks[0] + landmarks[16]) / 2
+    return float(2 * (landmarks[30] - middle) @ across / max(across @ across, 1e-12))
+
+
+def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """(68, 2) pixels of a square crop -> (size, size) uint8, 1 inside the hull of jaw, brows and lower
+    forehead.
+    """
+    mask = np.zeros((size, size), np.uint8)
+    points = np.concatenate([landmarks[JAW], landmarks[BROWS], forehead(landmarks)]).astype(np.float32)
+    hull = cv2.convexHull(points).reshape(-1, 2)
+    fixed = np.round(hull * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillConvexPoly(mask, fixed, 1, lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
+    return mask

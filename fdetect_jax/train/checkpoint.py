@@ -1,0 +1,70 @@
+"""Checkpoints of a run: training state, data position and config. The only file that knows orbax.
+
+Saves are asynchronous and appear under their final name only when whole, so a kill at any moment leaves the last one.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from fdetect_jax.types import TrainState
+
+
+class Checkpointer:
+    """Keeps the last ``keep`` checkpoints of a run under ``<workdir>/checkpoints``."""
+
+    def __init__(self, workdir: str | os.PathLike, keep: int = 2):
+        self.folder = Path(workdir).resolve() / "checkpoints"
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True, create=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, state: TrainState, data_state: Any, config: dict) -> None:
+        """Begins to save; returns once the arrays are copied from the devices."""
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(_plain(state)),
+            data=ocp.args.JsonSave(data_state),
+            config=ocp.args.JsonSave(config),
+        )
+        self._manager.save(step, args=args)
+
+    def latest(self) -> int | None:
+        """The step of the last whole checkpoint."""
+        return self._manager.latest_step()
+
+    def config(self) -> dict:
+        """The config that the last checkpoint was made with."""
+        return self._manager.restore(self.latest(), args=ocp.args.Composite(config=ocp.args.JsonRestore())).config
+
+    def restore(self, like: TrainState) -> tuple[TrainState, Any]:
+        """The last checkpoint, with the structure, shapes and placement of ``like``."""
+        plain = _plain(like)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, plain)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore())
+        found = self._manager.restore(self.latest(), args=args)
+        state = found.state
+        rng = jax.random.wrap_key_data(state.pop("rng"), impl=jax.random.key_impl(like.rng))
+        return TrainState(rng=rng, **state), found.data
+
+    def wait(self) -> None:
+        """Blocks until every save is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self.wait()
+        self._manager.close()
+
+
+def _plain(state: TrainState) -> dict:
+    return {
+        "step": state.step,
+        "variables": state.variables,
+        "opt_state": state.opt_state,
+        "extra": state.extra,
+        "rng": jax.random.key_data(state.rng),
+    }

@@ -1,0 +1,196 @@
+"""The one loop of every trainer: restore, step, log, checkpoint, evaluate, report.
+
+A run is resumed by starting it again in the same workdir. A checkpoint holds the state and the position in the data as
+they were after the same step, so a resumed run equals an uninterrupted one bit for bit.
+"""
+
+import contextlib
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from fdetect_jax.evaluation import report
+from fdetect_jax.train import parallel
+from fdetect_jax.train.checkpoint import Checkpointer
+from fdetect_jax.train.task import Task
+from fdetect_jax.train.writer import Writer, read_history
+from fdetect_jax.types import TrainState
+
+MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoints", "data.workers", "description")
+
+
+class NonFiniteError(RuntimeError):
+    """A term of the loss is no longer a finite number."""
+
+
+class Stopped(SystemExit):
+    """SIGTERM was met: everything is saved and the same command goes on. Exit status 143."""
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> dict:
+    """Trains ``task`` for ``config.steps`` steps (or what is left of them), evaluates it and writes the report.
+
+    Args:
+      config: checked by ``config.check``. workdir: everything the run makes goes here. task: built from ``config``.
+
+    Returns:
+      The content of ``<workdir>/report.json``.
+
+    Raises:
+      NonFiniteError: with the step, the offending term and the last good checkpoint.
+      ValueError: the workdir holds a run of another config; names the field.
+      Stopped: after SIGTERM.
+    """
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    plain = json.loads(config.to_json())
+    mesh = parallel.make_mesh()
+    checkpointer = Checkpointer(workdir, config.keep_checkpoints)
+    state = parallel.put(task.init(config.seed), mesh)
+    frozen = parallel.put(task.frozen, mesh)
+    batches = None if config.evaluate_only else task.batches()
+    resumed = checkpointer.latest()
+    if resumed is not None:
+        _same_run(checkpointer.config(), plain, workdir)
+        state, position = checkpointer.restore(state)
+        if batches is not None:
+            batches.set_state(position)
+    elif config.evaluate_only:
+        raise ValueError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
+    start = int(state.step)
+    total = start if config.evaluate_only else config.steps
+    with Writer(workdir, total, start) as writer:
+        if resumed is not None:
+            writer.say(f"going on from step {start}")
+        writer.say(f"{task.title}: {mesh.size} device(s), {mesh.devices.flat[0].device_kind}")
+        if start < total:
+            step = parallel.compile_step(task.step, mesh)
+            loop = _Loop(config, plain, mesh, checkpointer, writer, batches)
+            state = loop.run(step, state, frozen, total)
+        checkpointer.close()
+        writer.say("evaluating")
+        findings = task.evaluate(state, lambda f: parallel.compile_eval(f, mesh), writer.say)
+        history = read_history(workdir)
+        seconds = sum(row.get("seconds", 0.0) for row in history)
+        content = report.write(
+            workdir,
+            title=task.title,
+            description=config.description,
+            config=plain,
+            tests=findings.tests,
+            figures=findings.figures,
+            history=history,
+            gallery=findings.gallery,
+            step=int(state.step),
+            seconds=seconds,
+        )
+        if jax.process_index() == 0:
+            task.export(jax.device_get(state.replace(rng=None)), workdir, findings)
+        for line in summary(content):
+            writer.say(line)
+        writer.say(f"report: {workdir / 'report.html'}")
+    return content
+
+
+def summary(content: dict) -> Iterator[str]:
+    """The report's figures as lines of text."""
+    for name, found in content["tests"].items():
+        if isinstance(found, dict):
+            figures = "  ".join(f"{key} {found[key]:.4f}" for key in ("accuracy", "auc", "eer", "ap"))
+            yield f"  {name:24s} {figures}  ({found['n_real']} real, {found['n_fake']} fake)"
+        else:
+            yield f"  {name:24s} {found:.3f}"
+
+
+class _Loop:
+    def __init__(self, config, plain, mesh, checkpointer, writer, batches):
+        self.config, self.plain, self.mesh = config, plain, mesh
+        self.checkpointer, self.writer, self.batches = checkpointer, writer, batches
+
+    def run(self, step, state: TrainState, frozen: Any, total: int) -> TrainState:
+        """Steps to ``total``. Metrics of a step are read while the next one runs, and always before a checkpoint."""
+        config, pending, since = self.config, None, time.monotonic()
+        with _sigterm() as stop:
+            for index in range(int(state.step), total):
+                batch = parallel.put_batch(next(self.batches), self.mesh)
+                state, metrics = step(state, batch, frozen)
+                if pending is not None:
+                    since = self._read(*pending, since)
+                pending = (index + 1, metrics)
+                last = index + 1 == total
+                if last or stop.is_set() or (index + 1) % config.checkpoint_every == 0:
+                    since = self._read(*pending, since)
+                    pending = None
+                    self.checkpointer.save(state, self.batches.get_state(), self.plain)
+                self.writer.advance(index + 1)
+                if stop.is_set() and not last:
+                    self.checkpointer.close()
+                    self.writer.say(f"stopped at step {index + 1}; the same command goes on from here")
+                    raise Stopped(128 + signal.SIGTERM)
+        return state
+
+    def _read(self, step: int, metrics: dict, since: float) -> float:
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        for name, value in values.items():
+            if name.startswith("loss") and not math.isfinite(value):
+                self.checkpointer.wait()
+                good = self.checkpointer.latest()
+                where = f"{self.checkpointer.folder / str(good)}" if good is not None else "none yet"
+                raise NonFiniteError(f"step {step}: {name} is {value}; last good checkpoint: {where}")
+        if step % self.config.log_every and step != self.config.steps:
+            return since
+        now = time.monotonic()
+        self.writer.scalars(step, values | {"seconds": now - since})
+        return now
+
+
+class _Flag:
+    def __init__(self):
+        self._set = False
+
+    def set(self, *_):
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[_Flag]:
+    flag = _Flag()
+    try:
+        before = signal.signal(signal.SIGTERM, flag.set)
+    except ValueError:  # not the main thread: nobody to interrupt
+        yield flag
+        return
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _same_run(before: dict, now: dict, workdir: Path) -> None:
+    a, b = _flatten(before), _flatten(now)
+    for name in sorted(a.keys() | b.keys()):
+        if a.get(name) != b.get(name) and name not in MAY_CHANGE:
+            raise ValueError(
+                f"{name}: found {b.get(name)!r}, but {workdir} holds a run with {a.get(name)!r}; "
+                "wanted the same config, or another --workdir"
+            )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,92 @@
+"""Data parallelism: the mesh, and a pure per-device step compiled for all of it. The only file that knows devices.
+
+The step runs under ``jax.shard_map`` over one axis, ``data``, with ``check_vma=False``: every device sees its share of
+the batch and the whole state, and the step averages gradients itself (``mean``). That is what ``jax.pmap`` is today,
+and the same text serves one device and a pod.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+
+def make_mesh(devices: int | None = None) -> jax.sharding.Mesh:
+    """A 1-D mesh over ``devices`` devices, all of them by default."""
+    found = jax.devices()
+    count = len(found) if devices is None else devices
+    return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=found[:count])
+
+
+def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """Every device holds all of it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
+    """``step(state, batch, frozen) -> (state, metrics)`` for every device at once; the state is donated."""
+    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
+
+    def averaged(state, batch, frozen):
+        state, metrics = step(state, batch, frozen)
+        return state, mean(metrics)
+
+    mapped = jax.shard_map(
+        averaged, mesh=mesh, in_specs=(everywhere, split, everywhere), out_specs=everywhere, check_vma=False
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def compile_eval(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
+    """``function(variables, batch) -> rows`` with the batch and the rows split over the devices."""
+    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.jit(
+        jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False)
+    )
+
+
+def mean(tree: Any) -> Any:
+    """The mean over devices, inside a step."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+def rows(count: int) -> jax.Array:
+    """Which rows of the global batch this device holds, (count,), inside a step."""
+    return jax.lax.axis_index(AXIS) * count + jnp.arange(count)
+
+
+def row_keys(rng: jax.Array, count: int) -> jax.Array:
+    """One key per row of this device's share, the same whatever the number of devices."""
+    return jax.vmap(lambda row: jax.random.fold_in(rng, row))(rows(count))
+
+
+def normal_rows(rng: jax.Array, count: int, *shape: int) -> jax.Array:
+    """(count, *shape) of N(0, 1), the same rows whatever the number of devices."""
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(row_keys(rng, count))
+
+
+def put(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+    """Copies a pytree to every device."""
+    return jax.device_put(tree, replicated(mesh))
+
+
+def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
+    """This process's rows of a batch -> one global array per leaf, split over the devices.
+
+    Raises:
+      ValueError: the rows do not divide among this process's devices.
+    """
+    share = mesh.local_mesh.size
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def place(rows: np.ndarray) -> jax.Array:
+        if rows.shape[0] % share:
+            raise ValueError(f"batch_size: found {rows.shape[0]} rows for {share} devices, wanted a multiple of {share}")
+        return jax.make_array_from_process_local_data(sharding, rows)
+
+    return jax.tree.map(place, batch)

@@ -1,0 +1,43 @@
+"""What a trainer is: the pure step and the few things that differ between detector, GAN and inversion."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from fdetect_jax.evaluation.gallery import Gallery
+from fdetect_jax.evaluation.metrics import Test
+from fdetect_jax.types import TrainState
+
+Metrics = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What an evaluation found: detection tests, single figures, and pictures."""
+
+    tests: tuple[Test, ...] = ()
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    gallery: Gallery | None = None
+
+
+class Task(Protocol):
+    """A trainer, as the loop sees it. Built from a config by ``train.trainers``."""
+
+    title: str
+    frozen: Any  # networks that no step changes; an argument of the compiled step
+
+    def init(self, seed: int) -> TrainState:
+        """The state before the first step."""
+
+    def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, Metrics]:
+        """One update, pure, on one device's share; metrics are scalars, terms of the loss begin with ``loss``."""
+
+    def batches(self) -> Iterator[dict]:
+        """Endless training batches with ``get_state`` and ``set_state``."""
+
+    def evaluate(self, state: TrainState, compile_eval: Callable, show: Callable[[str], None]) -> Findings:
+        """Runs the held-out protocol; ``compile_eval(function)`` makes ``function(variables, batch) -> rows`` parallel."""
+
+    def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
+        """Writes what users take away, weights with their card."""

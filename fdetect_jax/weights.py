@@ -1,0 +1,59 @@
+"""Weights at rest: safetensors files that describe themselves. Variables in, a file out, and back.
+
+The metadata holds ``kind``, ``config`` (JSON), ``dtype`` and whatever the writer adds (source, licence, …).
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message names the file, what was found and what was wanted."""
+
+
+def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype=np.float32, **notes: str) -> None:
+    """Writes ``variables`` (a nested dict of arrays) atomically, floats stored as ``dtype``."""
+    flat = flax.traverse_util.flatten_dict(dict(variables), sep="/")
+    tensors = {}
+    for name, value in flat.items():
+        array = np.asarray(value)
+        is_float = np.issubdtype(array.dtype, np.floating)
+        tensors[name] = np.ascontiguousarray(array.astype(dtype) if is_float else array)
+    metadata = {"kind": kind, "config": json.dumps(config, sort_keys=True), "dtype": np.dtype(dtype).name, **notes}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def read(path: str | os.PathLike, kind: str | None = None) -> tuple[dict, dict, dict]:
+    """Reads (config, variables as float32, metadata).
+
+    Raises:
+      WeightsError: no such file, not safetensors, no description, or another kind than ``kind``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file, wanted safetensors weights" + (f" of kind {kind!r}" if kind else ""))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error})") from None
+    if "kind" not in metadata or "config" not in metadata:
+        raise WeightsError(f"{path}: found no description (kind, config) in its metadata, wanted a file written by fdetect")
+    if kind is not None and metadata["kind"] != kind:
+        raise WeightsError(f"{path}: found weights of kind {metadata['kind']!r}, wanted {kind!r}")
+    for name, value in flat.items():
+        if np.issubdtype(value.dtype, np.floating):
+            flat[name] = value.astype(np.float32)
+    return json.loads(metadata["config"]), flax.traverse_util.unflatten_dict(flat, sep="/"), metadata

@@ -1,0 +1,139 @@
+"""Augmentation: one draw for all images of a call, off means untouched, and a wrong field is named."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from fdetect_jax.data.augment import Augment
+from fdetect_jax.data.facesim import FaceSim
+
+OFF = Augment.off()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return FaceSim(split="test", size=64, identities=1, per_identity=1)[0]["image"]
+
+
+def _run(augment, *images, seed=0):
+    return augment(np.random.default_rng(seed), images)
+
+
+def test_off_changes_nothing(image):
+    for seed in range(20):
+        np.testing.assert_array_equal(_run(OFF, image, seed=seed)[0], image)
+
+
+ONLY = {
+    "flip": {"flip": 1.0},
+    "translate": {"translate": 0.2},
+    "scale": {"scale": (1.2, 1.3)},
+    "brightness": {"brightness": 0.3},
+    "contrast": {"contrast": 0.5},
+    "saturation": {"saturation": 0.5},
+    "hue": {"hue": 0.2},
+    "blur": {"blur": 1.0, "blur_sigma": (1.0, 2.0)},
+    "resample": {"resample": 1.0, "resample_factor": (0.3, 0.5)},
+    "jpeg": {"jpeg": 1.0, "jpeg_quality": (20, 40)},
+}
+
+
+@pytest.mark.parametrize("part", ONLY)
+def test_every_part_works_alone_and_alike_on_all_images(image, part):
+    augment = dataclasses.replace(OFF, **ONLY[part])
+    for seed in range(3):
+        one, two = _run(augment, image, image.copy(), seed=seed)
+        assert one.dtype == np.uint8
+        assert one.shape == image.shape
+        assert not np.array_equal(one, image)
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, _run(augment, image, seed=seed)[0])
+
+
+def test_all_parts_are_covered():
+    numbers = {f.name for f in dataclasses.fields(Augment)} - {
+        "blur_sigma",
+        "resample_factor",
+        "jpeg_quality",
+    }
+    assert set(ONLY) == numbers
+
+
+def test_the_whole_is_the_same_for_a_face_and_its_fake(image):
+    fake = image.copy()
+    fake[20:30, 20:30] = 0
+    for seed in range(30):
+        augment = dataclasses.replace(Augment(), jpeg=0.0, blur=0.0, resample=0.0)
+        one, two = _run(augment, image, fake, seed=seed)
+        assert (one == two).all(-1).mean() > 0.9  # only the painted square differs
+
+
+def test_what_the_parts_do(image):
+    np.testing.assert_array_equal(_run(dataclasses.replace(OFF, flip=1.0), image)[0], image[:, ::-1])
+    grey = np.full((32, 32, 3), 128, np.uint8)
+    means = [float(_run(dataclasses.replace(OFF, brightness=0.2), grey, seed=s)[0].mean()) for s in range(40)]
+    assert 128 - 52 <= min(means) < 100
+    assert 155 < max(means) <= 128 + 52
+    # Colour parts leave grey grey.
+    np.testing.assert_array_equal(_run(dataclasses.replace(OFF, hue=0.5, saturation=1.0), grey)[0], grey)
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 200
+    turned = _run(dataclasses.replace(OFF, hue=0.5), red, seed=2)[0]
+    assert turned.max() == 200
+    assert not np.array_equal(turned, red)
+    blurred = _run(dataclasses.replace(OFF, blur=1.0, blur_sigma=(2.0, 2.0)), image)[0]
+    np.testing.assert_array_equal(blurred, cv2.GaussianBlur(image, (0, 0), 2.0))
+
+
+def test_jpeg_quality_is_in_its_range(image):
+    def loss(low, high):
+        augment = dataclasses.replace(OFF, jpeg=1.0, jpeg_quality=(low, high))
+        return np.mean([np.abs(_run(augment, image, seed=s)[0].astype(int) - image).mean() for s in range(8)])
+
+    assert loss(90, 95) < loss(50, 60) < loss(5, 10)
+
+
+def test_a_shift_moves_by_at_most_the_fraction():
+    dot = np.zeros((64, 64, 3), np.uint8)
+    dot[32, 32] = 255
+    places = []
+    for seed in range(40):
+        moved = _run(dataclasses.replace(OFF, translate=0.25), dot, seed=seed)[0][..., 0].astype(float)
+        rows, columns = np.nonzero(moved > moved.max() / 2)
+        places.append((rows.mean() - 32, columns.mean() - 32))
+    assert np.abs(places).max() <= 16.5
+    assert np.abs(places).max() > 10
+
+
+def test_probability_is_met(image):
+    augment = dataclasses.replace(OFF, flip=0.3)
+    rng = np.random.default_rng(0)
+    small = image[:8, :8]
+    flips = np.mean([not np.array_equal(augment(rng, [small])[0], small) for _ in range(1000)])
+    assert flips == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("flip", 1.5),
+        ("translate", 0.6),
+        ("scale", (1.1, 0.9)),
+        ("brightness", -0.1),
+        ("contrast", 2.0),
+        ("saturation", -1.0),
+        ("hue", 0.7),
+        ("blur", -0.1),
+        ("blur_sigma", (0.0, 1.0)),
+        ("resample", 2),
+        ("resample_factor", (0.5, 1.5)),
+        ("jpeg", 1.01),
+        ("jpeg_quality", (0, 50)),
+        ("jpeg_quality", (50,)),
+    ],
+)
+def test_a_wrong_field_is_named(field, value):
+    with pytest.raises(ValueError, match=rf"augment\.{field}: found"):
+        Augment(**{field: value})

@@ -1,0 +1,116 @@
+"""Metrics against closed forms worked by hand, and against definitions written out."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from fdetect_jax.evaluation import metrics
+
+
+def test_all_figures_of_a_case_worked_by_hand():
+    labels = [0, 0, 1, 1]
+    scores = [0.1, 0.6, 0.4, 0.9]
+    # Pairs (fake, real) in order: 3 of 4. Precision 1 at recall 1/2, then 2/3 at recall 1.
+    assert metrics.classification(labels, scores) == {
+        "accuracy": 0.5,
+        "auc": 0.75,
+        "eer": 0.5,
+        "ap": pytest.approx(0.5 * 1 + 0.5 * 2 / 3),
+        "n_real": 2,
+        "n_fake": 2,
+    }
+
+
+def test_ties_count_half():
+    assert metrics.classification([0, 1], [0.5, 0.5])["auc"] == 0.5
+    # Fakes 0.5 and 0.9 against reals 0.5 and 0.1: (0.5 + 1 + 1 + 1) / 4.
+    assert metrics.classification([0, 0, 1, 1], [0.5, 0.1, 0.5, 0.9])["auc"] == pytest.approx(3.5 / 4)
+
+
+def test_eer_is_interpolated_between_corners():
+    # One tied group: a straight ROC from (0, 0.5) to (1, 1), so tpr = (1 + fpr) / 2 = 1 - fpr at 1/3.
+    assert metrics.classification([0, 0, 1, 1], [0.3, 0.3, 0.3, 0.8])["eer"] == pytest.approx(1 / 3)
+
+
+def test_eer_at_the_extremes():
+    assert metrics.classification([0, 0, 1], [0.1, 0.2, 0.9])["eer"] == 0
+    assert metrics.classification([0, 0, 1], [0.8, 0.9, 0.1])["eer"] == 1
+
+
+def test_threshold_counts_as_fake_and_moves_accuracy_alone():
+    labels, scores = [0, 1, 1], [0.2, 0.5, 0.7]
+    low, high = (metrics.classification(labels, scores, threshold) for threshold in (0.5, 0.6))
+    assert (low.pop("accuracy"), high.pop("accuracy")) == (1.0, pytest.approx(2 / 3))
+    assert low == high
+
+
+@pytest.mark.parametrize("decimals", [8, 1])  # 1: many ties
+def test_agrees_with_the_definitions_on_random_data(decimals):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    scores = np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1).round(decimals).astype(np.float32)
+    found = metrics.classification(labels, scores)
+    fake, real = scores[labels == 1][:, None], scores[labels == 0][None]
+    assert found["auc"] == pytest.approx(np.mean((fake > real) + 0.5 * (fake == real)))
+    assert found["ap"] == pytest.approx(reference.average_precision_score(labels, scores))
+    assert found["accuracy"] == reference.accuracy_score(labels, scores >= 0.5)
+    fpr, tpr = metrics.roc(labels, scores)
+    assert np.trapezoid(tpr, fpr) == pytest.approx(found["auc"])
+    assert np.interp(found["eer"], fpr, tpr) == pytest.approx(1 - found["eer"])
+    assert {type(value) for value in found.values()} == {float, int}
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([0, 1], [0.5, np.nan], "1 of 2 that are NaN"),
+        ([0, 0], [0.5, 0.4], "2 real and 0 fake"),
+        ([1, 1, 1], [0.5, 0.4, 0.2], "0 real and 3 fake"),
+        ([0, 2], [0.5, 0.4], r"\[0, 2\]"),
+        ([0, 1], [0.5, 3.0], r"\[0.5, 3\]"),
+        ([0, 1], [0.5], r"\(2,\) and \(1,\)"),
+        ([], [], "0 real and 0 fake"),
+    ],
+)
+def test_refuses_what_has_no_answer(labels, scores, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.classification(labels, scores)
+    with pytest.raises(ValueError, match=message):
+        metrics.roc(labels, scores)
+
+
+def test_psnr_of_a_known_offset():
+    a = np.full((2, 16, 16, 3), 0.5, np.float32)
+    b = a + np.array([0.1, 0.01], np.float32)[:, None, None, None]
+    np.testing.assert_allclose(metrics.psnr(a, b), [20.0, 40.0], atol=1e-4)
+    assert np.isposinf(metrics.psnr(a, a)).all()
+
+
+def test_ssim_of_equal_and_of_constant_images():
+    rng = np.random.default_rng(0)
+    a = rng.random((2, 24, 24, 3), np.float32)
+    np.testing.assert_allclose(metrics.ssim(a, a), 1.0)
+    # Without variance only the luminance term is left: (2 m n + C1) / (m^2 + n^2 + C1), C1 = 0.01^2.
+    dark, light = np.full((1, 16, 16, 3), 0.2), np.full((1, 16, 16, 3), 0.8)
+    np.testing.assert_allclose(metrics.ssim(dark, light), (0.32 + 1e-4) / (0.68 + 1e-4), rtol=1e-9)
+    assert metrics.ssim(a, np.clip(a + 0.3, 0, 1)).max() < 0.99
+
+
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim])
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((1, 16, 16, 3), np.uint8), "uint8"),
+        (np.full((1, 16, 16, 3), 2.0), "found"),
+        (np.full((1, 16, 16, 3), np.nan), "nan"),
+        (np.zeros((16, 16, 3)), r"\(16, 16, 3\)"),
+    ],
+)
+def test_image_metrics_refuse_other_ranges_and_types(metric, image, message):
+    with pytest.raises(ValueError, match=message):
+        metric(image, image)
+
+
+def test_ssim_names_its_smallest_size():
+    with pytest.raises(ValueError, match="at least 11"):
+        metrics.ssim(np.zeros((1, 10, 16, 3)), np.zeros((1, 10, 16, 3)))
