@@ -28,18 +28,20 @@ MIN_SIZE, MAX_SIZE = 32, 256
 
 def render(who: Person, how: Shot, size: int, noise_seed: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One picture: image (size, size, 3) uint8 RGB, landmarks (68, 2) float32 px, mask (size, size) uint8."""
-    g = geometry.grid(max(96, round(1.9 * size)))
+    g = geometry.grid(max(96, round(1.7 * size)))
     face = geometry.build(who, how)
     base, t = geometry.head_height(g, who, how, face)
     layers, flow = paint(g, who, how, face, base, t)
     view = geometry.view(face, how, who, size)
     radiance = light.shade(g, layers, flow, who, how, view.matrix)
-    cells = max(64, size // 2)
+    cells = max(64, min(size, 256))
     mx, my = geometry.trace(layers.height, g, view, cells)
     fine = 2 * size
     mx, my = (cv2.resize(m, (fine, fine), interpolation=cv2.INTER_LINEAR) for m in (mx, my))
     stack = cv2.merge([*(radiance * layers.cover), layers.cover])
     seen = cv2.remap(stack, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if who.glasses[0]:
+        light.glasses(seen, who, how, face, view, 2)
     flat = cv2.remap(layers.face, mx, my, cv2.INTER_LINEAR)
     seen = cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA)
     mask = (cv2.resize(flat, (size, size), interpolation=cv2.INTER_AREA) > 0.5).astype(np.uint8)

@@ -16,6 +16,7 @@ from fdetect_jax.data.facesim_person import Person, Shot
 SPAN, LEFT, TOP = 27.0, -13.5, -11.8
 PIVOT = np.array([0.0, 1.9, 1.0])
 FLOOR = -2.5  # height of the canvas outside head and hair
+_MARCH = 15  # steps of every ray before refinement
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def grid(n: int) -> Grid:
 
 def clamp(x: np.ndarray, low: float, high: float) -> np.ndarray:
     """np.clip without its overhead, which is most of its cost on small arrays."""
-    return np.minimum(np.maximum(x, low), high)
+    out = np.maximum(x, low)
+    return np.minimum(out, high, out=out)
 
 
 def curve(x: np.ndarray, knots_x: np.ndarray, knots_y: np.ndarray) -> np.ndarray:
@@ -110,7 +112,7 @@ _OUTLINE = np.array([(0, -13.4), (4.5, -12.6), (6.8, -10.2), (7.35, -7.0), (7.35
 _CHIN_WEIGHT = np.array([0, 0, 0, 0, 0, 0, 0, 0.1, 0.25, 0.5, 0.8, 0.96, 1])
 
 
-def _spline_matrix(knots: int, samples: int) -> np.ndarray:
+def spline_matrix(knots: int, samples: int) -> np.ndarray:
     """(samples, knots): natural cubic spline with unit knots, mirrored at both ends."""
     s = np.linspace(0, knots - 1, samples)
     out = np.zeros((samples, knots))
@@ -126,7 +128,7 @@ def _spline_matrix(knots: int, samples: int) -> np.ndarray:
     return out / out.sum(1, keepdims=True)
 
 
-_DENSE = _spline_matrix(len(_OUTLINE), 193)
+_DENSE = spline_matrix(len(_OUTLINE), 193)
 # Where the jaw points 8 (chin) .. 16 (by the ear) lie on the outline, in knots.
 _JAW = np.array([12.0, 11.2, 10.35, 9.45, 8.55, 7.65, 6.65, 5.75, 5.0])
 
@@ -258,7 +260,7 @@ def _bumps(person: Person, shot: Shot, face: Face) -> np.ndarray:
     chin = float(face.points[8, 1])
     smile = e["smile"]
     centre = [
-        (0, tip, 0.80, 0.72, 0.95 + 0.15 * p["nose_tip"]),
+        (0, tip + 0.02, 0.78, 0.62, 1.05 + 0.15 * p["nose_tip"]),
         (0, tip + 0.15, 1.30, 0.8, 0.25),
         (0, mouth + 0.2, 2.3, 1.5, 0.45),
         (0, chin - 2.35, 1.4, 0.42, -0.35),
@@ -316,11 +318,11 @@ def head_height(g: Grid, person: Person, shot: Shot, face: Face) -> tuple[np.nda
 def _ridge(g: Grid, p: dict[str, float], face: Face) -> tuple[np.ndarray, np.ndarray]:
     """Height and sigma of the bridge of the nose for every row."""
     half, tip = face.nose_size
-    at = np.array([-1.6, -0.3, tip * 0.5, tip, tip + 0.5, tip + 1.0, tip + 1.45])
+    at = np.array([-1.6, -0.3, tip * 0.5, tip - 0.15, tip + 0.45, tip + 0.95, tip + 1.5])
     bridge = 0.14 * p["nose_bridge"]
-    z = np.array([0, 0.30 + bridge, 1.05 + bridge + 0.12 * p["nose_hump"], 1.55, 1.25, 0.4, 0.0])
+    z = np.array([0, 0.30 + bridge, 1.05 + bridge + 0.12 * p["nose_hump"], 1.45, 1.05, 0.42, 0.0])
     ridge = curve(g.ys, at, z)
-    wide = np.interp(g.ys, at, np.array([0.9, 0.58, 0.56, 0.62, 0.66, 0.7, 0.7]) * (1 + 0.06 * p["nose_width"]))
+    wide = np.interp(g.ys, at, np.array([0.9, 0.56, 0.54, 0.60, 0.52, 0.42, 0.4]) * (1 + 0.06 * p["nose_width"]))
     return ridge.astype(np.float32), wide.astype(np.float32)
 
 
@@ -385,28 +387,21 @@ def trace(h: np.ndarray, g: Grid, v: View, cells: int) -> tuple[np.ndarray, np.n
     dx, dy, dz = m[2, 0] * k, m[2, 1] * k, m[2, 2]
     x0, y0, z0 = x0.astype(np.float32), y0.astype(np.float32), z0.astype(np.float32)
 
-    def above(z):
-        hit = cv2.remap(h, x0 + dx * z, y0 + dy * z, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return z0 + dz * z - hit
+    def above(x, y, z):
+        return z - cv2.remap(h, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    steps = np.linspace(11.0, FLOOR - 4.0, 15).astype(np.float32)
-    near = np.full((cells, cells), steps[0], np.float32)
-    far = np.full((cells, cells), steps[-1], np.float32)
-    f_near = np.ones((cells, cells), np.float32)
-    f_far = -np.ones((cells, cells), np.float32)
-    before = above(np.full((cells, cells), steps[0], np.float32))
-    open_ = np.ones((cells, cells), bool)
-    for i in range(1, len(steps)):
-        now = above(steps[i])
-        hit = open_ & (now <= 0)
-        near[hit], far[hit] = steps[i - 1], steps[i]
-        f_near[hit], f_far[hit] = before[hit], now[hit]
-        open_ &= ~hit
-        before = now
-    z = near
+    steps = np.linspace(11.0, FLOOR - 4.0, _MARCH, dtype=np.float32)
+    at = steps[:, None, None]
+    gap = above(*((a + d * at).reshape(-1, cells) for a, d in ((x0, dx), (y0, dy), (z0, dz)))).reshape(_MARCH, -1)
+    gap[-1] = np.minimum(gap[-1], -1e-3)
+    gap[0] = np.maximum(gap[0], 1e-3)
+    first = np.argmax(gap <= 0, axis=0)
+    columns = np.arange(cells * cells)
+    near, far = steps[first - 1].reshape(cells, cells), steps[first].reshape(cells, cells)
+    f_near, f_far = (gap[i, columns].reshape(cells, cells) for i in (first - 1, first))
     for _ in range(3):
-        z = near + (far - near) * f_near / np.maximum(f_near - f_far, 1e-4)
-        f = above(z)
+        z = near + (far - near) * (f_near / np.maximum(f_near - f_far, 1e-4))
+        f = above(x0 + dx * z, y0 + dy * z, z0 + dz * z)
         over = f > 0
         near, f_near = np.where(over, z, near), np.where(over, f, f_near)
         far, f_far = np.where(over, far, z), np.where(over, f_far, f)

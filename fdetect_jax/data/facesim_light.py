@@ -6,7 +6,7 @@ In: `Layers` and a `Shot`. Out: linear RGB over the canvas, backgrounds, and uin
 import cv2
 import numpy as np
 
-from fdetect_jax.data.facesim_geometry import Grid, clamp
+from fdetect_jax.data.facesim_geometry import Face, Grid, View, clamp
 from fdetect_jax.data.facesim_paint import Layers
 from fdetect_jax.data.facesim_person import Person, Shot
 
@@ -93,6 +93,40 @@ def _sheen(layers, flow, half, nx, ny, nz, lit, person, shot) -> np.ndarray:
     return shine * _planes((0.05 + 0.7 * person.hair) * shot.key_color * 0.42 * (1.2 - shot.softness))
 
 
+def glasses(seen: np.ndarray, person: Person, shot: Shot, face: Face, view: View, scale: int) -> None:
+    """Draws frames over a premultiplied RGBA picture of `scale` times the size of the view, in place."""
+    _, wide, high, power, thick, shade = (float(v) for v in person.glasses)
+    angle = np.linspace(0, 2 * np.pi, 49)
+    c, s = np.cos(angle), np.sin(angle)
+    ring = np.column_stack([np.sign(c) * np.abs(c) ** (2 / power) * wide, np.sign(s) * np.abs(s) ** (2 / power) * high])
+    centre = np.array([max(3.15, wide + 0.75), 0.45])
+    lines = []
+    for side in (-1, 1):
+        lines.append(ring + centre * (side, 1))
+        if side * shot.yaw <= 0.05:
+            lines.append(np.array([(side * (centre[0] + wide), -0.35), (side * 7.35, -0.3)]))
+    lines.append(np.column_stack([np.linspace(-1, 1, 7) * (centre[0] - wide * 0.97), -0.25 - 0.2 * np.cos(np.linspace(-1.5, 1.5, 7))]))
+    ink = np.zeros(seen.shape[:2], np.uint8)
+    lens = np.zeros(seen.shape[:2], np.uint8)
+    px = thick * view.scale * scale
+    for line in lines:
+        z = 9.6 - 0.035 * line[:, 0] ** 2
+        if len(line) == 2:
+            z[1] = 0.5
+        at = (view.project(np.column_stack([line, z])) + 0.5) * scale - 0.5
+        at = np.round(at * 16).astype(np.int32)
+        cv2.polylines(ink, [at], False, int(255 * min(1.0, px)), max(1, round(px)), cv2.LINE_AA, 4)
+        if len(line) > 20:
+            cv2.fillPoly(lens, [at], 255, cv2.LINE_AA, 4)
+    metal = np.array([shade, shade * 0.8, shade * 0.65], _F) * (0.4 + 0.8 * shot.key_color.astype(_F))
+    alpha = ink[..., None].astype(_F) * _F(1 / 255)
+    ramp = np.linspace(0, 1, seen.shape[1], dtype=_F)[None] + np.linspace(0, 1, seen.shape[0], dtype=_F)[:, None]
+    sheen = lens.astype(_F) * (1 / 255) * np.maximum(np.sin(ramp * 9 + shot.back % 7), 0) ** 3 * _F(0.07)
+    seen[..., :3] += sheen[..., None]
+    seen[..., :3] += (metal - seen[..., :3]) * alpha
+    seen[..., 3:] = np.maximum(seen[..., 3:], alpha)
+
+
 def background(shot: Shot, size: int) -> np.ndarray:
     """(size, size, 3) linear RGB: a gradient and out-of-focus shapes."""
     rng = np.random.default_rng(shot.back)
@@ -104,15 +138,18 @@ def background(shot: Shot, size: int) -> np.ndarray:
     u = np.linspace(-1, 1, cells, dtype=_F)
     ramp = clamp(0.5 + 0.45 * (np.cos(turn) * u[None] + np.sin(turn) * u[:, None]), 0, 1).astype(_F)
     back = a + (b - a) * ramp[..., None]
-    for _ in range(int(rng.integers(0, 9))):
-        p, q = rng.integers(-6, cells + 6, 2).tolist(), rng.integers(3, 20, 2).tolist()
-        colour = (back.mean((0, 1)) * 0.5 + 0.6 * rng.beta(0.8, 1.6, 3)).tolist()
-        if rng.random() < 0.5:
-            cv2.ellipse(back, p, q, float(rng.uniform(0, 180)), 0, 360, colour, -1)
+    mean = 0.25 * (a + b)
+    count = int(rng.integers(0, 9))
+    for u in rng.random((count, 9)).tolist():
+        p, q = [int(u[0] * 60) - 6, int(u[1] * 60) - 6], [3 + int(u[2] * 17), 3 + int(u[3] * 17)]
+        colour = (mean + 0.6 * np.square(u[4:7])).tolist()
+        if u[7] < 0.5:
+            cv2.ellipse(back, p, q, 180 * u[8], 0, 360, colour, -1)
         else:
             cv2.rectangle(back, p, [p[0] + 2 * q[0], p[1] + 3 * q[1]], colour, -1)
     back = cv2.GaussianBlur(back, (0, 0), float(rng.uniform(0.7, 5.0)), borderType=cv2.BORDER_REPLICATE)
-    back = back.mean(2, keepdims=True) + (back - back.mean(2, keepdims=True)) * _F(rng.beta(1.0, 2.2))
+    grey = (back @ np.full(3, 1 / 3, _F))[..., None]
+    back = grey + (back - grey) * _F(rng.beta(1.0, 2.2))
     return cv2.resize(back, (size, size), interpolation=cv2.INTER_CUBIC)
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from fdetect_jax.data.facesim_geometry import FLOOR, LEFT, SPAN, TOP, Eye, Face, Grid, clamp, curve, half_width
+from fdetect_jax.data.facesim_geometry import FLOOR, LEFT, SPAN, TOP, Eye, Face, Grid, clamp, curve, half_width, spline_matrix
 from fdetect_jax.data.facesim_person import Person, Shot
 
 _TILE = 512
@@ -82,8 +82,8 @@ def _forms(g: Grid, bells: list[tuple[float, float, float, float, float]]) -> np
 
 def _window(g: Grid, x0: float, x1: float, y0: float, y1: float):
     """Row and column slices of a box in cm, and its xs (1, w) and ys (h, 1)."""
-    a, b = (int(clamp(np.floor((v - LEFT) * g.ppc), 0, g.n)) for v in (x0, x1 + 1 / g.ppc))
-    c, d = (int(clamp(np.floor((v - TOP) * g.ppc), 0, g.n)) for v in (y0, y1 + 1 / g.ppc))
+    a, b = (int(min(max((v - LEFT) * g.ppc, 0), g.n)) for v in (x0, x1 + 1 / g.ppc))
+    c, d = (int(min(max((v - TOP) * g.ppc, 0), g.n)) for v in (y0, y1 + 1 / g.ppc))
     b, d = max(b, a + 2), max(d, c + 2)
     return np.s_[c:d, a:b], g.xs[None, a:b], g.ys[c:d, None]
 
@@ -132,6 +132,14 @@ def skin(g: Grid, person: Person, shot: Shot, face: Face) -> np.ndarray:
     return np.exp(tone, out=tone)
 
 
+@lru_cache(maxsize=4096)
+def _brow_hairs(texture: int, side: int) -> np.ndarray:
+    """(4, 250): place along and across the brow, lean in radians, relative length of every hair."""
+    rng = np.random.default_rng([texture, 7 + side])
+    u = rng.random((4, 250))
+    return np.stack([u[0], 2 * u[1] - 1, rng.normal(0, 0.16, 250), 0.8 + 0.4 * u[2]])
+
+
 def _brow(g: Grid, layers: Layers, person: Person, line: np.ndarray, side: int) -> None:
     """Hairs as strokes on a finer patch, averaged down."""
     inner = line[0] if side > 0 else line[-1]
@@ -139,15 +147,13 @@ def _brow(g: Grid, layers: Layers, person: Person, line: np.ndarray, side: int) 
     x0, x1 = min(inner[0], outer[0]) - 0.5, max(inner[0], outer[0]) + 0.6
     at, xs, ys = _window(g, x0, x1, line[:, 1].min() - 0.8, line[:, 1].max() + 0.9)
     fine = max(1, int(np.ceil(34 / g.ppc)))
-    rng = np.random.default_rng([person.texture, 7 + side])
-    count = int(170 + 40 * clamp(person.shape["brow_thick"], -2, 2))
-    s = rng.uniform(0, 1, count)
+    count = int(170 + 40 * min(max(person.shape["brow_thick"], -2), 2))
+    s, across, lean, grow = _brow_hairs(person.texture, side)[:, :count]
     thick = (0.36 + 0.085 * person.shape["brow_thick"]) * np.minimum(1, 0.55 + 1.5 * s) * np.sqrt(clamp(1.08 - s, 0, 1)) + 0.03
-    across = rng.uniform(-1, 1, count)
     x = inner[0] + (outer[0] - inner[0]) * s
     y = curve(x, line[:, 0], line[:, 1]) + across * thick + 0.12
-    angle = np.pi / 2 * clamp(1 - 2.0 * s, 0, 1) - 0.25 * s + 0.25 * across * (s > 0.3) + rng.normal(0, 0.16, count)
-    length = 0.42 * (0.8 + 0.4 * rng.random(count))
+    angle = 1.3 * clamp(1 - 2.0 * s, 0, 1) - 0.25 * s + 0.25 * across * (s > 0.3) + lean
+    length = 0.42 * grow
     dx, dy = side * np.cos(angle) * length, -np.sin(angle) * length
     pts = np.stack([np.column_stack([x, y]), np.column_stack([x + 0.6 * dx, y + 0.6 * dy]),
                     np.column_stack([x + dx, y + dy + 0.06])], 1)  # fmt: skip
@@ -180,7 +186,7 @@ def _eye(g: Grid, layers: Layers, person: Person, shot: Shot, eye: Eye) -> None:
     rim = clamp((r - 0.46) / 0.14, 0, 1)
     iris = _planes(person.iris) * (clamp(light, 0.25, 2.2) * (1 - 0.75 * rim))
     iris *= _step(r - 0.23, g, 0.05) * _F(0.98) + _F(0.02)
-    white = _planes([0.66, 0.60, 0.55]) * _F(1 - 0.14 * person.wrinkles)
+    white = _planes([0.60, 0.55, 0.51]) * _F(1 - 0.14 * person.wrinkles)
     depth = clamp(np.minimum(xs - xa, xb - xs) / 0.6, 0, 1)
     sclera = white * (0.55 + 0.45 * depth)
     caruncle = np.exp(-(((xs - float(eye.inner[0]) - side * 0.12) / 0.14) ** 2))
@@ -211,7 +217,7 @@ def _lids(g, layers, person, eye, at, xs, ys, up, low) -> None:
     lash = np.maximum(lash, np.exp(-(((ys - low - 0.02) / 0.05) ** 2)) * along * (0.25 + 0.3 * make))
     _mix(layers.albedo, at, _planes(np.minimum(person.brow_color, 0.02)), lash)
     fold_y = up - (0.34 + 0.06 * p["eye_open"] + 0.1 * (1 - eye.open)) * np.sqrt(clamp(4 * s * (1.06 - s), 0.05, 1))
-    depth = clamp(0.55 - 0.22 * p["fold"], 0.05, 0.9)
+    depth = min(max(0.55 - 0.22 * p["fold"], 0.05), 0.9)
     fold = np.exp(-(((ys - fold_y) / 0.075) ** 2)) * along * depth
     layers.occlusion[at] *= 1 - 0.55 * fold
     layers.height[at] -= 0.07 * fold
@@ -287,7 +293,7 @@ def _nose(g: Grid, layers: Layers, face: Face) -> None:
     layers.albedo[:, at[0], at[1]] *= 1 - 0.85 * hole
     wing = np.exp(-(((np.hypot((ax - half * 0.62) / 0.95, (ys - base + 0.72) / 1.05) - 0.62) / 0.11) ** 2))
     wing = wing * clamp((ax - half * 0.62) * 3, 0, 1) * clamp((ys - base + 1.35) * 2, 0, 1)
-    layers.occlusion[at] *= 1 - 0.34 * wing
+    layers.occlusion[at] *= 1 - 0.45 * wing
     under = np.exp(-(((ys - base - 0.10) / 0.16) ** 2)) * np.exp(-((ax / (half * 0.8)) ** 4))
     layers.occlusion[at] *= 1 - 0.22 * under
 
@@ -324,6 +330,9 @@ def _folds(person: Person, shot: Shot, face: Face) -> list[tuple[np.ndarray, flo
     return out
 
 
+_SMOOTH = {knots: spline_matrix(knots, 12) for knots in (3, 4)}
+
+
 def wrinkle(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face) -> None:
     """Folds as grooves in the height and as occlusion."""
     drawn = np.zeros((g.n, g.n), np.uint8)
@@ -331,9 +340,8 @@ def wrinkle(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face) -> 
     for line, depth in _folds(person, shot, face):
         if depth < 0.04:
             continue
-        if len(line) > 2:
-            s = np.linspace(0, len(line) - 1, 12)
-            line = np.column_stack([curve(s, np.arange(len(line), dtype=float), line[:, i]) for i in (0, 1)])
+        if len(line) in (3, 4):
+            line = _SMOOTH[len(line)] @ line
         part = np.round(g.pixel(line) * 16).astype(np.int32)
         value = int(min(255, 255 * depth * min(1.0, 0.14 * g.ppc / width)))
         cv2.polylines(drawn, [part], False, value, width, cv2.LINE_AA, 4)
@@ -354,7 +362,7 @@ def _beard(g: Grid, layers: Layers, person: Person, face: Face, t: np.ndarray) -
     base = float(face.points[33, 1])
     top = float(face.points[50, 1])
     lip = clamp((ys - base - 0.25) / 0.35, 0, 1) * clamp((top + 0.1 + 0.42 * np.maximum(ax - 0.6, 0) - ys) / 0.3 + 0.5, 0, 1)
-    lip = lip * clamp((corner + 0.45 - ax) / 0.5, 0, 1)
+    lip = lip * clamp((corner + 0.55 - ax - 0.55 * np.maximum(top - ys, 0)) / 0.9, 0, 1)
     jaw = clamp((low + 0.55 - 0.2 * (ax < 0.6) - ys) / -0.4, 0, 1) * clamp((2.5 - ax) / 0.8 + 0.5, 0, 1)
     side_strip = clamp((ax - corner + 0.1) / 0.4, 0, 1) * clamp((3.0 - ax) / 0.8 + 0.5, 0, 1) * clamp((ys - mouth + 0.5) / 0.6, 0, 1)
     jaw = np.maximum(jaw, side_strip * (moustache > 0.3))
@@ -364,7 +372,7 @@ def _beard(g: Grid, layers: Layers, person: Person, face: Face, t: np.ndarray) -
     full = full * clamp((1.04 - t[c]) * 12, 0, 1)
     hairs = _tile("short", g.n, (person.texture >> 5) & 3)[c]
     clump = _tile("strand", g.n, (person.texture >> 8) & 3)[c]
-    alpha = clamp(full * 2.3 - 0.55 + full * (0.28 * hairs + 0.22 * clump), 0, 0.96)
+    alpha = clamp(full * 2.1 - 0.55 + full * (0.34 * hairs + 0.24 * clump), 0, 0.95)
     shadow = np.maximum(np.maximum(lip, jaw), cheek) * clamp((1.02 - t[c]) * 12, 0, 1) * stubble
     layers.albedo[:, c[0], c[1]] *= 1 - _planes([0.36, 0.30, 0.25]) * (shadow * (1 + _F(0.25) * hairs))
     colour = _planes(person.brow_color * 0.9) * clamp(1 + 0.5 * hairs + 0.3 * clump, 0.3, 2.4)
@@ -380,9 +388,9 @@ _STYLES = {
     "short": (0.7, 0.35, 1.0, 6.3, 0.0, 0.2, 0.1, 0.1),
     "swept": (1.2, 0.4, 1.2, 6.3, 0.0, 1.2, 0.35, 0.1),
     "curly": (1.8, 1.5, 3.0, 6.1, 0.0, 0.9, 0.0, 1.0),
-    "bob": (0.9, 1.4, 9.5, 5.95, 0.10, 0.5, 0.25, 0.1),
-    "long": (0.9, 1.5, 30.0, 6.0, 0.10, 0.3, 0.15, 0.3),
-    "fringe": (1.0, 1.3, 30.0, 5.9, 0.05, 3.6, 0.05, 0.1),
+    "bob": (0.9, 1.4, 9.5, 5.95, 0.08, 0.5, 0.25, 0.1),
+    "long": (0.9, 1.5, 30.0, 6.0, 0.16, 0.3, 0.15, 0.3),
+    "fringe": (1.0, 1.3, 30.0, 5.9, 0.10, 3.6, 0.05, 0.1),
     "tied": (0.45, 0.12, -1.0, 6.4, 0.0, 0.0, 0.1, 0.1),
     "afro": (3.0, 3.2, 4.5, 6.1, 0.0, 0.4, 0.0, 1.6),
     "receding": (0.35, 0.3, 1.0, 6.3, 0.0, -2.2, 0.0, 0.1),
@@ -437,13 +445,18 @@ def _hair(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head:
     crown = drop + lean
     cy = 2.0
     high = np.maximum(cy - crown, 0.5)
-    open_x = np.abs(xs) / (opening + flare * clamp(ys - cy, 0, 10) * 0.6 + 0.2 * (person.shape["forehead"] * 0.3))
+    reach = opening + 0.06 * person.shape["forehead"]
+    if end > 8:
+        rim = half_width(face, g.ys).astype(_F)[:, None] - _F(0.3)
+        reach = reach + (np.maximum(rim, 3.5) - reach) * clamp((ys + 1.5) / 6, 0, 1)
+    open_x = np.abs(xs) / reach
     power = 3.6 if fringe >= 3 else 2.8
     above = np.maximum((cy - ys) / high, 0)
     ring = (open_x**power + above**power) - 1
     inward = ring * 1.9 + 0.16 * strand * (1 if person.style != "buzz" else 0.4)
     edge = 0.5 if person.style in ("buzz", "receding") else 0.16
     alpha = _step(inward, g, edge) * _step(outer, g, 0.14) * _step(ends, g, 0.5)
+    alpha = alpha * (1 - head * clamp((ys - 5.0) / 1.5, 0, 1))
     if person.style == "buzz":
         alpha = alpha * 0.78
     if person.style == "receding":
@@ -451,10 +464,10 @@ def _hair(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head:
     thick = top * clamp((1.0 - ys) / 6, 0, 1) + sides * 0.6 * clamp(ring, 0, 1)
     t = np.minimum(np.abs(xs) / (width + grown + hang + 0.05), 1)
     shell = np.maximum(layers.height, FLOOR + 1.0 + 5.2 * np.sqrt(1 - t**2.2) * (ys > -20)) if sides > 0.5 else layers.height
-    raised = np.where(head > 0.5, layers.height + thick * clamp(inward / 0.5, 0, 1), shell)
+    raised = np.maximum(layers.height + thick * clamp(inward / 0.5, 0, 1), shell)
     raised = raised + 0.09 * (top + sides > 0.4) * strand
     beyond = (outer > -0.8) & (head < 0.5) & (ends > -0.3) & (inward > -0.1)
-    layers.height = np.where((alpha > 0.35) | beyond, raised, layers.height).astype(_F)
+    layers.height += (raised - layers.height) * np.maximum(clamp(alpha * 1.5, 0, 1), beyond)
     colour = _planes(person.hair) * clamp(1 + 0.34 * strand, 0.25, 2.2)
     layers.albedo += (colour - layers.albedo) * alpha
     inner_shadow = clamp(1 - np.abs(inward + 0.15) / 0.55, 0, 1) * (0.35 if top + sides > 0.9 else 0.12)
@@ -484,9 +497,10 @@ def _body(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head:
     collar = 13.4 + 0.9 * np.exp(-((xs / 3.0) ** 2)) + 0.6 * float(shot.hair_shift[2])
     cloth = _step(ys - collar, g) * behind
     h = layers.height
-    h[:] = np.where(head > 0.5, base, np.where(neck > 0.5, -1.0 + 4.0 * np.sqrt(column), FLOOR))
-    h[:] = np.where((head < 0.5) & (ear > 0.4), np.maximum(h, -0.6 + relief), h)
-    h[:] = np.where((head < 0.5) & (cloth > 0.5), 2.5 - 0.03 * xs**2, h)
+    back = FLOOR + neck * (4.0 * np.sqrt(column) - 1.0 - FLOOR)
+    back += ear * np.maximum(relief - 0.6 - back, 0)
+    back += cloth * (2.5 - 0.03 * xs**2 - back)
+    h[:] = back + (base - back) * head
     chin = float(face.points[8, 1])
     shade = clamp(1 - (ys - chin + 1) / 4.5, 0, 1) * neck
     layers.occlusion *= 1 - 0.60 * shade

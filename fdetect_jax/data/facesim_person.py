@@ -5,6 +5,7 @@ Lengths are centimetres on a life-size head, angles are radians, colours are lin
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -109,6 +110,7 @@ def _beard(rng: np.random.Generator, masculine: float, age: float) -> np.ndarray
     return beard
 
 
+@lru_cache(maxsize=4096)
 def person(seed: int, identity: int) -> Person:
     """The person with this number in the world of this seed."""
     rng = np.random.default_rng([seed, identity, 0])
@@ -232,6 +234,6 @@ def shot(seed: int, identity: int, number: int) -> Shot:
         back=int(rng.integers(1 << 30)),
         hair_shift=rng.normal(0, 1, 3),
         camera=np.array([rng.normal(0, 0.13), rng.normal(0, 0.06), rng.normal(0, 0.045), rng.normal(0, 0.045),
-                         abs(rng.normal(0, 0.0035)), abs(rng.normal(0, 0.011)), rng.normal(1.1, 0.10)]),  # fmt: skip
+                         abs(rng.normal(0, 0.0022)), abs(rng.normal(0, 0.011)), rng.normal(1.1, 0.10)]),  # fmt: skip
         quality=int(rng.integers(60, 99)),
     )

@@ -1,1 +1,35 @@
-"""forgery."""
+"""Forgeries made on the device, by name. A new one is a file here and a line in ``FORGERIES``."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fdetect_jax import assets
+from fdetect_jax.forgery.base import Classify, Forged, Forgery
+from fdetect_jax.forgery.latent import LatentAdversary, Reconstruction
+from fdetect_jax.forgery.pgd import Attack
+from fdetect_jax.gan import inversion
+
+__all__ = ["FORGERIES", "Classify", "Forged", "Forgery", "make_forgery"]
+
+
+def _latent(config: ConfigDict) -> Forgery:
+    inverter, frozen = inversion.load(assets.pair(config.pair))
+    return LatentAdversary(inverter, Attack(**config.attack.to_dict()), config.space, frozen)
+
+
+def _reconstruction(config: ConfigDict) -> Forgery:
+    inverter, frozen = inversion.load(assets.pair(config.pair))
+    return Reconstruction(inverter, frozen)
+
+
+FORGERIES: dict[str, Any] = {"latent": _latent, "reconstruction": _reconstruction}
+
+
+def make_forgery(config: ConfigDict) -> Forgery:
+    """The forgery ``config.kind``, with its frozen variables.
+
+    Raises:
+      ValueError: an unknown kind, or a field that cannot be used; names it.
+    """
+    return FORGERIES[config.kind](config)

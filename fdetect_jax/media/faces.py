@@ -202,9 +202,7 @@ def _close(*tasks: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Sends the process's stderr nowhere: the C++ side logs there before any of its settings can be
-    reached.
-    """
+    """Sends the process's stderr nowhere: the C++ side logs there before it can be told not to."""
     kept = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 2)

@@ -1,5 +1,4 @@
-"""What is known about 68 landmarks: where they sit on MediaPipe's mesh, the forehead above them, the face
-they enclose.
+"""What is known about 68 landmarks: their places on MediaPipe's mesh, the forehead above, the face within.
 
 iBUG order, as seen in the image: jaw 0-16 from the left ear over the chin (8) to the right ear, brows 17-21
 and 22-26, nose bridge 27-30 and base 31-35, eyes 36-41 and 42-47, outer lips 48-59, inner lips 60-67.
@@ -39,9 +38,7 @@ def eyes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forehead(landmarks: np.ndarray) -> np.ndarray:
-    """(68, 2) -> (10, 2): the brow points raised towards the hairline, along the face's own upward
-    direction.
-    """
+    """(68, 2) -> (10, 2): the brow points, raised towards the hairline along the face's own axis."""
     brows = landmarks[BROWS]
     up = brows.mean(0) - landmarks[33]
     return brows + np.float32(_FOREHEAD) * up
@@ -53,18 +50,14 @@ def mirror(landmarks: np.ndarray, width: int) -> np.ndarray:
 
 
 def facing(landmarks: np.ndarray) -> float:
-    """(68, 2) -> where the nose tip stands between the jaw's ends, -1 at the left, 0 in the middle, 1 at the
-    right.
-    """
+    """(68, 2) -> where the nose tip stands between the jaw's ends: -1 left, 0 middle, 1 right."""
     across = landmarks[16] - landmarks[0]
     middle = (landmarks[0] + landmarks[16]) / 2
     return float(2 * (landmarks[30] - middle) @ across / max(across @ across, 1e-12))
 
 
 def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """(68, 2) pixels of a square crop -> (size, size) uint8, 1 inside the hull of jaw, brows and lower
-    forehead.
-    """
+    """(68, 2) pixels of a crop -> (size, size) uint8, 1 in the hull of jaw, brows and lower forehead."""
     mask = np.zeros((size, size), np.uint8)
     points = np.concatenate([landmarks[JAW], landmarks[BROWS], forehead(landmarks)]).astype(np.float32)
     hull = cv2.convexHull(points).reshape(-1, 2)

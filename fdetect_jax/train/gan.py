@@ -16,15 +16,16 @@ from ml_collections import ConfigDict
 
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
+from fdetect_jax.data.augment import Augment
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.gallery import Gallery
-from fdetect_jax.evaluation.metrics import psnr, ssim
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, from_signed, to_signed, truncate
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
+from fdetect_jax.train.reconstruction import reconstructions, to_bytes
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import TrainState, to_unit
 
@@ -67,7 +68,7 @@ class GanTask:
 
     def batches(self):
         return pipeline.train_batches(
-            self.source, self.config.batch_size // jax.process_count(), self.config.seed, augment=_flip
+            self.source, self.config.batch_size // jax.process_count(), self.config.seed, augment=dataclasses.replace(Augment.off(), flip=0.5)
         )
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
@@ -193,7 +194,7 @@ class GanTask:
             return networks.render(variables, ws)
 
         z = np.random.default_rng(config.seed).standard_normal((count, g.z_dim)).astype(np.float32)
-        columns = {"sample": _bytes(compile_eval(sample)(variables, {"z": z}))}
+        columns = {"sample": to_bytes(compile_eval(sample)(variables, {"z": z}))}
         figures = {}
         if config.reconstruction:
             invert = compile_eval(lambda v, b: networks.render(v, networks.encode(v, to_unit(b["image"]))))
@@ -213,27 +214,6 @@ class GanTask:
         inversion.save(folder / "pair", self.configs, variables, np.float16, **notes)
 
 
-def reconstructions(source, batch_size: int, limit: int, invert) -> dict[str, np.ndarray]:
-    """Real faces, what ``invert`` made of them (uint8), PSNR (dB) and SSIM of each, over a whole held-out source."""
-    found: dict[str, list] = {"real": [], "made": [], "psnr": [], "ssim": []}
-    for batch in pipeline.eval_batches(source, batch_size, limit=limit):
-        keep = batch["weight"] > 0
-        real, made = batch["image"][keep], np.asarray(invert(batch["image"]))[keep]
-        found["psnr"].append(psnr(real / 255.0, made))
-        found["ssim"].append(ssim(real / 255.0, made))
-        found["real"].append(real)
-        found["made"].append(_bytes(made))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
 def _learned(variables: dict) -> dict:
     """What the moving average follows: G's parameters (its buffers are copied), all of E."""
     return {"generator": {"params": variables["generator"]["params"]}, "encoder": variables["encoder"]}
-
-
-def _bytes(image) -> np.ndarray:
-    return np.clip(np.asarray(image) * 255.0 + 0.5, 0, 255).astype(np.uint8)
-
-
-def _flip(rng: np.random.Generator, images: list[np.ndarray]) -> list[np.ndarray]:
-    return [image[:, ::-1] for image in images] if rng.random() < 0.5 else images

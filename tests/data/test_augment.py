@@ -78,13 +78,20 @@ def test_what_the_parts_do(image):
     assert 155 < max(means) <= 128 + 52
     # Colour parts leave grey grey.
     np.testing.assert_array_equal(_run(dataclasses.replace(OFF, hue=0.5, saturation=1.0), grey)[0], grey)
-    red = np.zeros((8, 8, 3), np.uint8)
-    red[..., 0] = 200
-    turned = _run(dataclasses.replace(OFF, hue=0.5), red, seed=2)[0]
-    assert turned.max() == 200
-    assert not np.array_equal(turned, red)
     blurred = _run(dataclasses.replace(OFF, blur=1.0, blur_sigma=(2.0, 2.0)), image)[0]
     np.testing.assert_array_equal(blurred, cv2.GaussianBlur(image, (0, 0), 2.0))
+
+
+def test_hue_turns_by_at_most_its_share_of_the_circle():
+    red = np.zeros((8, 8, 3), np.float32)
+    red[..., 0] = 200
+    for share in (0.1, 0.4):
+        augment = dataclasses.replace(OFF, hue=share)
+        seen = [_run(augment, red.astype(np.uint8), seed=seed)[0].astype(np.float32) for seed in range(40)]
+        hue = np.array([cv2.cvtColor(one / 255, cv2.COLOR_RGB2HSV)[0, 0, 0] for one in seen])
+        turned = np.abs((hue + 180) % 360 - 180)
+        assert 0.8 * 360 * share < turned.max() <= 360 * share + 1
+        assert {one.max() for one in seen} == {200}
 
 
 def test_jpeg_quality_is_in_its_range(image):

@@ -1,0 +1,330 @@
+"""EfficientNet: images in, two logits, the pooled embedding and every stage's feature map out.
+
+Source: EfficientNet (arXiv 1905.11946); initial weights, drop-connect and BatchNorm as in its TensorFlow release;
+static padding and parameter names as in L. Melas-Kyriazi's EfficientNet-PyTorch.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
+from fdetect_jax.types import Outputs, to_unit
+
+NORMALIZATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+
+class Stage(NamedTuple):
+    """One row of the architecture's table, before width and depth are scaled."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    expand: int
+    channels: int
+
+
+class Block(NamedTuple):
+    """One MBConv block, after scaling. stage: counted from 1. drop: drop-connect rate."""
+
+    stage: int
+    kernel: int
+    stride: int
+    expand: int
+    inputs: int
+    outputs: int
+    drop: float
+
+
+STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EfficientNetConfig:
+    """What fixes an EfficientNet; a wrong value raises ValueError naming ``detector.<field>``.
+
+    width, depth: factors on channels and repeats. resolution: the input size, in pixels, that the variant is
+    made for. dropout: rate, on the embedding. drop_connect: the rate that one more block after the last would have.
+    bn_momentum: decay of the running statistics (1 - PyTorch's momentum). stem, head: channels, before scaling.
+    stem_stride: 2, or 1 to keep the input's fine texture. normalization: "imagenet" (that set's mean and
+    deviation), "half" (2x - 1) or "none". static_padding_size: pad as for an input of this size whatever the input,
+    as EfficientNet-PyTorch does; None: SAME for the input at hand.
+    """
+
+    width: float = 1.0
+    depth: float = 1.0
+    resolution: int = 224
+    dropout: float = 0.2
+    drop_connect: float = 0.2
+    bn_momentum: float = 0.99
+    bn_epsilon: float = 1e-3
+    stages: tuple[Stage, ...] = STAGES
+    stem: int = 32
+    stem_stride: int = 2
+    head: int = 1280
+    normalization: str = "imagenet"
+    static_padding_size: int | None = None
+    num_classes: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("dropout", "drop_connect", "bn_momentum"):
+            _check_number(name, getattr(self, name), Real, 0, "a number in [0, 1)", below=1)
+        for name in ("width", "depth", "bn_epsilon"):
+            _check_number(name, getattr(self, name), Real, 1e-12, "a number above 0")
+        for name in ("resolution", "stem", "stem_stride", "head", "num_classes"):
+            _check_number(name, getattr(self, name), int, 1, "a whole number of at least 1")
+        if self.static_padding_size is not None:
+            _check_number(
+                "static_padding_size",
+                self.static_padding_size,
+                int,
+                1,
+                "a whole number of at least 1, or None",
+            )
+        if self.normalization not in NORMALIZATIONS:
+            wanted = sorted(NORMALIZATIONS)
+            raise ValueError(f"detector.normalization: found {self.normalization!r}, wanted one of {wanted}")
+        rows = tuple(tuple(row) for row in self.stages)
+        if not rows or any(len(row) != len(Stage._fields) or min(row) < 1 for row in rows):
+            raise ValueError(f"detector.stages: found {rows}, wanted rows of {Stage._fields}, all at least 1")
+        object.__setattr__(self, "stages", tuple(Stage(*row) for row in rows))
+
+    def channels(self, base: int) -> int:
+        """``base`` times width, rounded to a multiple of 8 without losing more than 10 %."""
+        wide = base * self.width
+        near = max(8, int(wide + 4) // 8 * 8)
+        return near + 8 if near < 0.9 * wide else near
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Every block in order; block b of n drops at the rate drop_connect · b / n."""
+        repeats = [math.ceil(self.depth * stage.repeats) for stage in self.stages]
+        total, inputs, blocks = sum(repeats), self.channels(self.stem), []
+        for number, (stage, count) in enumerate(zip(self.stages, repeats, strict=True), start=1):
+            outputs = self.channels(stage.channels)
+            for i in range(count):
+                drop = self.drop_connect * len(blocks) / total
+                stride = 1 if i else stage.stride
+                blocks.append(Block(number, stage.kernel, stride, stage.expand, inputs, outputs, drop))
+                inputs = outputs
+        return tuple(blocks)
+
+    def paddings(self, size: int) -> tuple[tuple[int, int], ...]:
+        """(before, after) of the stem and of each block's depthwise convolution, along an axis of ``size``."""
+        size = self.static_padding_size or size
+        pads = []
+        for kernel, stride in [
+            (3, self.stem_stride),
+            *((block.kernel, block.stride) for block in self.blocks()),
+        ]:
+            pads.append(same_padding(size, kernel, stride))
+            size = -(-size // stride)
+        return tuple(pads)
+
+
+def _check_number(
+    name: str, found: Any, kind: type, least: float, wanted: str, below: float = math.inf
+) -> None:
+    if isinstance(found, bool) or not isinstance(found, kind) or not least <= found < below:
+        raise ValueError(f"detector.{name}: found {found!r}, wanted {wanted}")
+
+
+# 64 pixels leave nothing to halve at the stem: the traces of a forgery live in the finest texture.
+SMALL64 = EfficientNetConfig(
+    resolution=64,
+    stages=(
+        Stage(1, 3, 1, 1, 16),
+        Stage(2, 3, 2, 4, 24),
+        Stage(2, 3, 2, 4, 40),
+        Stage(3, 3, 2, 4, 72),
+    ),
+    stem=16,
+    stem_stride=1,
+    head=256,
+    drop_connect=0.1,
+    # Its runs are short: the running statistics must follow within tens of steps.
+    bn_momentum=0.9,
+    normalization="half",
+)
+
+VARIANTS: dict[str, EfficientNetConfig] = {
+    "b0": EfficientNetConfig(width=1.0, depth=1.0, resolution=224, dropout=0.2),
+    "b1": EfficientNetConfig(width=1.0, depth=1.1, resolution=240, dropout=0.2),
+    "b2": EfficientNetConfig(width=1.1, depth=1.2, resolution=260, dropout=0.3),
+    "b3": EfficientNetConfig(width=1.2, depth=1.4, resolution=300, dropout=0.3),
+    "b4": EfficientNetConfig(width=1.4, depth=1.8, resolution=380, dropout=0.4),
+    "b5": EfficientNetConfig(width=1.6, depth=2.2, resolution=456, dropout=0.4),
+    "b6": EfficientNetConfig(width=1.8, depth=2.6, resolution=528, dropout=0.5),
+    "b7": EfficientNetConfig(width=2.0, depth=3.1, resolution=600, dropout=0.5),
+    "small64": SMALL64,
+}
+
+
+def build(
+    variant: str, overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype
+) -> "EfficientNet":
+    """A variant of ``VARIANTS`` with fields replaced; ValueError on one that is unknown or out of range."""
+    known = [field.name for field in dataclasses.fields(EfficientNetConfig)]
+    for name, found in overrides.items():
+        if name not in known:
+            raise ValueError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
+    return EfficientNet(dataclasses.replace(VARIANTS[variant], **overrides), axis_name, dtype)
+
+
+def drop_connect(x: jax.Array, rate: float, rng: jax.Array) -> jax.Array:
+    """Zeroes whole samples of (B, H, W, C) with probability ``rate``; the others grow by 1 / (1 - rate)."""
+    keep = 1.0 - rate
+    kept = jax.random.bernoulli(rng, keep, (x.shape[0], 1, 1, 1))
+    return jnp.where(kept, x / keep, 0)
+
+
+class Conv(nn.Module):
+    """Convolution without bias, kernel (k, k, in, features), started at N(0, 2 / fan_out)."""
+
+    features: int
+    kernel: int = 1
+    stride: int = 1
+    pads: Padding = ((0, 0), (0, 0))
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+        kernel = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features))
+        return conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.pads)
+
+
+class DepthwiseConv(nn.Module):
+    """One k×k kernel per channel, (k, k, 1, C), without bias, started at N(0, 2 / k²)."""
+
+    kernel: int
+    stride: int
+    pads: Padding
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = nn.initializers.normal(math.sqrt(2.0) / self.kernel)
+        kernel = self.param("kernel", init, (self.kernel, self.kernel, 1, x.shape[-1]))
+        return depthwise_conv2d(
+            x.astype(self.dtype), kernel[:, :, 0].astype(self.dtype), self.stride, self.pads
+        )
+
+
+class MBConv(nn.Module):
+    """Expand, depthwise, squeeze and excite, project; plus the input where the shapes allow it."""
+
+    config: EfficientNetConfig
+    block: Block
+    pads: Padding
+    axis_name: str | None
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        block, config = self.block, self.config
+
+        def norm(name: str) -> nn.BatchNorm:
+            return _batch_norm(config, self.axis_name, self.dtype, train, name)
+
+        def dense(features: int, name: str) -> nn.Dense:
+            init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+            return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=name)
+
+        wide = block.inputs * block.expand
+        h = x
+        if block.expand != 1:
+            h = nn.swish(norm("bn0")(Conv(wide, dtype=self.dtype, name="expand_conv")(h)))
+        h = DepthwiseConv(block.kernel, block.stride, self.pads, self.dtype, name="depthwise_conv")(h)
+        h = nn.swish(norm("bn1")(h))
+        # The squeeze counts the block's input channels, not the expanded ones.
+        squeezed = nn.swish(dense(max(1, block.inputs // 4), "se_reduce")(h.mean(axis=(1, 2))))
+        h = h * nn.sigmoid(dense(wide, "se_expand")(squeezed))[:, None, None]
+        h = norm("bn2")(Conv(block.outputs, dtype=self.dtype, name="project_conv")(h))
+        if block.stride == 1 and block.inputs == block.outputs:
+            if train and block.drop > 0:
+                h = drop_connect(h, block.drop, self.make_rng("dropout"))
+            h = h + x
+        return h
+
+
+def _batch_norm(
+    config: EfficientNetConfig, axis_name: str | None, dtype: jnp.dtype, train: bool, name: str
+) -> nn.BatchNorm:
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=config.bn_momentum,
+        epsilon=config.bn_epsilon,
+        dtype=dtype,
+        axis_name=axis_name,
+        name=name,
+    )
+
+
+class EfficientNet(nn.Module):
+    """The detector. Parameters, BatchNorm statistics, embedding and logits are float32 whatever ``dtype`` is.
+
+    config: the architecture. axis_name: mapped axis over which BatchNorm averages; None: every device by itself.
+    dtype: what convolutions and activations compute in.
+    """
+
+    config: EfficientNetConfig
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+        """Judges images.
+
+        Args:
+          images: (B, H, W, 3) RGB, uint8 or float in [0, 1]; any size, though the variant expects
+            ``config.resolution``.
+          train: batch statistics ("batch_stats" mutable), dropout and drop-connect (rng "dropout").
+
+        Returns:
+          Outputs with logits (B, classes), embedding (B, C) before dropout, and features "stem",
+          "stage1" …, "head".
+        """
+        config = self.config
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
+        mean, deviation = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[config.normalization])
+        x = ((to_unit(images) - mean) / deviation).astype(self.dtype)
+        pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))
+
+        def norm(name: str) -> nn.BatchNorm:
+            return _batch_norm(config, self.axis_name, self.dtype, train, name)
+
+        stem = Conv(
+            config.channels(config.stem), 3, config.stem_stride, pads[0], self.dtype, name="conv_stem"
+        )
+        x = nn.swish(norm("bn0")(stem(x)))
+        features = {"stem": x}
+        for i, block in enumerate(config.blocks()):
+            x = MBConv(config, block, pads[i + 1], self.axis_name, self.dtype, name=f"blocks_{i}")(x, train)
+            features[f"stage{block.stage}"] = x
+        x = Conv(config.channels(config.head), dtype=self.dtype, name="conv_head")(x)
+        x = nn.swish(norm("bn1")(x))
+        features["head"] = x
+        embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
+        h = nn.Dropout(config.dropout, deterministic=not train)(embedding)
+        init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+        logits = nn.Dense(config.num_classes, kernel_init=init, name="fc")(h)
+        return Outputs(logits=logits, embedding=embedding, features=features)

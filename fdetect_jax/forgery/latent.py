@@ -1,0 +1,85 @@
+"""Forgeries in a generator's latent space: the plain reconstruction G(E(x)), and the latent adversary of Algorithm 1."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fdetect_jax.forgery.base import Classify, Forged
+from fdetect_jax.forgery.pgd import Attack, ascend
+from fdetect_jax.forgery.projection import radius
+from fdetect_jax.gan.inversion import Inverter
+from fdetect_jax.types import FAKE
+
+SPACES = ("w", "w+", "z")
+
+
+def fit(image: jax.Array, size: int) -> jax.Array:
+    """Resizes (B, R, R, 3) to the detector's side, antialiased; the identity where it fits."""
+    if image.shape[1] == size:
+        return image
+    return jax.image.resize(image, (image.shape[0], size, size, 3), "linear", antialias=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """G(E(x)), with HyperInverter's offsets where the pair has H. No attack."""
+
+    inverter: Inverter
+    frozen: Any = None
+
+    def forge(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> Forged:
+        made = fit(self.inverter.invert(frozen, images).image, images.shape[1])
+        nothing = jnp.zeros(images.shape[0])
+        return Forged(made, made, nothing, nothing)
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentAdversary:
+    """Moves the latent of a face up the detector's loss of the label *fake*, so that the rendered fake passes for real.
+
+    space: "w" moves one vector with Δθ held fixed, "w+" one per layer, "z" starts from a random face of G.
+    """
+
+    inverter: Inverter
+    attack: Attack
+    space: str = "w"
+    frozen: Any = None
+
+    def __post_init__(self):
+        if self.space not in SPACES:
+            raise ValueError(f"forgery.space: found {self.space!r}, wanted one of {SPACES}")
+
+    def forge(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> Forged:
+        size, g = images.shape[1], self.inverter.generator.config
+        start, keys = _split(keys)
+        if self.space == "z":
+            origin = jax.vmap(lambda key: jax.random.normal(key, (g.z_dim,)))(start)
+            offsets, first = None, self.inverter.render(frozen, self.inverter.map(frozen, origin))
+        else:
+            found = self.inverter.invert(frozen, images)
+            origin, offsets, first = found.w, found.offsets, found.image
+            if self.space == "w+":
+                origin = jnp.broadcast_to(origin[:, None], (origin.shape[0], g.num_ws, g.w_dim))
+
+        def render(delta: jax.Array) -> jax.Array:
+            moved = origin + delta
+            w = self.inverter.map(frozen, moved) if self.space == "z" else moved
+            return fit(self.inverter.render(frozen, w, offsets), size)
+
+        def loss_of_fake(delta: jax.Array) -> jax.Array:
+            logits = classify(render(delta)).astype(jnp.float32)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.full(logits.shape[0], FAKE))
+
+        delta = ascend(loss_of_fake, keys, origin.shape[1:], self.attack)
+        length = radius(delta, self.attack.norm)
+        on_surface = (length >= self.attack.epsilon * (1 - 1e-4)).astype(jnp.float32)
+        image = jax.lax.stop_gradient(render(delta))
+        return Forged(image, fit(first, size), length, on_surface)
+
+
+def _split(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    pairs = jax.vmap(jax.random.split)(keys)
+    return pairs[:, 0], pairs[:, 1]

@@ -1,0 +1,16 @@
+"""Learning rates over the steps of a run."""
+
+import optax
+
+
+def constant_then_linear(rate: float, steps: int, decay_after: float) -> optax.Schedule:
+    """``rate`` for the first ``decay_after`` (a fraction) of ``steps``, then linearly to zero at ``steps``."""
+    begin = round(decay_after * steps)
+    return optax.join_schedules(
+        [optax.constant_schedule(rate), optax.linear_schedule(rate, 0.0, max(1, steps - begin))], [begin]
+    )
+
+
+def cosine(rate: float, steps: int) -> optax.Schedule:
+    """From ``rate`` to zero along half a cosine."""
+    return optax.cosine_decay_schedule(rate, steps)

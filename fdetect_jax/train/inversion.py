@@ -1,0 +1,200 @@
+"""The inversion trainer: HyperInverter's second phase on a frozen generator, and E with it where E is to learn.
+
+Source: arXiv 2112.00719, specs D.5. Losses: L2; LPIPS, identity and MoCo where their weights are given; adversarial.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from fdetect_jax import weights
+from fdetect_jax.data import pipeline
+from fdetect_jax.data.augment import Augment
+from fdetect_jax.data.sources import make_source
+from fdetect_jax.evaluation.card import write_card
+from fdetect_jax.evaluation.gallery import Gallery, difference, gallery_png
+from fdetect_jax.gan import inversion
+from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
+from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
+from fdetect_jax.gan.stylegan2 import Generator, to_signed
+from fdetect_jax.losses import perceptual
+from fdetect_jax.optim.schedules import cosine
+from fdetect_jax.train import parallel
+from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
+from fdetect_jax.train.reconstruction import reconstructions
+from fdetect_jax.train.task import Findings
+from fdetect_jax.types import TrainState, to_unit
+
+
+class InversionTask:
+    """H (and E, where ``encoder_learning_rate`` > 0) against a frozen G."""
+
+    title = "HyperInverter"
+
+    def __init__(self, config: ConfigDict):
+        self.config = config
+        self.source = make_source(config.data, "train")
+        folder = Path(config.pair)
+        g_config, generator, self.made_from = weights.read(folder / "generator.safetensors", "generator")
+        self.start = {}
+        e_config = config.encoder.to_dict()
+        if (folder / "encoder.safetensors").exists():
+            e_config, self.start["encoder"], _ = weights.read(folder / "encoder.safetensors", "encoder")
+        elif not config.encoder_learning_rate:
+            raise ValueError(f"encoder_learning_rate: found 0, but {folder} holds no encoder; wanted one or the other")
+        self.configs = {"generator": g_config, "encoder": e_config, "hyper": config.hyper.to_dict()}
+        self.networks = inversion.build(self.configs)
+        self.frozen = {"generator": generator}
+        self.terms = {}
+        for name in perceptual.TERMS:
+            if config.losses[name].weight:
+                self.terms[name], self.frozen[name] = perceptual.load_term(name, config.losses[name].weights)
+        if config.losses.adversarial.weight:
+            d_config, self.start["discriminator"], _ = weights.read(
+                folder / "discriminator.safetensors", "discriminator"
+            )
+            self.discriminator = Discriminator(DiscriminatorConfig(**d_config))
+        rate = config.learning_rate
+        self.optimizers = {"hyper": optax.adam(cosine(rate, config.steps))}
+        if config.encoder_learning_rate:
+            self.optimizers["encoder"] = optax.adam(cosine(config.encoder_learning_rate, config.steps))
+        if config.losses.adversarial.weight:
+            self.optimizers["discriminator"] = optax.adam(rate)
+
+    def init(self, seed: int) -> TrainState:
+        ke, kh, rng = jax.random.split(jax.random.key(seed), 3)
+        r = self.networks.resolution
+        image = jnp.zeros((2, r, r, 3))
+        variables = dict(self.start)
+        if "encoder" not in variables:
+            variables["encoder"] = jax.jit(self.networks.encoder.init)(ke, image)
+        variables["hyper"] = jax.jit(self.networks.hyper.init)(kh, image, image)
+        opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
+        return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
+
+    def batches(self):
+        flip = dataclasses.replace(Augment.off(), flip=0.5)
+        share = self.config.batch_size // jax.process_count()
+        return pipeline.train_batches(self.source, share, self.config.seed, augment=flip)
+
+    def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
+        config, real = self.config, to_signed(to_unit(batch["image"]))
+        variables, opt_state = dict(state.variables), dict(state.opt_state)
+
+        def update(name: str, gradient: Any, interval: int = 1) -> None:
+            before = variables[name]["params"], opt_state[name]
+            changes, changed = self.optimizers[name].update(parallel.mean(gradient), opt_state[name], before[0])
+            after = optax.apply_updates(before[0], changes), changed
+            params, opt_state[name] = lazy_select(state.step, interval, after, before) if interval > 1 else after
+            variables[name] = {**variables[name], "params": params}
+
+        learned = {name: variables[name]["params"] for name in ("encoder", "hyper")}
+        (_, (metrics, stats, fake)), gradient = jax.value_and_grad(self._loss, has_aux=True)(
+            learned, variables, frozen, real, state.step
+        )
+        for name in ("encoder", "hyper"):
+            if name in self.optimizers:
+                update(name, gradient[name])
+                variables[name] = {**variables[name], "batch_stats": parallel.mean(stats[name])}
+        if config.losses.adversarial.weight:
+            c = config.losses.adversarial
+            d_loss, gradient = jax.value_and_grad(self._d_loss)(variables["discriminator"]["params"], fake, real)
+            update("discriminator", gradient)
+            params = variables["discriminator"]["params"]
+            metrics["loss/r1"], gradient = lazy_value_and_grad(state.step, c.r1_interval, self._r1_loss, params, real)
+            update("discriminator", gradient, c.r1_interval)
+            metrics["loss/discriminator"] = d_loss
+        return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
+
+    def _loss(self, learned, variables, frozen, real, step):
+        g, stats = self.networks.generator, {}
+        encoder = {**variables["encoder"], "params": learned["encoder"]}
+        if "encoder" in self.optimizers:
+            w, changed = self.networks.encoder.apply(encoder, real, train=True, mutable="batch_stats")
+            stats["encoder"] = changed["batch_stats"]
+        else:
+            w = self.networks.encoder.apply(encoder, real)
+        w = w + frozen["generator"]["buffers"]["mapping"]["w_avg"]
+        first = g.apply(frozen["generator"], w, method=Generator.synthesize)
+        hyper = {**variables["hyper"], "params": learned["hyper"]}
+        shown = jax.lax.stop_gradient(first)
+        offsets, changed = self.networks.hyper.apply(hyper, real, shown, train=True, mutable="batch_stats")
+        stats["hyper"] = changed["batch_stats"]
+        image = g.apply(frozen["generator"], jax.lax.stop_gradient(w), offsets, method=Generator.synthesize)
+        metrics, total = {}, 0.0
+        for part, made in (("encoder", first), ("hyper", image)):
+            for name, value in self._terms(made, real, frozen).items():
+                metrics[f"loss/{part}_{name}"] = value
+                total += self.config.losses[name].weight * value
+        if self.config.losses.adversarial.weight:
+            params = variables["discriminator"]["params"]
+            fooled = generator_loss(self.discriminator.apply({"params": params}, image))
+            begun = step >= self.config.losses.adversarial.start
+            total += jnp.where(begun, self.config.losses.adversarial.weight, 0.0) * fooled
+            metrics["loss/adversarial"] = fooled
+        return total, (metrics, stats, jax.lax.stop_gradient(image))
+
+    def _terms(self, made: jax.Array, real: jax.Array, frozen: Any) -> dict[str, jax.Array]:
+        found = {"l2": jnp.mean(jnp.square(made - real))}
+        for name, term in self.terms.items():
+            found[name] = jnp.mean(term(frozen[name], made, real))
+        return found
+
+    def _d_loss(self, params, fake, real):
+        d = self.discriminator
+        return 0.5 * discriminator_loss(d.apply({"params": params}, fake), d.apply({"params": params}, real))
+
+    def _r1_loss(self, params, real):
+        c = self.config.losses.adversarial
+        judge = lambda image: self.discriminator.apply({"params": params}, image)  # noqa: E731
+        return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(judge, real)
+
+    def evaluate(self, state, compile_eval, show) -> Findings:
+        config, networks = self.config, self.networks
+        variables = {"generator": self.frozen["generator"], **state.variables}
+
+        def invert(variables, batch):
+            image = to_unit(batch["image"])
+            found = networks.invert(variables, image)
+            return {"encoder": networks.render(variables, found.w), "hyper": found.image}
+
+        run = compile_eval(invert)
+        test = make_source(config.data, "test")
+        figures, columns = {}, {}
+        for part in ("encoder", "hyper"):
+            made = reconstructions(
+                test, config.eval_batch_size, config.eval_limit, lambda x: run(variables, {"image": x})[part]  # noqa: B023
+            )
+            figures |= {f"psnr/{part}": float(made["psnr"].mean()), f"ssim/{part}": float(made["ssim"].mean())}
+            columns |= {"real": made["real"], f"{part}": made["made"]}
+        columns = {"real": columns["real"], "E": columns["encoder"], "E + H": columns["hyper"]}
+        columns["difference ×4"] = difference(columns["real"], columns["E + H"], 4.0)
+        rows = np.arange(min(config.eval_batch_size, len(columns["real"])))
+        return Findings(figures=figures, gallery=Gallery({k: v[rows] for k, v in columns.items()}, {}))
+
+    def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
+        variables = {"generator": self.frozen["generator"]}
+        variables |= {name: state.variables[name] for name in ("encoder", "hyper")}
+        notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
+        pair = folder / "pair"
+        inversion.save(pair, self.configs, variables, np.float16, **notes)
+        gallery_png({name: rows[:8] for name, rows in findings.gallery.columns.items()}, pair / "samples.png")
+        figures = dict(findings.figures)
+        write_card(
+            pair / "README.md",
+            name=self.config.card.name,
+            what=self.config.card.what,
+            data=self.config.card.data,
+            config=self.config.card.config,
+            seed=self.config.seed,
+            figures={"psnr": figures["psnr/hyper"], "ssim": figures["ssim/hyper"], **figures},
+            licence=self.config.card.licence,
+            picture="samples.png",
+            commands=list(self.config.card.commands),
+        )
