@@ -27,12 +27,13 @@ def facesim(size: int = 64) -> dict:
         "identities": {"train": 2000, "val": 100, "test": 100},
         "per_identity": 4,
         "seed": 0,
+        "workers": 0,
     }
 
 
 def folder(recipe: str = "aligned64", size: int = 64) -> dict:
     """A folder of photographs; ``root`` is given on the command line."""
-    return {"source": "folder", "root": "", "recipe": recipe, "size": size}
+    return {"source": "folder", "root": "", "recipe": recipe, "size": size, "workers": 0}
 
 
 def pair64() -> dict:
@@ -47,8 +48,8 @@ def pair64() -> dict:
             "channel_max": 128,
         },
         "encoder": {
-            "trunk": {"stem": 16, "stages": ((32, 1), (64, 1), (96, 1), (128, 2)), "se_reduction": 16},
-            "input_size": 64,
+            "trunk": {"stem": 16, "stages": ((32, 1), (64, 1), (128, 2)), "se_reduction": 16},
+            "input_size": 32,
             "w_dim": 256,
             "pool": "flatten",
         },
@@ -60,3 +61,85 @@ def pair64() -> dict:
             "hidden": 32,
         },
     }
+
+
+def attack() -> dict:
+    """The paper's attack: s = 10 steps of ε/√s in an L2 ball of ε = 4, from a random start."""
+    return {
+        "epsilon": 4.0,
+        "steps": 10,
+        "step_size": 0.0,
+        "norm": "l2",
+        "gradient": "normalized",
+        "random_start": True,
+        "remat": False,
+    }
+
+
+def latent(pair: str) -> dict:
+    """The latent adversary with a bundled pair's name, or a folder."""
+    return {"kind": "latent", "pair": pair, "space": "w", "attack": attack()}
+
+
+def augment() -> dict:
+    """The same draw for a face and its host-made fake."""
+    return {
+        "flip": 0.5,
+        "translate": 0.03,
+        "scale": (0.95, 1.05),
+        "brightness": 0.1,
+        "contrast": 0.1,
+        "saturation": 0.1,
+        "hue": 0.02,
+        "blur": 0.1,
+        "blur_sigma": (0.3, 1.0),
+        "resample": 0.1,
+        "resample_factor": (0.5, 1.0),
+        "jpeg": 0.3,
+        "jpeg_quality": (40, 95),
+    }
+
+
+def detector(description: str, variant: str, file: str) -> ConfigDict:
+    """What ``adv.py`` and ``baseline.py`` share: detector, data, optimiser, objective and tests."""
+    if variant not in ("facesim", "folder", "paper"):
+        raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
+    config = run("detector", description, steps=150)
+    config.update(
+        data=facesim() if variant == "facesim" else folder(),
+        batch_size=16,
+        augment=augment(),
+        detector={"name": "efficientnet_small64", "overrides": {}, "dtype": "float32", "sync_batch_stats": False},
+        losses={
+            "cross_entropy": {"weight": 1.0},
+            "contrastive": {
+                "weight": 1.0,
+                "margin": 1.0,
+                "form": "hadsell",
+                "pairs": "counterpart",
+                "normalize": True,
+            },
+        },
+        objective={"lam": 1.0, "mode": "joint", "turn": "step"},
+        optimizer={
+            "learning_rate": 0.05,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "decay_after": 0.75,
+            "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},
+        },
+        evaluation={
+            "batch_size": 32,
+            "limit": 128,
+            "forgery": latent("facesim64" if variant == "facesim" else "faces64"),
+        },
+    )
+    if variant == "paper":
+        config.data = folder("paper", 380) | {"workers": 8}
+        config.detector.update(name="efficientnet_b4", dtype="bfloat16")
+        config.optimizer.learning_rate = 0.001
+        config.evaluation.forgery = latent("")
+        config.evaluation.limit = 1000
+        # 100 epochs of 10 % of FaceForensics++: 72 videos of 32 frames, 144 batches of 16.
+        config.steps = 100 * 144
+    return config

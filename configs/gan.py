@@ -12,17 +12,16 @@ from configs import common
 
 
 def get_config(variant: str = "facesim"):
-    config = common.run("gan", f"StyleGAN2 with an encoder beside it ({variant})", steps=3000)
+    config = common.run("gan", f"StyleGAN2 with an encoder beside it ({variant})", steps=10000)
     networks = common.pair64()
     config.update({name: networks[name] for name in ("generator", "encoder")})
     config.update(
         data=common.folder() if variant == "folder" else common.facesim(),
-        batch_size=16,
-        adversarial_batch_size=8,
+        batch_size=8,
+        adversarial_interval=4,
         group_size=4,
         learning_rate=0.002,
-        encoder_learning_rate=0.001,
-        reconstruction=80.0,
+        reconstruction={"weight": 1.0, "learning_rate": 0.01, "encoder_learning_rate": 0.003},
         style_mixing=0.9,
         r1={"gamma": 0.5, "interval": 16},
         path_length={"weight": 0.0, "interval": 4},
@@ -30,8 +29,8 @@ def get_config(variant: str = "facesim"):
         truncation=0.7,
         eval_batch_size=32,
         eval_limit=400,
-        checkpoint_every=500,
-        log_every=50,
+        checkpoint_every=1024,
+        log_every=64,
     )
     if variant == "config_f":
         config.data = common.folder("aligned1024", 1024)
@@ -39,10 +38,10 @@ def get_config(variant: str = "facesim"):
             resolution=1024, z_dim=512, w_dim=512, mapping_layers=8, channel_base=32768, channel_max=512
         )
         config.steps = 25_000_000 // 32
+        config.reconstruction.weight = 0.0
         config.update(
             batch_size=32,
-            adversarial_batch_size=32,
-            reconstruction=0.0,
+            adversarial_interval=1,
             r1={"gamma": 10.0, "interval": 16},
             path_length={"weight": 2.0, "interval": 4},
             ema_kimg=10.0,

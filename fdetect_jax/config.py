@@ -1,7 +1,186 @@
-"""Every check of a config, in one place, before any work starts."""
+"""Every check of a config, in one place, before any work starts: what was found, what was wanted, which field.
+
+A config comes from a file of ``configs/`` with fields overridden on the command line. Names that a registry holds
+are checked against it here; files and folders are only looked for, not read.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
+TASKS = ("detector", "gan", "inversion")
+SOURCES = ("facesim", "folder")
+
+_WHERE_TO_FIND = {
+    "folder": (
+        "a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"
+    ),
+    "paper": (
+        "face crops of FaceForensics++ (original_sequences/youtube, c23): ask its authors for the download script "
+        "(https://github.com/ondyari/FaceForensics), extract frames, and give their folder as --config.data.root=DIR; "
+        "and a 1024 px pair (StyleGAN2 FFHQ with HyperInverter, https://github.com/VinAIResearch/HyperInverter) as "
+        "--config.forgery.pair=DIR and --config.evaluation.forgery.pair=DIR"
+    ),
+}
+
+
+class ConfigError(ValueError):
+    """A field that cannot be used."""
+
 
 def check(config: ConfigDict) -> None:
-    """Placeholder until the detector's fields are settled."""
+    """Checks every field that can be checked without working.
+
+    Raises:
+      ConfigError: naming the first field that does not fit, what was found and what was wanted.
+    """
+    _one_of(config, "task", TASKS)
+    for field in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+        _at_least(config, field, 1)
+    _data(config)
+    {"detector": _detector, "gan": _gan, "inversion": _inversion}[config.task](config)
+
+
+def _data(config: ConfigDict) -> None:
+    _one_of(config, "data.source", SOURCES)
+    if config.data.source == "facesim":
+        for split in ("train", "val", "test"):
+            _at_least(config, f"data.identities.{split}", 1)
+        _at_least(config, "data.per_identity", 1)
+        _between(config, "data.size", 32, 256)
+        return
+    from fdetect_jax.media.crop import RECIPES
+
+    _one_of(config, "data.recipe", RECIPES)
+    recipe = RECIPES[config.data.recipe]
+    if config.data.size != recipe.size:
+        _refuse("data.size", config.data.size, f"{recipe.size}, the side of the recipe {config.data.recipe!r}")
+    root = config.data.root
+    where = _WHERE_TO_FIND["paper" if "paper" in config.description else "folder"]
+    if not root:
+        _refuse("data.root", root, where)
+    if not Path(root).is_dir():
+        _refuse("data.root", root, f"an existing folder: {where}")
+
+
+def _detector(config: ConfigDict) -> None:
+    from fdetect_jax.data.forgeries import HOST_FORGERIES
+    from fdetect_jax.detectors import DETECTORS
+    from fdetect_jax.forgery import FORGERIES
+    from fdetect_jax.losses.objective import MODES, TURNS
+    from fdetect_jax.losses.terms import FORMS, PAIRS, TERMS
+
+    _one_of(config, "detector.name", DETECTORS)
+    _one_of(config, "detector.dtype", ("float32", "bfloat16"))
+    _one_of(config, "forgery.kind", [*FORGERIES, *HOST_FORGERIES])
+    _one_of(config, "evaluation.forgery.kind", FORGERIES)
+    for path in ("forgery", "evaluation.forgery"):
+        if _get(config, f"{path}.kind") in FORGERIES:
+            _pair(config, path)
+    for name in config.losses:
+        if name not in TERMS:
+            _refuse("losses", name, f"terms among {sorted(TERMS)}")
+        _at_least(config, f"losses.{name}.weight", 0)
+    if "contrastive" in config.losses:
+        _one_of(config, "losses.contrastive.form", FORMS)
+        _one_of(config, "losses.contrastive.pairs", PAIRS)
+        _above(config, "losses.contrastive.margin", 0)
+    _one_of(config, "objective.mode", MODES)
+    _one_of(config, "objective.turn", TURNS)
+    _between(config, "objective.lam", 0, 1)
+    objectives = {TERMS[name].objective for name in config.losses if config.losses[name].weight}
+    lam, mode = config.objective.lam, config.objective.mode
+    needed = {"classifier", "metric"} if mode == "alternating" else {"classifier"} if lam > 0 else {"metric"}
+    if not needed <= objectives:
+        _refuse("losses", sorted(config.losses), f"a term with weight for each objective of {sorted(needed)}")
+    if mode == "alternating" and lam != 1.0:
+        _refuse("objective.lam", lam, "1.0: it weighs joint objectives, and alternating ones take turns unweighted")
+    _above(config, "optimizer.learning_rate", 0)
+    _between(config, "optimizer.momentum", 0, 1)
+    _between(config, "optimizer.decay_after", 0, 1)
+    _at_least(config, "optimizer.weight_decay", 0)
+    _at_least(config, "optimizer.sam.rho", 0)
+    _one_of(config, "optimizer.sam.batch_stats", ("first", "both"))
+    _at_least(config, "evaluation.batch_size", 1)
+    _at_least(config, "evaluation.limit", 1)
+
+
+def _pair(config: ConfigDict, path: str) -> None:
+    from fdetect_jax import assets
+    from fdetect_jax.forgery.latent import SPACES
+    from fdetect_jax.forgery.pgd import Attack
+
+    _one_of(config, f"{path}.space", SPACES)
+    try:
+        Attack(**_get(config, f"{path}.attack").to_dict())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}.attack: {error}") from None
+    try:
+        assets.pair(_get(config, f"{path}.pair"))
+    except ValueError as error:
+        hint = f"; {_WHERE_TO_FIND['paper']}" if "paper" in config.description else ""
+        raise ConfigError(f"{path}.{error}{hint}") from None
+
+
+def _gan(config: ConfigDict) -> None:
+    size = config.generator.resolution
+    if config.data.size != size:
+        _refuse("data.size", config.data.size, f"{size}, generator.resolution")
+    if config.generator.w_dim != config.encoder.w_dim:
+        _refuse("encoder.w_dim", config.encoder.w_dim, f"{config.generator.w_dim}, generator.w_dim")
+    if config.batch_size % min(config.group_size, config.batch_size):
+        _refuse("group_size", config.group_size, f"a divisor of batch_size {config.batch_size}")
+    _at_least(config, "adversarial_interval", 1)
+    if config.adversarial_interval > 1 and not config.reconstruction.weight:
+        _refuse("adversarial_interval", config.adversarial_interval, "1, since reconstruction.weight is 0")
+    for field in ("reconstruction.weight", "r1.gamma", "path_length.weight"):
+        _at_least(config, field, 0)
+    for field in ("r1.interval", "path_length.interval"):
+        _at_least(config, field, 1)
+    _between(config, "style_mixing", 0, 1)
+
+
+def _inversion(config: ConfigDict) -> None:
+    if not (Path(config.pair) / "generator.safetensors").is_file():
+        _refuse("pair", config.pair, "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/pair)")
+    for name, options in config.losses.items():
+        _at_least(config, f"losses.{name}.weight", 0)
+        if options.weight and "weights" in options and not Path(options.weights).is_file():
+            _refuse(f"losses.{name}.weights", options.weights, "a safetensors file, since losses.{name}.weight > 0")
+    if config.losses.adversarial.weight and not (Path(config.pair) / "discriminator.safetensors").is_file():
+        _refuse("losses.adversarial.weight", config.losses.adversarial.weight, f"0: {config.pair} has no discriminator")
+
+
+def _get(config: ConfigDict, field: str):
+    value = config
+    for name in field.split("."):
+        if name not in value:
+            raise ConfigError(f"{field}: found no such field, wanted one")
+        value = value[name]
+    return value
+
+
+def _refuse(field: str, found, wanted: str) -> None:
+    raise ConfigError(f"{field}: found {found!r}, wanted {wanted}")
+
+
+def _one_of(config: ConfigDict, field: str, allowed: Iterable[str]) -> None:
+    value = _get(config, field)
+    if value not in allowed:
+        _refuse(field, value, f"one of {sorted(allowed)}")
+
+
+def _at_least(config: ConfigDict, field: str, least: float) -> None:
+    if not _get(config, field) >= least:
+        _refuse(field, _get(config, field), f"at least {least}")
+
+
+def _above(config: ConfigDict, field: str, low: float) -> None:
+    if not _get(config, field) > low:
+        _refuse(field, _get(config, field), f"more than {low}")
+
+
+def _between(config: ConfigDict, field: str, low: float, high: float) -> None:
+    if not low <= _get(config, field) <= high:
+        _refuse(field, _get(config, field), f"a value in [{low}, {high}]")

@@ -6,7 +6,7 @@ detector could tell them by that.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -157,3 +157,6 @@ def _resample(image: np.ndarray, factor: float) -> np.ndarray:
     small = max(1, round(width * factor)), max(1, round(height * factor))
     shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
     return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+FLIP = replace(Augment.off(), flip=0.5)

@@ -1,8 +1,8 @@
 """Procedural faces: pictures of people who do not exist, exact 68 points and mask, found by index.
 
-In: a seed and an index (or, for clips, an identity). Out: `types.Example`. Everything is drawn from code and seeded
-numbers: no photograph, scan or learned model is involved. A head is a height field seen from the front; it is painted
-in centimetres, lit, turned, and photographed, so one index shows the same face at every size.
+In: a seed and an index (or, for clips, an identity). Out: `types.Example`. Everything comes from code and
+seeded numbers; no photograph, scan or learned model is used. A head is a height field seen from the front; it
+is painted in centimetres, lit, turned and photographed, so one index shows the same face at every size.
 """
 
 import hashlib
@@ -21,27 +21,29 @@ from fdetect_jax.data.facesim_person import EXPRESSIONS, Person, Shot, expressio
 if TYPE_CHECKING:
     from fdetect_jax.types import Example
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
 MIN_SIZE, MAX_SIZE = 32, 256
 
 
-def render(who: Person, how: Shot, size: int, noise_seed: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def render(
+    who: Person, how: Shot, size: int, noise_seed: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One picture: image (size, size, 3) uint8 RGB, landmarks (68, 2) float32 px, mask (size, size) uint8."""
-    g = geometry.grid(max(96, round(1.7 * size)))
+    g = geometry.grid(max(96, round(1.5 * size)))
     face = geometry.build(who, how)
     base, t = geometry.head_height(g, who, how, face)
     layers, flow = paint(g, who, how, face, base, t)
     view = geometry.view(face, how, who, size)
     radiance = light.shade(g, layers, flow, who, how, view.matrix)
-    cells = max(64, min(size, 256))
+    cells = max(48, min(size // 2 + 16, 128))
     mx, my = geometry.trace(layers.height, g, view, cells)
     fine = 2 * size
     mx, my = (cv2.resize(m, (fine, fine), interpolation=cv2.INTER_LINEAR) for m in (mx, my))
     stack = cv2.merge([*(radiance * layers.cover), layers.cover])
     seen = cv2.remap(stack, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if who.glasses[0]:
-        light.glasses(seen, who, how, face, view, 2)
+        light.glasses(seen, who, how, view, 2)
     flat = cv2.remap(layers.face, mx, my, cv2.INTER_LINEAR)
     seen = cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA)
     mask = (cv2.resize(flat, (size, size), interpolation=cv2.INTER_AREA) > 0.5).astype(np.uint8)
@@ -74,8 +76,8 @@ def _check_number(name: str, value: object, low: int, high: int) -> None:
 class FaceSim:
     """A random-access source of `types.Example`.
 
-    split: "train", "val" or "test"; no identity is in two of them. size: pixels a side, 32 to 256. identities: people
-    in this split. per_identity: pictures of each, consecutive in index. seed: which world of people.
+    split: "train", "val" or "test"; no identity is in two of them. size: pixels a side, 32 to 256.
+    identities: people in this split. per_identity: pictures of each, consecutive in index. seed: which world.
     """
 
     split: str = "train"
@@ -113,10 +115,14 @@ class FaceSim:
 
 
 def _wander(rng: np.random.Generator, seconds: np.ndarray, width: float, slowest: float) -> np.ndarray:
-    """Smooth wandering around 0 with about this deviation: four sines, the slowest with this period in seconds."""
+    """Smooth wandering around 0: four sines; width: deviation; slowest: period of the first, in seconds."""
     out = np.zeros_like(seconds)
     for k in range(4):
-        out += np.sin(2 * np.pi * (seconds * (1 + 0.8 * k) / slowest + rng.random())) * rng.normal(0, 1) / (1 + k)
+        out += (
+            np.sin(2 * np.pi * (seconds * (1 + 0.8 * k) / slowest + rng.random()))
+            * rng.normal(0, 1)
+            / (1 + k)
+        )
     return out * width
 
 
@@ -126,7 +132,7 @@ def _ease(x: np.ndarray) -> np.ndarray:
 
 
 def _blinks(rng: np.random.Generator, seconds: np.ndarray) -> np.ndarray:
-    """0 open .. 1 shut: 90 ms to close, 160 ms to open, the first within a second, then every 1.5 to 4.5 s."""
+    """0 open .. 1 shut: 90 ms to close, 160 ms to open; the first in 0.8 s, then every 1.5 to 4.5 s."""
     out = np.zeros_like(seconds)
     at = rng.uniform(0.25, 0.8)
     while at < seconds[-1] + 1:
@@ -171,12 +177,20 @@ def _shots(seed: int, identity: int, frames: int, fps: float) -> Iterator[Shot]:
     for i in range(frames):
         mood = {name: float(values[i]) for name, values in moods.items()}
         mood["open"] = min(1.0, mood["open"] + float(talk[i]))
-        yield replace(first, yaw=float(yaw[i]), pitch=float(pitch[i]), roll=float(roll[i]), expression=mood, gaze=gaze[i],
-                      blink=np.full(2, blink[i]), shift=np.clip(first.shift + drift[i], -0.04, 0.04))  # fmt: skip
+        yield replace(
+            first,
+            yaw=float(yaw[i]),
+            pitch=float(pitch[i]),
+            roll=float(roll[i]),
+            expression=mood,
+            gaze=gaze[i],
+            blink=np.full(2, blink[i]),
+            shift=np.clip(first.shift + drift[i], -0.04, 0.04),
+        )
 
 
 def clip(seed: int, identity: int, frames: int, fps: float = 25.0, size: int = 256) -> Iterator["Example"]:
-    """Consecutive frames of one person, in the same light, with smooth motion, changing mood, glances and blinks.
+    """Consecutive frames of one person in one light, with smooth motion, changing mood, glances and blinks.
 
     Args:
       seed, identity: which person; `Example.identity` of a `FaceSim` with this seed names the same one.

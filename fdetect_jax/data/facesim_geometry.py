@@ -1,8 +1,8 @@
 """The head as a height field over the frontal plane: outline, features, 68 points, and its projection.
 
-In: a `Person` and a `Shot`. Out: a `Face` (curves and points in centimetres), a height map over the canvas, and
-the map from picture pixels back to canvas pixels. x to the right of the picture, y down, z towards the viewer; the
-origin is midway between the eyes. The canvas is a 27 cm square seen from the front.
+In: a `Person` and a `Shot`. Out: a `Face` (curves and points in centimetres), a height map over the canvas,
+and the map from picture pixels back to canvas pixels. x to the right of the picture, y down, z towards the
+viewer; the origin is midway between the eyes. The canvas is a 27 cm square seen from the front.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fdetect_jax.data.facesim_person import Person, Shot
 SPAN, LEFT, TOP = 27.0, -13.5, -11.8
 PIVOT = np.array([0.0, 1.9, 1.0])
 FLOOR = -2.5  # height of the canvas outside head and hair
-_MARCH = 15  # steps of every ray before refinement
+_MARCH = 12  # steps of every ray before refinement
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,11 @@ def curve(x: np.ndarray, knots_x: np.ndarray, knots_y: np.ndarray) -> np.ndarray
 
 @dataclass(frozen=True)
 class Eye:
-    """One eye opening. side: -1 left of the picture, +1 right. Corners are (x, y); heights are above/below the line
-    between the corners, `open` 0 shut .. 1."""
+    """One eye opening. Corners are (x, y) in cm.
+
+    side: -1 left of the picture, +1 right. upper, lower: height above and below the line between the corners
+    when open. open: 0 shut .. 1, above 1 wide.
+    """
 
     side: int
     inner: np.ndarray
@@ -93,8 +96,8 @@ class Eye:
 class Face:
     """Everything about the features, in cm.
 
-    outline: (k, 2) right half from crown to chin. lips: upper outer (7, 2), upper inner (5, 2), lower inner (5, 2),
-    lower outer (7, 2), left to right. brows: two (5, 2), left to right. points: (68, 2).
+    outline: (k, 2) right half from crown to chin. lips: upper outer (7, 2), upper inner (5, 2), lower inner
+    (5, 2), lower outer (7, 2), left to right. brows: two (5, 2), left to right. points: (68, 2), iBUG order.
     """
 
     outline: np.ndarray
@@ -107,24 +110,35 @@ class Face:
     nose_size: tuple[float, float]  # half width, tip y
 
 
-_OUTLINE = np.array([(0, -13.4), (4.5, -12.6), (6.8, -10.2), (7.35, -7.0), (7.35, -3.8), (7.2, -0.6), (6.95, 2.2),
-                     (6.5, 4.6), (5.8, 6.8), (4.7, 8.7), (3.25, 10.2), (1.65, 11.1), (0, 11.35)])  # fmt: skip
+_OUTLINE = np.array(
+    [
+        (0, -13.4),
+        (4.5, -12.6),
+        (6.8, -10.2),
+        (7.35, -7.0),
+        (7.35, -3.8),
+        (7.2, -0.6),
+        (6.95, 2.2),
+        (6.5, 4.6),
+        (5.8, 6.8),
+        (4.7, 8.7),
+        (3.25, 10.2),
+        (1.65, 11.1),
+        (0, 11.35),
+    ]
+)
 _CHIN_WEIGHT = np.array([0, 0, 0, 0, 0, 0, 0, 0.1, 0.25, 0.5, 0.8, 0.96, 1])
 
 
 def spline_matrix(knots: int, samples: int) -> np.ndarray:
-    """(samples, knots): natural cubic spline with unit knots, mirrored at both ends."""
+    """(samples, knots): Catmull-Rom spline with evenly spaced knots, end knots twice."""
     s = np.linspace(0, knots - 1, samples)
     out = np.zeros((samples, knots))
     for j in range(knots):
-        for k in (j, -j, 2 * (knots - 1) - j):
-            d = np.abs(s - k)
-            if k != j and j in (0, knots - 1):
-                continue
-            sign = 1.0 if k == j else 0.0
-            inside = d < 1
-            w = np.where(inside, 1.5 * d**3 - 2.5 * d**2 + 1, np.where(d < 2, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2, 0))
-            out[:, j] += sign * w
+        d = np.abs(s - j)
+        far = np.where(d < 2, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2, 0)
+        out[:, j] = np.where(d < 1, 1.5 * d**3 - 2.5 * d**2 + 1, far)
+    out[:, [0, -1]] *= 2
     return out / out.sum(1, keepdims=True)
 
 
@@ -181,31 +195,38 @@ def _eye(person: Person, shot: Shot, side: int) -> Eye:
     return Eye(side, inner, outer, upper, lower, opened)
 
 
+# Along the mouth, corner to corner: places of the outer and inner points, and the reach of each part there.
+_LIP_X, _SEAM_X = np.array([-1, -0.62, -0.2, 0, 0.2, 0.62, 1]), np.array([-0.88, -0.32, 0, 0.32, 0.88])
+_BOW, _LIFT = np.array([0, 0.62, 1.12, 0.98, 1.12, 0.62, 0]), np.array([0, 0.7, 1, 1, 1, 0.7, 0])
+_FULL, _FULL_ENDS = np.array([0, 0.54, 0.97, 1, 0.97, 0.54, 0]), np.array([0, 0.12, 0, 0, 0, 0.12, 0])
+_PARTED = np.array([0.05, 0.9, 1, 0.9, 0.05])
+
+
 def _lips(person: Person, e: dict[str, float], drop: float) -> tuple[np.ndarray, ...]:
     p = person.shape
     smile, pucker, grin = e["smile"], e["pucker"], e["grin"]
-    half = (2.5 + 0.16 * p["mouth_width"]) * (1 + 0.20 * smile + 0.04 * grin - 0.26 * pucker - 0.05 * e["open"])
+    half = (2.5 + 0.16 * p["mouth_width"]) * (
+        1 + 0.20 * smile + 0.04 * grin - 0.26 * pucker - 0.05 * e["open"]
+    )
     y = 6.95 + 0.13 * p["philtrum"] + 0.12 * p["length"]
     up = max(0.34, 0.58 + 0.12 * p["upper_lip"]) * (1 - 0.28 * smile + 0.3 * pucker)
     down = max(0.45, 0.95 + 0.15 * p["lower_lip"]) * (1 - 0.18 * smile + 0.25 * pucker)
     gap_up = 0.06 * grin + 0.42 * grin * smile + 0.12 * e["open"]
     gap_down = 0.34 * grin * smile + drop
-    u = np.array([-1, -0.62, -0.2, 0, 0.2, 0.62, 1])
-    v = np.array([-0.88, -0.32, 0, 0.32, 0.88])
-    corner = -0.5 * smile + 0.5 * e["sad"] + 0.06 * person.asymmetry[1] * np.sign(u)
-    corner_v = -0.5 * smile + 0.5 * e["sad"] + 0.06 * person.asymmetry[1] * np.sign(v)
-    lift = -0.65 * abs(e["smirk"])
-    rise = corner * np.abs(u) ** 2 + lift * np.clip(u * np.sign(e["smirk"] or 1), 0, 1) ** 2
-    rise_v = corner_v * np.abs(v) ** 2 + lift * np.clip(v * np.sign(e["smirk"] or 1), 0, 1) ** 2
-    upper = y + rise - up * np.array([0, 0.62, 1.12, 0.98, 1.12, 0.62, 0]) - gap_up * np.array([0, 0.7, 1, 1, 1, 0.7, 0])
-    mid = y + rise_v + 0.03
-    inner_up = mid - gap_up * np.array([0.05, 0.9, 1, 0.9, 0.05])
-    inner_down = mid + 0.02 + gap_down * np.array([0.05, 0.9, 1, 0.9, 0.05])
-    lower = y + rise + (down + gap_down) * np.array([0, 0.66, 0.97, 1, 0.97, 0.66, 0])
-    lower[1] -= 0.12 * down
-    lower[5] -= 0.12 * down
-    x, xi = half * u, half * v
-    return tuple(np.column_stack(a) for a in ((x, upper), (xi, inner_up), (xi, inner_down), (x, lower)))
+    skew = e["smirk"] or 1.0
+
+    def rise(u: np.ndarray) -> np.ndarray:
+        corner = 0.5 * (e["sad"] - smile) + 0.06 * person.asymmetry[1] * np.sign(u)
+        return y + corner * u * u - 0.65 * abs(e["smirk"]) * np.square(np.maximum(u * np.sign(skew), 0))
+
+    outer, inner = np.empty((2, 7, 2)), np.empty((2, 5, 2))
+    outer[:, :, 0], inner[:, :, 0] = half * _LIP_X, half * _SEAM_X
+    outer[:, :, 1], inner[:, :, 1] = rise(_LIP_X), rise(_SEAM_X) + 0.03
+    outer[0, :, 1] -= up * _BOW + gap_up * _LIFT
+    outer[1, :, 1] += down * _FULL + gap_down * (_FULL + _FULL_ENDS)
+    inner[0, :, 1] -= gap_up * _PARTED
+    inner[1, :, 1] += 0.02 + gap_down * _PARTED
+    return outer[0], inner[0], inner[1], outer[1]
 
 
 def _nose(p: dict[str, float], e: dict[str, float]) -> tuple[np.ndarray, float, float]:
@@ -232,13 +253,22 @@ def build(person: Person, shot: Shot) -> Face:
     points = np.empty((68, 2))
     points[8:17] = jaw
     points[0:8] = _mirror(jaw[1:])
+    # Just inside the rim, where the height is still well defined.
+    points[:17] = (points[:17] - (0, 3)) * (0.975, 0.985) + (0, 3)
     points[17:22], points[22:27] = brows
     points[27:36] = nose
     for eye, order in zip(eyes, ((36, 37, 38, 39, 40, 41), (45, 44, 43, 42, 47, 46)), strict=True):
         a, b = eye.outer + (eye.inner - eye.outer) * 0.32, eye.outer + (eye.inner - eye.outer) * 0.68
         xs = np.array([a[0], b[0]])
         up, low = eye.upper_lid(xs), eye.lower_lid(xs)
-        points[list(order)] = [eye.outer, (a[0], up[0]), (b[0], up[1]), eye.inner, (b[0], low[1]), (a[0], low[0])]
+        points[list(order)] = [
+            eye.outer,
+            (a[0], up[0]),
+            (b[0], up[1]),
+            eye.inner,
+            (b[0], low[1]),
+            (a[0], low[0]),
+        ]
     points[48:55] = lips[0]
     points[55:60] = lips[3][5:0:-1]
     points[60:65] = lips[1]
@@ -246,12 +276,22 @@ def build(person: Person, shot: Shot) -> Face:
     return Face(dense, eyes, lips, brows, nose, points, drop, (half, tip))
 
 
-def _bell(v: np.ndarray, centre: float, width: float) -> np.ndarray:
-    return np.exp(-0.5 * ((v - centre) / width) ** 2)
+def bells(g: Grid, rows: list[tuple]) -> np.ndarray:
+    """(n, n): sum of Gaussian bells (x, y, sigma x, sigma y, height), in cm.
+
+    A product of two thin matrices, on at most 160 cells a side: above that BLAS starts threads, which doubled
+    the processor time of a whole 256 px picture on busy cores.
+    """
+    coarse = g if g.n <= 160 else grid(160)
+    b = np.array(rows, np.float32)
+    gx = np.exp(-0.5 * ((coarse.xs[None] - b[:, :1]) / b[:, 2:3]) ** 2)
+    gy = np.exp(-0.5 * ((coarse.ys[None] - b[:, 1:2]) / b[:, 3:4]) ** 2) * b[:, 4:5]
+    out = gy.T @ gx
+    return out if coarse is g else cv2.resize(out, (g.n, g.n), interpolation=cv2.INTER_CUBIC)
 
 
-def _bumps(person: Person, shot: Shot, face: Face) -> np.ndarray:
-    """(k, 5): x, y, sigma x, sigma y, height of the soft forms of the face."""
+def _bumps(person: Person, shot: Shot, face: Face) -> list[tuple]:
+    """x, y, sigma x, sigma y, height of the soft forms of the face."""
     p, e = person.shape, shot.expression
     old = person.wrinkles
     half, tip = face.nose_size
@@ -276,13 +316,19 @@ def _bumps(person: Person, shot: Shot, face: Face) -> np.ndarray:
         (4.5, 2.9, 1.4, 1.1, 0.5 + 0.16 * p["cheekbone"] + 0.35 * smile),
         (3.7, 3.9, 1.3, 1.0, 0.15 + 0.5 * smile + 0.08 * p["fat"]),
         (4.7, 6.3, 1.2, 1.4, -0.35 - 0.12 * p["cheekbone"] + 0.2 * p["fat"] - 0.15 * old),
-        (abs(float(face.points[54, 0])) + 0.45, float(face.points[54, 1]) + 0.1, 0.35, 0.4, -0.22 - 0.25 * smile),
+        (
+            abs(float(face.points[54, 0])) + 0.45,
+            float(face.points[54, 1]) + 0.1,
+            0.35,
+            0.4,
+            -0.22 - 0.25 * smile,
+        ),
         (eye_x - 0.2, 1.15, 0.9, 0.28, 0.10 + 0.16 * old),
         (3.4, 8.6, 0.9, 1.0, 0.25 * old),
         (5.7, -3.6, 0.9, 1.6, -0.25),
     ]
     rows = [r for x, y, a, b, h in side for r in ((x, y, a, b, h), (-x, y, a, b, h))]
-    return np.array(centre + rows, np.float32)
+    return centre + rows
 
 
 _PROFILE_Y = np.array([-14, -11, -8.5, -6, -3.5, -1.8, -0.2, 2, 5, 7, 8.6, 10, 11, 12.2, 16], float)
@@ -299,30 +345,37 @@ def head_height(g: Grid, person: Person, shot: Shot, face: Face) -> tuple[np.nda
     """Height map of the bare head (n, n) in cm and |x| over the half width (n, n), 1 on the rim."""
     p = person.shape
     width = np.maximum(half_width(face, g.ys), 0.02)
-    t = np.abs(g.xs)[None] / width[:, None].astype(np.float32) + (width[:, None] <= 0.02).astype(np.float32)
-    shift = np.where(_PROFILE_Y > 5, 0.35 * p["length"] + 0.75 * face.jaw_drop * np.clip((_PROFILE_Y - 5) / 4, 0, 1), 0)
+    t = np.abs(g.xs)[None] / width[:, None].astype(np.float32) + 2 * (width[:, None] <= 0.02).astype(
+        np.float32
+    )
+    shift = np.where(
+        _PROFILE_Y > 5, 0.35 * p["length"] + 0.75 * face.jaw_drop * np.clip((_PROFILE_Y - 5) / 4, 0, 1), 0
+    )
     profile = curve(g.ys, _PROFILE_Y + shift, _PROFILE_Z)
     deep = np.minimum(1.32 * width, 9.0)
-    inside = np.sqrt(np.maximum(1 - np.minimum(t, 1) ** 2.15, 0))
+    square = np.minimum(t * t, 1)
+    inside = np.sqrt(1 - square * (np.float32(0.86) + np.float32(0.14) * square))
     h = (profile - deep)[:, None].astype(np.float32) + deep[:, None].astype(np.float32) * inside
-    b = _bumps(person, shot, face)
-    gx = np.exp(-0.5 * ((g.xs[None] - b[:, :1]) / b[:, 2:3]) ** 2)
-    gy = np.exp(-0.5 * ((g.ys[None] - b[:, 1:2]) / b[:, 3:4]) ** 2) * b[:, 4:5]
     ridge, wide = _ridge(g, p, face)
-    forms = gy.T @ gx + ridge[:, None] * np.exp(-0.5 * (g.xs[None] / wide[:, None]) ** 2)
-    bumps = cv2.resize(person.bumps, (g.n, g.n), interpolation=cv2.INTER_CUBIC)
-    h += (forms + 0.10 * bumps).astype(np.float32) * np.minimum(1, 3 * inside)
-    return h.astype(np.float32), t
+    forms = bells(g, _bumps(person, shot, face))
+    forms += np.float32(0.10) * cv2.resize(person.bumps, (g.n, g.n), interpolation=cv2.INTER_CUBIC)
+    rows, columns = (np.flatnonzero(m) for m in ((g.ys > -1.7) & (ridge > 0), np.abs(g.xs) < 3))
+    near = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    forms[near] += ridge[near[0], None] * np.exp(-0.5 * (g.xs[None, near[1]] / wide[near[0], None]) ** 2)
+    h += forms * np.minimum(1, 3 * inside)
+    return h, t
 
 
 def _ridge(g: Grid, p: dict[str, float], face: Face) -> tuple[np.ndarray, np.ndarray]:
     """Height and sigma of the bridge of the nose for every row."""
-    half, tip = face.nose_size
+    tip = face.nose_size[1]
     at = np.array([-1.6, -0.3, tip * 0.5, tip - 0.15, tip + 0.45, tip + 0.95, tip + 1.5])
     bridge = 0.14 * p["nose_bridge"]
     z = np.array([0, 0.30 + bridge, 1.05 + bridge + 0.12 * p["nose_hump"], 1.45, 1.05, 0.42, 0.0])
     ridge = curve(g.ys, at, z)
-    wide = np.interp(g.ys, at, np.array([0.9, 0.56, 0.54, 0.60, 0.52, 0.42, 0.4]) * (1 + 0.06 * p["nose_width"]))
+    wide = np.interp(
+        g.ys, at, np.array([0.9, 0.56, 0.54, 0.60, 0.52, 0.42, 0.4]) * (1 + 0.06 * p["nose_width"])
+    )
     return ridge.astype(np.float32), wide.astype(np.float32)
 
 
@@ -357,7 +410,12 @@ def view(face: Face, shot: Shot, person: Person, size: int) -> View:
     chin = face.points[8, 1] - 0.6 * face.jaw_drop
     anchors = np.array([[0, -7.2, 8.0], [0, chin, 7.4], [-7, 1.5, 1.5], [7, 1.5, 1.5]])
     flat = (anchors - PIVOT) @ matrix[:2].T
-    centre = np.array([0.5 * (flat[2, 0] + flat[3, 0]) * 0.6 + 0.4 * (flat[0, 0] + flat[1, 0]) / 2, (flat[0, 1] + flat[1, 1]) / 2])
+    centre = np.array(
+        [
+            0.5 * (flat[2, 0] + flat[3, 0]) * 0.6 + 0.4 * (flat[0, 0] + flat[1, 0]) / 2,
+            (flat[0, 1] + flat[1, 1]) / 2,
+        ]
+    )
     scale = shot.zoom * size / (chin + 7.2)
     offset = (0.5 + shot.shift) * size - 0.5 - scale * centre
     return View(matrix, scale, offset, size)
@@ -390,9 +448,11 @@ def trace(h: np.ndarray, g: Grid, v: View, cells: int) -> tuple[np.ndarray, np.n
     def above(x, y, z):
         return z - cv2.remap(h, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    steps = np.linspace(11.0, FLOOR - 4.0, _MARCH, dtype=np.float32)
+    steps = np.linspace(11.0, FLOOR - 3.0, _MARCH, dtype=np.float32)
     at = steps[:, None, None]
-    gap = above(*((a + d * at).reshape(-1, cells) for a, d in ((x0, dx), (y0, dy), (z0, dz)))).reshape(_MARCH, -1)
+    gap = above(*((a + d * at).reshape(-1, cells) for a, d in ((x0, dx), (y0, dy), (z0, dz)))).reshape(
+        _MARCH, -1
+    )
     gap[-1] = np.minimum(gap[-1], -1e-3)
     gap[0] = np.maximum(gap[0], 1e-3)
     first = np.argmax(gap <= 0, axis=0)

@@ -6,17 +6,13 @@ In: `Layers` and a `Shot`. Out: linear RGB over the canvas, backgrounds, and uin
 import cv2
 import numpy as np
 
-from fdetect_jax.data.facesim_geometry import Face, Grid, View, clamp
-from fdetect_jax.data.facesim_paint import Layers
+from fdetect_jax.data.facesim_geometry import Grid, View, clamp
+from fdetect_jax.data.facesim_layers import Layers, planes
 from fdetect_jax.data.facesim_person import Person, Shot
 
 _F = np.float32
-_SHADOW_CELLS = 96
+_SHADOW_CELLS = 72
 _WRAP = np.array([0.34, 0.18, 0.13], _F)  # how far light bleeds round a form, by channel
-
-
-def _planes(colour: np.ndarray) -> np.ndarray:
-    return np.asarray(colour, _F)[:, None, None]
 
 
 def normals(h: np.ndarray, g: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,7 +27,7 @@ def normals(h: np.ndarray, g: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def cast_shadow(h: np.ndarray, g: Grid, light: np.ndarray, softness: float) -> np.ndarray:
-    """(n, n) in [0, 1], 1 where the key light arrives: the height map against itself, moved along the light."""
+    """(n, n) in [0, 1], 1 where the key light arrives: the height map against itself, moved."""
     m = _SHADOW_CELLS
     small = cv2.resize(h, (m, m), interpolation=cv2.INTER_AREA)
     flat = float(np.hypot(light[0], light[1])) + 1e-3
@@ -40,14 +36,20 @@ def cast_shadow(h: np.ndarray, g: Grid, light: np.ndarray, softness: float) -> n
     ppc = g.ppc * m / g.n
     for distance in (0.35, 0.7, 1.1, 1.6, 2.3, 3.2, 4.4, 6.0):
         d = np.array([light[0], light[1]]) / flat * distance * ppc
-        moved = cv2.warpAffine(small, np.array([[1, 0, -d[0]], [0, 1, -d[1]]]), (m, m), borderMode=cv2.BORDER_REPLICATE)
-        over = (moved - small - _F(distance * slope + 0.12)) * _F(1 / (0.25 + (0.15 + 0.5 * softness) * distance))
+        moved = cv2.warpAffine(
+            small, np.array([[1, 0, -d[0]], [0, 1, -d[1]]]), (m, m), borderMode=cv2.BORDER_REPLICATE
+        )
+        over = (moved - small - _F(distance * slope + 0.12)) * _F(
+            1 / (0.25 + (0.15 + 0.5 * softness) * distance)
+        )
         np.maximum(blocked, over, out=blocked)
-    soft = cv2.GaussianBlur(np.minimum(blocked, 1), (0, 0), 0.8 + 1.6 * softness)
+    soft = cv2.GaussianBlur(np.minimum(blocked, 1), (0, 0), 0.6 + 1.2 * softness)
     return 1 - cv2.resize(soft, (g.n, g.n), interpolation=cv2.INTER_LINEAR)
 
 
-def shade(g: Grid, layers: Layers, flow: np.ndarray, person: Person, shot: Shot, matrix: np.ndarray) -> np.ndarray:
+def shade(
+    g: Grid, layers: Layers, flow: np.ndarray, person: Person, shot: Shot, matrix: np.ndarray
+) -> np.ndarray:
     """(3, n, n) linear radiance of every canvas point."""
     light = matrix.T @ shot.key
     up = matrix.T @ np.array([0.0, -1.0, 0.0])
@@ -57,13 +59,15 @@ def shade(g: Grid, layers: Layers, flow: np.ndarray, person: Person, shot: Shot,
     nx, ny, nz = normals(h, g)
     ndl = nx * _F(light[0]) + ny * _F(light[1]) + nz * _F(light[2])
     lit = cast_shadow(h, g, light, shot.softness)
-    broad = cv2.resize(cv2.GaussianBlur(cv2.resize(h, (64, 64), interpolation=cv2.INTER_AREA), (0, 0), 2.4), (g.n, g.n))
+    broad = cv2.resize(
+        cv2.GaussianBlur(cv2.resize(h, (64, 64), interpolation=cv2.INTER_AREA), (0, 0), 2.4), (g.n, g.n)
+    )
     cavity = clamp(1 + 0.46 * (h - broad), 0.38, 1.15) * layers.occlusion
     sky = 0.5 + 0.5 * (nx * _F(up[0]) + ny * _F(up[1]) + nz * _F(up[2]))
-    wrap = _planes(_WRAP * (0.5 + shot.softness))
+    wrap = planes(_WRAP * (0.5 + shot.softness))
     key = np.maximum((ndl + wrap) * (1 / (1 + wrap)), 0)
-    key *= (lit * (_F(0.45) + _F(0.55) * layers.occlusion)) * _planes(shot.key_color)
-    above, below = (_planes(c) for c in shot.fill)
+    key *= (lit * (_F(0.45) + _F(0.55) * layers.occlusion)) * planes(shot.key_color)
+    above, below = (planes(c) for c in shot.fill)
     key += (below + (above - below) * sky) * (cavity * (_F(0.62) + _F(0.38) * nz))
     ndh = clamp(nx * _F(half[0]) + ny * _F(half[1]) + nz * _F(half[2]), 0, 1)
     broad_lobe = ndh * ndh
@@ -71,66 +75,80 @@ def shade(g: Grid, layers: Layers, flow: np.ndarray, person: Person, shot: Shot,
     broad_lobe *= broad_lobe
     sharp_lobe = broad_lobe * broad_lobe
     sharp_lobe = sharp_lobe * sharp_lobe * broad_lobe
-    spec = layers.gloss * lit * (_F(0.055) * broad_lobe + _F(0.16) * sharp_lobe) * (ndl > 0) * _F(1 - 0.5 * shot.softness)
+    spec = (
+        layers.gloss
+        * lit
+        * (_F(0.055) * broad_lobe + _F(0.16) * sharp_lobe)
+        * (ndl > 0)
+        * _F(1 - 0.5 * shot.softness)
+    )
     out = layers.albedo * key
     out *= _F(1.12)
-    out += (spec + layers.glint * layers.occlusion) * _planes(shot.key_color + 0.2)
+    out += (spec + layers.glint * layers.occlusion) * planes(shot.key_color + 0.2)
     if shot.rim[1] > 0:
         edge = clamp(1 - nz * 1.25, 0, 1) ** 2 * clamp(nx * _F(shot.rim[0]), 0, 1) * _F(0.35)
-        out += edge * _planes(shot.rim[1:]) * (0.25 + layers.albedo)
+        out += edge * planes(shot.rim[1:]) * (0.25 + layers.albedo)
     if person.style != "bald":
         out += _sheen(layers, flow, half, nx, ny, nz, lit, person, shot)
     return out
 
 
-def _sheen(layers, flow, half, nx, ny, nz, lit, person, shot) -> np.ndarray:
+def _sheen(layers: Layers, flow, half, nx, ny, nz, lit, person: Person, shot: Shot) -> np.ndarray:
     """Light along the strands (Kajiya and Kay's highlight)."""
     fx, fy = flow
     fz = -(nx * fx + ny * fy) / np.maximum(nz, 0.25)
     th = (fx * _F(half[0]) + fy * _F(half[1]) + fz * _F(half[2])) / np.sqrt(1 + fz * fz)
     shine = np.square(np.square(clamp(1 - th * th, 0, 1)))
     shine = shine * shine * shine * layers.hair * lit * clamp(0.7 + 0.5 * layers.strand, 0, 2)
-    return shine * _planes((0.05 + 0.7 * person.hair) * shot.key_color * 0.42 * (1.2 - shot.softness))
+    return shine * planes((0.05 + 0.7 * person.hair) * shot.key_color * 0.42 * (1.2 - shot.softness))
 
 
-def glasses(seen: np.ndarray, person: Person, shot: Shot, face: Face, view: View, scale: int) -> None:
-    """Draws frames over a premultiplied RGBA picture of `scale` times the size of the view, in place."""
-    _, wide, high, power, thick, shade = (float(v) for v in person.glasses)
+def _frame(person: Person, yaw: float) -> tuple[list[np.ndarray], int]:
+    """Lines (k, 3) of a pair of glasses in cm, the rims first, and how many rims."""
+    _, wide, high, power, _, _ = (float(v) for v in person.glasses)
     angle = np.linspace(0, 2 * np.pi, 49)
     c, s = np.cos(angle), np.sin(angle)
-    ring = np.column_stack([np.sign(c) * np.abs(c) ** (2 / power) * wide, np.sign(s) * np.abs(s) ** (2 / power) * high])
-    centre = np.array([max(3.15, wide + 0.75), 0.45])
-    lines = []
+    x, y = np.sign(c) * np.abs(c) ** (2 / power) * wide, np.sign(s) * np.abs(s) ** (2 / power) * high
+    centre = max(3.15, wide + 0.75)
+    lines = [np.stack([x + side * centre, y + 0.45], 1) for side in (-1, 1)]
+    u = np.linspace(-1, 1, 7)
+    lines.append(np.stack([u * (centre - wide * 0.97), -0.25 - 0.2 * np.cos(1.5 * u)], 1))
+    lines = [np.column_stack([line, 9.6 - 0.035 * line[:, 0] ** 2]) for line in lines]
+    hinge = centre + wide
     for side in (-1, 1):
-        lines.append(ring + centre * (side, 1))
-        if side * shot.yaw <= 0.05:
-            lines.append(np.array([(side * (centre[0] + wide), -0.35), (side * 7.35, -0.3)]))
-    lines.append(np.column_stack([np.linspace(-1, 1, 7) * (centre[0] - wide * 0.97), -0.25 - 0.2 * np.cos(np.linspace(-1.5, 1.5, 7))]))
-    ink = np.zeros(seen.shape[:2], np.uint8)
-    lens = np.zeros(seen.shape[:2], np.uint8)
+        if side * yaw <= 0.05:  # the arm on the far side is behind the face
+            lines.append(np.array([(side * hinge, -0.35, 9.6 - 0.035 * hinge**2), (side * 7.35, -0.3, 0.5)]))
+    return lines, 2
+
+
+def glasses(seen: np.ndarray, person: Person, shot: Shot, view: View, scale: int) -> None:
+    """Draws glasses over a premultiplied RGBA picture of `scale` times the size of the view, in place."""
+    thick, shade = (float(v) for v in person.glasses[4:])
+    lines, rims = _frame(person, shot.yaw)
+    at = [(view.project(line) + 0.5) * scale - 0.5 for line in lines]
+    ys = np.concatenate(at)[:, 1]
     px = thick * view.scale * scale
-    for line in lines:
-        z = 9.6 - 0.035 * line[:, 0] ** 2
-        if len(line) == 2:
-            z[1] = 0.5
-        at = (view.project(np.column_stack([line, z])) + 0.5) * scale - 0.5
-        at = np.round(at * 16).astype(np.int32)
-        cv2.polylines(ink, [at], False, int(255 * min(1.0, px)), max(1, round(px)), cv2.LINE_AA, 4)
-        if len(line) > 20:
-            cv2.fillPoly(lens, [at], 255, cv2.LINE_AA, 4)
+    top, bottom = max(int(ys.min() - px - 2), 0), min(int(ys.max() + px + 3), len(seen))
+    part = seen[top:bottom]
+    ink, lens = np.zeros(part.shape[:2], np.uint8), np.zeros(part.shape[:2], np.uint8)
+    drawn = [np.round((line - (0, top)) * 16).astype(np.int32) for line in at]
+    cv2.polylines(ink, drawn, False, int(255 * min(1.0, px)), max(1, round(px)), cv2.LINE_AA, 4)
+    for line in drawn[:rims]:
+        cv2.fillPoly(lens, [line], 255, cv2.LINE_AA, 4)
     metal = np.array([shade, shade * 0.8, shade * 0.65], _F) * (0.4 + 0.8 * shot.key_color.astype(_F))
     alpha = ink[..., None].astype(_F) * _F(1 / 255)
-    ramp = np.linspace(0, 1, seen.shape[1], dtype=_F)[None] + np.linspace(0, 1, seen.shape[0], dtype=_F)[:, None]
-    sheen = lens.astype(_F) * (1 / 255) * np.maximum(np.sin(ramp * 9 + shot.back % 7), 0) ** 3 * _F(0.07)
-    seen[..., :3] += sheen[..., None]
-    seen[..., :3] += (metal - seen[..., :3]) * alpha
-    seen[..., 3:] = np.maximum(seen[..., 3:], alpha)
+    ramp = np.linspace(0, 9, len(seen), dtype=_F)
+    glare = np.maximum(np.sin(ramp[None] + ramp[top:bottom, None] + _F(shot.back % 7)), 0)
+    glare *= glare * glare * _F(0.07 / 255) * lens
+    part[..., :3] += glare[..., None]
+    part[..., :3] += (metal - part[..., :3]) * alpha
+    part[..., 3:] = np.maximum(part[..., 3:], alpha)
 
 
 def background(shot: Shot, size: int) -> np.ndarray:
     """(size, size, 3) linear RGB: a gradient and out-of-focus shapes."""
     rng = np.random.default_rng(shot.back)
-    cells = 48
+    cells = 32
     a, b = rng.beta(0.9, 1.3, (2, 3)).astype(_F)
     tie = _F(rng.uniform(0.3, 0.95))
     b = a * tie + b * (1 - tie)
@@ -141,14 +159,14 @@ def background(shot: Shot, size: int) -> np.ndarray:
     mean = 0.25 * (a + b)
     count = int(rng.integers(0, 9))
     for u in rng.random((count, 9)).tolist():
-        p, q = [int(u[0] * 60) - 6, int(u[1] * 60) - 6], [3 + int(u[2] * 17), 3 + int(u[3] * 17)]
+        p, q = [int(u[0] * 40) - 4, int(u[1] * 40) - 4], [2 + int(u[2] * 11), 2 + int(u[3] * 11)]
         colour = (mean + 0.6 * np.square(u[4:7])).tolist()
         if u[7] < 0.5:
             cv2.ellipse(back, p, q, 180 * u[8], 0, 360, colour, -1)
         else:
             cv2.rectangle(back, p, [p[0] + 2 * q[0], p[1] + 3 * q[1]], colour, -1)
-    back = cv2.GaussianBlur(back, (0, 0), float(rng.uniform(0.7, 5.0)), borderType=cv2.BORDER_REPLICATE)
-    grey = (back @ np.full(3, 1 / 3, _F))[..., None]
+    back = cv2.GaussianBlur(back, (0, 0), float(rng.uniform(0.6, 3.4)), borderType=cv2.BORDER_REPLICATE)
+    grey = cv2.cvtColor(back, cv2.COLOR_RGB2GRAY)[..., None]
     back = grey + (back - grey) * _F(rng.beta(1.0, 2.2))
     return cv2.resize(back, (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -161,8 +179,8 @@ def camera(radiance: np.ndarray, person: Person, shot: Shot, seed: list[int]) ->
     x = np.maximum(radiance * gain.astype(_F), 0)
     x = x * (1 + x * _F(0.12)) / (1 + x * _F(0.38))
     x = cv2.pow(x, 1 / 2.2)
-    grey = x @ np.array([0.30, 0.59, 0.11], _F)
-    x = grey[..., None] + (x - grey[..., None]) * _F(saturation)
+    grey = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None]
+    x = grey + (x - grey) * _F(saturation)
     x = x + _F(contrast + 0.08) * (x - 0.5) * (1 - np.abs(2 * clamp(x, 0, 1) - 1))
     if blur * size > 0.25:
         x = cv2.GaussianBlur(x, (0, 0), blur * size)

@@ -10,17 +10,52 @@ from functools import lru_cache
 import numpy as np
 
 SHAPE_NAMES = (
-    "jaw", "length", "cheek", "chin", "forehead", "gonial", "eye_size", "eye_gap", "eye_tilt", "eye_open", "fold",
-    "brow_height", "brow_arch", "brow_thick", "brow_ridge", "nose_width", "nose_length", "nose_bridge", "nose_tip",
-    "nose_hump", "upper_lip", "lower_lip", "mouth_width", "philtrum", "cheekbone", "fat", "socket", "ear",
-)  # fmt: skip
+    "jaw",
+    "length",
+    "cheek",
+    "chin",
+    "forehead",
+    "gonial",
+    "eye_size",
+    "eye_gap",
+    "eye_tilt",
+    "eye_open",
+    "fold",
+    "brow_height",
+    "brow_arch",
+    "brow_thick",
+    "brow_ridge",
+    "nose_width",
+    "nose_length",
+    "nose_bridge",
+    "nose_tip",
+    "nose_hump",
+    "upper_lip",
+    "lower_lip",
+    "mouth_width",
+    "philtrum",
+    "cheekbone",
+    "fat",
+    "socket",
+    "ear",
+)
 EXPRESSIONS = ("smile", "open", "frown", "raise", "squint", "pucker", "sad", "smirk", "grin")
 
 HAIR_STYLES = ("bald", "buzz", "short", "swept", "curly", "bob", "long", "fringe", "tied", "afro", "receding")
 _HAIR_ODDS_MALE = np.array([0.10, 0.17, 0.24, 0.18, 0.10, 0.00, 0.03, 0.03, 0.02, 0.04, 0.09])
 _HAIR_ODDS_FEMALE = np.array([0.00, 0.01, 0.05, 0.06, 0.10, 0.16, 0.25, 0.17, 0.15, 0.05, 0.00])
-_IRISES = np.array([(0.06, 0.025, 0.012), (0.16, 0.075, 0.03), (0.13, 0.13, 0.05), (0.10, 0.19, 0.30), (0.19, 0.24, 0.26)])
-_HAIRS = np.array([(0.008, 0.006, 0.005), (0.035, 0.018, 0.010), (0.10, 0.050, 0.022), (0.33, 0.20, 0.085), (0.22, 0.065, 0.02)])
+_IRISES = np.array(
+    [(0.06, 0.025, 0.012), (0.16, 0.075, 0.03), (0.13, 0.13, 0.05), (0.10, 0.19, 0.30), (0.19, 0.24, 0.26)]
+)
+_HAIRS = np.array(
+    [
+        (0.008, 0.006, 0.005),
+        (0.035, 0.018, 0.010),
+        (0.10, 0.050, 0.022),
+        (0.33, 0.20, 0.085),
+        (0.22, 0.065, 0.02),
+    ]
+)
 _GREY = np.array([0.45, 0.44, 0.43])
 
 
@@ -77,6 +112,10 @@ class Shot:
     quality: int
 
 
+def _within(value: float, low: float, high: float) -> float:
+    return float(min(max(value, low), high))
+
+
 def _skin_and_hair(rng: np.random.Generator, age: float) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
     melanin = float(np.clip(rng.beta(0.9, 1.7), 0.02, 0.95))
     dark = melanin > rng.uniform(0.2, 0.45)
@@ -117,11 +156,27 @@ def person(seed: int, identity: int) -> Person:
     masculine = float(np.clip(rng.choice([0.15, 0.85]) + rng.normal(0, 0.13), 0, 1))
     age = float(rng.uniform(16, 82) if rng.random() < 0.5 else rng.uniform(18, 45))
     old = max(0.0, (age - 30) / 45)
-    shape = dict(zip(SHAPE_NAMES, np.clip(rng.normal(0, 1, len(SHAPE_NAMES)), -2.2, 2.2).tolist(), strict=True))
+    shape = dict(
+        zip(SHAPE_NAMES, np.clip(rng.normal(0, 1, len(SHAPE_NAMES)), -2.2, 2.2).tolist(), strict=True)
+    )
     m = 2 * masculine - 1
-    tilt = {"jaw": 0.7, "chin": 0.5, "gonial": 0.6, "brow_height": -0.8, "brow_thick": 0.8, "brow_ridge": 0.9, "nose_width": 0.4,
-            "nose_length": 0.4, "upper_lip": -0.5, "lower_lip": -0.4, "eye_size": -0.5, "forehead": 0.1, "length": 0.3,
-            "brow_arch": -0.6, "cheekbone": -0.2}  # fmt: skip
+    tilt = {
+        "jaw": 0.7,
+        "chin": 0.5,
+        "gonial": 0.6,
+        "brow_height": -0.8,
+        "brow_thick": 0.8,
+        "brow_ridge": 0.9,
+        "nose_width": 0.4,
+        "nose_length": 0.4,
+        "upper_lip": -0.5,
+        "lower_lip": -0.4,
+        "eye_size": -0.5,
+        "forehead": 0.1,
+        "length": 0.3,
+        "brow_arch": -0.6,
+        "cheekbone": -0.2,
+    }
     for name, value in tilt.items():
         shape[name] += value * m
     shape["upper_lip"] -= 0.9 * old
@@ -137,11 +192,21 @@ def person(seed: int, identity: int) -> Person:
     style = str(rng.choice(HAIR_STYLES, p=odds / odds.sum()))
     pale = melanin < 0.3
     wears_makeup = masculine < 0.5 and rng.random() < 0.55
-    lip = np.array([(0.35, 0.02, 0.03), (0.45, 0.10, 0.12), (0.25, 0.03, 0.08), (0.40, 0.16, 0.12)])[rng.integers(4)]
+    lip = np.array([(0.35, 0.02, 0.03), (0.45, 0.10, 0.12), (0.25, 0.03, 0.08), (0.40, 0.16, 0.12)])[
+        rng.integers(4)
+    ]
     makeup = np.array([rng.uniform(0.2, 0.85) * wears_makeup, *lip, rng.uniform(0.2, 1) * wears_makeup])
     moles = np.column_stack([rng.uniform(-5.5, 5.5, 6), rng.uniform(-5, 10, 6), rng.uniform(0.05, 0.14, 6)])
-    glasses = np.array([rng.random() < 0.14 + 0.1 * old, rng.uniform(2.35, 2.75), rng.uniform(1.55, 2.2),
-                        rng.uniform(2.2, 5), rng.uniform(0.07, 0.26), rng.choice([0.01, 0.02, 0.06, 0.25])])  # fmt: skip
+    glasses = np.array(
+        [
+            rng.random() < 0.14 + 0.1 * old,
+            rng.uniform(2.35, 2.75),
+            rng.uniform(1.55, 2.2),
+            rng.uniform(2.2, 5),
+            rng.uniform(0.07, 0.26),
+            rng.choice([0.01, 0.02, 0.06, 0.25]),
+        ]
+    )
     return Person(
         shape=shape,
         masculine=masculine,
@@ -189,16 +254,18 @@ def expression(rng: np.random.Generator) -> dict[str, float]:
     elif mood < 0.93:
         e["pucker"] = strong
     else:
-        e["smirk"] = strong * float(rng.choice([-1, 1]))
+        e["smirk"] = strong * (1 if rng.random() < 0.5 else -1)
     for name in ("open", "raise", "frown", "squint"):
-        e[name] = float(np.clip(e[name] + 0.12 * abs(rng.normal()), 0, 1))
+        e[name] = _within(e[name] + 0.12 * abs(rng.normal()), 0, 1)
     return e
 
 
 def _lights(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     azimuth, elevation = rng.normal(0, 0.75), rng.normal(0.5, 0.35)
-    azimuth, elevation = np.clip(azimuth, -1.35, 1.35), np.clip(elevation, -0.35, 1.15)
-    key = np.array([np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+    azimuth, elevation = _within(azimuth, -1.35, 1.35), _within(elevation, -0.35, 1.15)
+    key = np.array(
+        [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+    )
     warm = rng.normal(0, 0.10)
     softness = float(rng.beta(1.5, 1.5))
     strength = rng.uniform(0.75, 1.05)
@@ -209,31 +276,48 @@ def _lights(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return key, key_color, fill, softness
 
 
+def _muted(colour: np.ndarray, amount: float) -> np.ndarray:
+    return colour + (colour.mean() - colour) * amount
+
+
 def shot(seed: int, identity: int, number: int) -> Shot:
     """Picture `number` of this person: pose, mood, light and camera."""
     rng = np.random.default_rng([seed, identity, 1 + number])
     key, key_color, fill, softness = _lights(rng)
-    blink = 1.0 if rng.random() < 0.035 else float(np.clip(rng.normal(0.0, 0.10), 0, 0.35))
+    blink = 1.0 if rng.random() < 0.035 else _within(rng.normal(0.0, 0.10), 0, 0.35)
     deg = np.pi / 180
     rim = rng.uniform(0.3, 1.2) * (rng.random() < 0.3)
     return Shot(
-        yaw=float(np.clip(rng.normal(0, 11), -25, 25)) * deg,
-        pitch=float(np.clip(rng.normal(0, 5), -12, 12)) * deg,
-        roll=float(np.clip(rng.normal(0, 3.2), -8, 8)) * deg,
+        yaw=_within(rng.normal(0, 11), -25, 25) * deg,
+        pitch=_within(rng.normal(0, 5), -12, 12) * deg,
+        roll=_within(rng.normal(0, 3.2), -8, 8) * deg,
         zoom=float(rng.uniform(0.76, 0.85)),
         shift=np.clip(rng.normal(0, 0.012, 2), -0.03, 0.03),
         expression=expression(rng),
         blink=np.full(2, blink),
-        gaze=np.array([np.clip(rng.normal(0, 0.17), -0.45, 0.45), np.clip(rng.normal(0.02, 0.10), -0.22, 0.28)]),
+        gaze=np.array(
+            [_within(rng.normal(0, 0.17), -0.45, 0.45), _within(rng.normal(0.02, 0.10), -0.22, 0.28)]
+        ),
         key=key,
         key_color=key_color,
         fill=fill,
         softness=softness,
-        rim=np.array([rng.choice([-1.0, 1.0]), rim, rim * rng.uniform(0.8, 1), rim * rng.uniform(0.6, 1.1)]),
-        cloth=rng.beta(0.8, 1.6, 3) * 0.8,
+        rim=np.array(
+            [1.0 if rng.random() < 0.5 else -1.0, rim, rim * rng.uniform(0.8, 1), rim * rng.uniform(0.6, 1.1)]
+        ),
+        cloth=_muted(rng.beta(0.8, 1.6, 3) * 0.7, 0.55),
         back=int(rng.integers(1 << 30)),
         hair_shift=rng.normal(0, 1, 3),
-        camera=np.array([rng.normal(0, 0.13), rng.normal(0, 0.06), rng.normal(0, 0.045), rng.normal(0, 0.045),
-                         abs(rng.normal(0, 0.0022)), abs(rng.normal(0, 0.011)), rng.normal(1.1, 0.10)]),  # fmt: skip
+        camera=np.array(
+            [
+                rng.normal(0, 0.13),
+                rng.normal(0, 0.06),
+                rng.normal(0, 0.045),
+                rng.normal(0, 0.045),
+                abs(rng.normal(0, 0.0022)),
+                abs(rng.normal(0, 0.011)),
+                rng.normal(1.1, 0.10),
+            ]
+        ),
         quality=int(rng.integers(60, 99)),
     )

@@ -1,7 +1,7 @@
 """EfficientNet: images in, two logits, the pooled embedding and every stage's feature map out.
 
-Source: EfficientNet (arXiv 1905.11946); initial weights, drop-connect and BatchNorm as in its TensorFlow release;
-static padding and parameter names as in L. Melas-Kyriazi's EfficientNet-PyTorch.
+Source: EfficientNet (arXiv 1905.11946). Initial weights, drop-connect and BatchNorm as in its TensorFlow
+release; static padding and parameter names as in L. Melas-Kyriazi's EfficientNet-PyTorch.
 """
 
 import dataclasses
@@ -61,12 +61,12 @@ STAGES = (
 class EfficientNetConfig:
     """What fixes an EfficientNet; a wrong value raises ValueError naming ``detector.<field>``.
 
-    width, depth: factors on channels and repeats. resolution: the input size, in pixels, that the variant is
-    made for. dropout: rate, on the embedding. drop_connect: the rate that one more block after the last would have.
-    bn_momentum: decay of the running statistics (1 - PyTorch's momentum). stem, head: channels, before scaling.
+    width, depth: factors on channels and repeats. resolution: pixels that the variant is made for.
+    dropout: rate, on the embedding. drop_connect: the rate that one more block after the last would have.
+    bn_momentum: decay of the running statistics (1 - PyTorch's momentum). stem, head: channels, unscaled.
     stem_stride: 2, or 1 to keep the input's fine texture. normalization: "imagenet" (that set's mean and
-    deviation), "half" (2x - 1) or "none". static_padding_size: pad as for an input of this size whatever the input,
-    as EfficientNet-PyTorch does; None: SAME for the input at hand.
+    deviation), "half" (2x - 1) or "none". static_padding_size: pad as for an input of this size whatever
+    the input, as EfficientNet-PyTorch does; None: SAME for the input at hand.
     """
 
     width: float = 1.0
@@ -127,7 +127,7 @@ class EfficientNetConfig:
         return tuple(blocks)
 
     def paddings(self, size: int) -> tuple[tuple[int, int], ...]:
-        """(before, after) of the stem and of each block's depthwise convolution, along an axis of ``size``."""
+        """(before, after) of the stem and of each depthwise convolution, along an axis of ``size``."""
         size = self.static_padding_size or size
         pads = []
         for kernel, stride in [
@@ -279,9 +279,9 @@ def _batch_norm(
 
 
 class EfficientNet(nn.Module):
-    """The detector. Parameters, BatchNorm statistics, embedding and logits are float32 whatever ``dtype`` is.
+    """The detector. Parameters, statistics, embedding and logits are float32 whatever ``dtype`` is.
 
-    config: the architecture. axis_name: mapped axis over which BatchNorm averages; None: every device by itself.
+    config: the architecture. axis_name: mapped axis over which BatchNorm averages; None: per device.
     dtype: what convolutions and activations compute in.
     """
 

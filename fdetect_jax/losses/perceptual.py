@@ -1,10 +1,11 @@
-"""Loss terms of the inversion that look through a third-party network: two images in, one distance per example out.
+"""Loss terms that look through a third-party network: two images in, a distance per example out.
 
-``load_term("lpips", path)`` gives a pure function and the frozen variables that travel beside it as an argument.
+``load_term("lpips", path)`` gives a pure function, and the frozen variables that travel beside it.
 Weights are safetensors in the layout of ``perceptual_nets``; none come with the package.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from fdetect_jax.losses.perceptual_nets import ALEXNET_SMALLEST, LPIPS, ArcFace,
 WORKING_SIZE = 256
 MOCO_SIZE = 224
 FACE_ROWS, FACE_COLUMNS, FACE_SIZE = slice(35, 223), slice(32, 220), 112
+NON_NEGATIVE = tuple(f"params/lin{i}" for i in range(5))
 
 Distance = Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """What a term needs: the kind of its weights file, its network, the network's input shapes, and the distance."""
+    """What makes a term: the kind of its weights file, its network, that network's inputs, the distance."""
 
     kind: str
     module: nn.Module
@@ -37,7 +39,7 @@ class Term:
 
 
 def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
-    """(B, R, R, C) -> (B, size, size, C): cell i is the mean of pixels floor(i·R/size) to ceil((i+1)·R/size)."""
+    """(B, R, R, C) -> (B, size, size, C): cell i is the mean of pixels ⌊i·R/size⌋ to ⌈(i+1)·R/size⌉."""
     b, n, _, c = x.shape
     if n == size:
         return x
@@ -52,7 +54,7 @@ def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
 
 
 def nearest(x: jax.Array, size: int) -> jax.Array:
-    """(B, R, R, C) -> (B, size, size, C): pixel i is pixel floor(i·R/size), corners first and not centres."""
+    """(B, R, R, C) -> (B, size, size, C): pixel i is pixel ⌊i·R/size⌋, PyTorch's "nearest"."""
     at = np.arange(size) * x.shape[1] // size
     return x[:, at][:, :, at]
 
@@ -60,7 +62,7 @@ def nearest(x: jax.Array, size: int) -> jax.Array:
 def cosine_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     """1 − cos of (B, D) and (B, D), in [0, 2], (B,).
 
-    It is half the squared distance of the unit vectors, which is zero for equals and does not cancel near them.
+    Half the squared distance of the unit vectors is the same, and near equals it does not cancel.
     """
 
     def unit(v: jax.Array) -> jax.Array:
@@ -91,12 +93,17 @@ def lpips(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
     """LPIPS v0.1 (AlexNet) of images (B, R, R, 3) in [-1, 1], at least 31 pixels: (B,), zero for equals."""
     image, target = working_size(image), working_size(target)
     if image.shape[1] < ALEXNET_SMALLEST:
-        raise ValueError(f"lpips: found images of {image.shape[1]} pixels, wanted at least {ALEXNET_SMALLEST}")
+        raise ValueError(
+            f"lpips: found images of {image.shape[1]} pixels, wanted at least {ALEXNET_SMALLEST}"
+        )
     return LPIPS().apply(variables, image, target)
 
 
 def identity(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
-    """1 − cos of ArcFace embeddings of FFHQ-aligned faces (B, R, R, 3) in [-1, 1]: (B,). Source: pSp, section 3.2."""
+    """1 − cos of ArcFace embeddings of FFHQ-aligned faces (B, R, R, 3) in [-1, 1]: (B,).
+
+    Source: pSp (arXiv 2008.00951), section 3.2; the crop is that of its authors.
+    """
     network = ArcFace()
     return cosine_distance(
         network.apply(variables, face_crop(image)), network.apply(variables, face_crop(target))
@@ -104,9 +111,10 @@ def identity(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def moco(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
-    """1 − cos of MoCo v2 features of images (B, R, R, 3) in [-1, 1]: (B,). Source: e4e (arXiv 2102.02766), section 4.
+    """1 − cos of MoCo v2 features of images (B, R, R, 3) in [-1, 1]: (B,).
 
-    The images are not standardised with ImageNet's statistics; neither did the authors.
+    The images are not standardised with ImageNet's statistics, as the authors' are not.
+    Source: e4e (arXiv 2102.02766), the similarity loss of domains other than faces.
     """
     network = ResNet50()
     image, target = nearest(working_size(image), MOCO_SIZE), nearest(working_size(target), MOCO_SIZE)
@@ -139,14 +147,25 @@ def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def initial_variables(name: str, seed: int) -> Any:
-    """Random variables of a term's network: the right shapes, and nothing learned.
+    """Random variables of a term's network, as NumPy arrays: the right shapes, and nothing learned.
+
+    Drawn here and not by the modules, whose initialisers take XLA half a minute for 44 million numbers.
 
     Raises:
       ValueError: no such term.
     """
-    term = _term(name)
-    inputs = [jnp.zeros(shape) for shape in term.inputs]
-    return jax.jit(term.module.init)(jax.random.key(seed), *inputs)
+    rng = np.random.default_rng(seed)
+    flat = {}
+    for key, shape in variable_shapes(name).items():
+        part = key.rsplit("/", 1)[-1]
+        if part == "kernel":
+            bound = math.sqrt(6 / math.prod(shape[:-1]))
+            flat[key] = bound * (2 * rng.random(shape, np.float32) - 1)
+        elif part.startswith("lin"):
+            flat[key] = rng.random(shape, np.float32)
+        else:
+            flat[key] = np.full(shape, {"scale": 1, "var": 1, "slope": 0.25}.get(part, 0), np.float32)
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def load_term(name: str, path: str | Path | None) -> tuple[Distance, Any]:
@@ -157,8 +176,8 @@ def load_term(name: str, path: str | Path | None) -> tuple[Distance, Any]:
       path: a safetensors file of the term's kind ("lpips_alex", "ir_se50", "moco_resnet50").
 
     Returns:
-      ``distance(variables, image, target)`` -> (B,) for images (B, R, R, 3) in [-1, 1], differentiable in both and
-      the same object at every call; and ``variables``, as NumPy arrays.
+      ``distance(variables, image, target)`` -> (B,) for images (B, R, R, 3) in [-1, 1], differentiable in
+      both and the same object at every call; and ``variables``, as NumPy arrays.
 
     Raises:
       ValueError: no such term.
@@ -167,7 +186,9 @@ def load_term(name: str, path: str | Path | None) -> tuple[Distance, Any]:
     """
     term, field = _term(name), f"losses.{name}.weights"
     if not path:
-        raise weights.WeightsError(f"{field}: found no path, wanted safetensors weights of kind {term.kind!r}")
+        raise weights.WeightsError(
+            f"{field}: found no path, wanted safetensors weights of kind {term.kind!r}"
+        )
     try:
         _, variables, _ = weights.read(path, term.kind)
     except weights.WeightsError as error:
@@ -180,6 +201,6 @@ def load_term(name: str, path: str | Path | None) -> tuple[Distance, Any]:
             raise weights.WeightsError(
                 f"{field}: {path}: {key}: found {shape}, wanted {wanted.get(key, 'nothing')}"
             )
-        if key.startswith("params/lin") and "/" not in key[7:] and np.min(found[key]) < 0:
+        if key in NON_NEGATIVE and np.min(found[key]) < 0:
             raise weights.WeightsError(f"{field}: {path}: {key}: found a negative value, wanted none")
     return term.distance, variables

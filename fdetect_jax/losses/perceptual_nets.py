@@ -1,4 +1,4 @@
-"""The three frozen networks that perceptual loss terms look through. Images go in, features or a distance come out.
+"""The three frozen networks that perceptual loss terms look through: images in, features or a distance out.
 
 All run with stored batch statistics, in float32, and take their input as their authors fed it.
 """
@@ -22,7 +22,7 @@ def _batch_norm(name: str) -> nn.BatchNorm:
 class AlexNet(nn.Module):
     """(B, R, R, 3) -> the outputs of its five ReLUs, (B, r, r, 64 | 192 | 384 | 256 | 256); R is at least 31.
 
-    Source: "One weird trick" (arXiv 1404.5997), the one-tower network, with a maximum over 3×3 before layers 1 and 2.
+    Source: arXiv 1404.5997, the network of one tower; a maximum over 3×3 comes before layers 1 and 2.
     """
 
     @nn.compact
@@ -46,9 +46,9 @@ def unit_channels(x: jax.Array) -> jax.Array:
 
 
 class LPIPS(nn.Module):
-    """Distance of two images (B, R, R, 3) in [-1, 1], (B,): LPIPS v0.1 on AlexNet. Source: arXiv 1801.03924, eq. 1.
+    """Distance of two images (B, R, R, 3) in [-1, 1], (B,): LPIPS v0.1 on AlexNet.
 
-    ``lin0`` … ``lin4`` are the learned importances of channels, non-negative.
+    ``lin0`` … ``lin4`` are the learned importances of channels, never negative. Source: arXiv 1801.03924.
     """
 
     @nn.compact
@@ -98,7 +98,10 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """(B, 224, 224, 3) -> features averaged over the image, (B, 2048). Source: arXiv 1512.03385, without the classifier."""
+    """(B, 224, 224, 3) -> features averaged over the image, (B, 2048).
+
+    Source: arXiv 1512.03385, without the classifier.
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

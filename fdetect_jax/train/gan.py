@@ -1,7 +1,9 @@
 """The GAN trainer: StyleGAN2 on one source of faces, optionally with an encoder that learns beside it.
 
-With ``config.reconstruction > 0`` an encoder E is trained together with G on ‖G(E(x)) − x‖², so that the latent space
-holds the faces of the source from the start; the inversion trainer then goes on from both.
+With ``config.reconstruction.weight > 0`` an encoder E is trained together with G on ‖G(E(x)) − x‖², with optimisers of
+their own and the adversarial game played every ``config.adversarial_interval`` steps. The latent space then holds the
+faces of the source from the start, which no budget of a small machine gives to a GAN alone; the inversion trainer goes
+on from both.
 """
 
 import dataclasses
@@ -16,13 +18,14 @@ from ml_collections import ConfigDict
 
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
-from fdetect_jax.data.augment import Augment
+from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.gallery import Gallery
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, from_signed, to_signed, truncate
+from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
 from fdetect_jax.train.reconstruction import reconstructions, to_bytes
@@ -45,12 +48,17 @@ class GanTask:
             DiscriminatorConfig(g.resolution, g.channel_base, g.channel_max, config.group_size)
         )
         self.source = make_source(config.data, "train")
-        pl, r1 = config.path_length, config.r1
+        pl, r1, rec = config.path_length, config.r1, config.reconstruction
         self.optimizers = {
             "generator": optax.adam(**lazy_adam(config.learning_rate, pl.interval if pl.weight else 0)),
             "discriminator": optax.adam(**lazy_adam(config.learning_rate, r1.interval if r1.gamma else 0)),
-            "encoder": optax.adam(config.encoder_learning_rate),
         }
+        if rec.weight:
+            rates = {"generator": rec.learning_rate, "encoder": rec.encoder_learning_rate}
+            self.optimizers["reconstruction"] = optax.multi_transform(
+                {name: optax.adam(cosine(rate, config.steps), b2=0.99) for name, rate in rates.items()},
+                {name: name for name in rates},
+            )
 
     def init(self, seed: int) -> TrainState:
         key = jax.random.key(seed)
@@ -62,20 +70,72 @@ class GanTask:
             "discriminator": jax.jit(self.discriminator.init)(kd, image),
             "encoder": jax.jit(self.networks.encoder.init)(ke, image),
         }
-        opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
+        params = {name: variables[name]["params"] for name in variables}
+        params["reconstruction"] = {name: params[name] for name in ("generator", "encoder")}
+        opt_state = {name: opt.init(params[name]) for name, opt in self.optimizers.items()}
         extra = {"average": jax.tree.map(jnp.copy, _learned(variables)), "path_mean": jnp.zeros(())}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, extra)
 
     def batches(self):
         return pipeline.train_batches(
-            self.source, self.config.batch_size // jax.process_count(), self.config.seed, augment=dataclasses.replace(Augment.off(), flip=0.5)
+            self.source, self.config.batch_size // jax.process_count(), self.config.seed, augment=FLIP
         )
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
-        config = self.config
+        config, metrics = self.config, {}
         real = to_signed(to_unit(batch["image"]))
-        key = jax.random.fold_in(state.rng, state.step)
-        keys = dict(zip(("d", "g", "path"), jax.random.split(key, 3), strict=True))
+        state = state.replace(variables=dict(state.variables), opt_state=dict(state.opt_state))
+        if config.reconstruction.weight:
+            metrics["loss/reconstruction"], state = self._reconstruct(state, real)
+        found, state = self._play(state, real)
+        # The average follows closely at first and slows down, so that short runs do not average their beginning.
+        beta = 0.5 ** (config.batch_size / (config.ema_kimg * 1000))
+        beta = jnp.minimum(beta, (1.0 + state.step) / (10.0 + state.step))
+        average = optax.incremental_update(_learned(state.variables), state.extra["average"], 1 - beta)
+        return state.replace(step=state.step + 1, extra={**state.extra, "average": average}), metrics | found
+
+    def _reconstruct(self, state: TrainState, real: jax.Array) -> tuple[jax.Array, TrainState]:
+        """One step of E and G on the reconstruction."""
+        variables = state.variables
+        params = {name: variables[name]["params"] for name in ("generator", "encoder")}
+
+        def loss(params):
+            encoder = {**variables["encoder"], "params": params["encoder"]}
+            w, changed = self.networks.encoder.apply(encoder, real, train=True, mutable="batch_stats")
+            generator = {**variables["generator"], "params": params["generator"]}
+            w = w + generator["buffers"]["mapping"]["w_avg"]
+            image = self.networks.generator.apply(generator, w, method=Generator.synthesize)
+            error = jnp.mean(jnp.square(image - real))
+            return self.config.reconstruction.weight * error, (error, changed["batch_stats"])
+
+        (_, (error, stats)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        name = "reconstruction"
+        changes, inner = self.optimizers[name].update(parallel.mean(gradient), state.opt_state[name], params)
+        params = optax.apply_updates(params, changes)
+        variables = variables | {
+            "generator": {**variables["generator"], "params": params["generator"]},
+            "encoder": {**variables["encoder"], "params": params["encoder"], "batch_stats": parallel.mean(stats)},
+        }
+        return error, state.replace(variables=variables, opt_state={**state.opt_state, name: inner})
+
+    def _play(self, state: TrainState, real: jax.Array) -> tuple[dict, TrainState]:
+        """The adversarial game, every ``adversarial_interval`` steps; zeros are reported on the others."""
+        interval = self.config.adversarial_interval
+        if interval == 1:
+            return self._game(state, real, state.step)
+        names = jax.eval_shape(lambda state: self._game(state, real, state.step)[0], state)
+        skip = {name: jnp.zeros(value.shape, value.dtype) for name, value in names.items()}
+        return jax.lax.cond(
+            (state.step + 1) % interval == 0,
+            lambda state: self._game(state, real, state.step // interval),
+            lambda state: (skip, state),
+            state,
+        )
+
+    def _game(self, state: TrainState, real: jax.Array, round_: jax.Array) -> tuple[dict, TrainState]:
+        """One round: D, lazily R1; G, lazily path length."""
+        config = self.config
+        keys = dict(zip("dgp", jax.random.split(jax.random.fold_in(state.rng, state.step), 3), strict=True))
         variables, opt_state, extra = dict(state.variables), dict(state.opt_state), dict(state.extra)
 
         def update(name: str, gradient: Any, interval: int = 1) -> None:
@@ -83,45 +143,34 @@ class GanTask:
             before = variables[name]["params"], opt_state[name]
             changes, changed = self.optimizers[name].update(gradient, opt_state[name], before[0])
             after = optax.apply_updates(before[0], changes), changed
-            params, opt_state[name] = lazy_select(state.step, interval, after, before) if interval > 1 else after
+            params, opt_state[name] = lazy_select(round_, interval, after, before) if interval > 1 else after
             variables[name] = {**variables[name], "params": params}
 
-        count = real.shape[0] * config.adversarial_batch_size // config.batch_size
-        judged = real[:count]
+        count = real.shape[0]
         fake, _ = self._sample(variables["generator"], keys["d"], count)
-        d_loss, gradient = jax.value_and_grad(self._d_loss)(variables["discriminator"]["params"], fake, judged)
+        d_loss, gradient = jax.value_and_grad(self._d_loss)(variables["discriminator"]["params"], fake, real)
         update("discriminator", gradient)
         metrics = {"loss/discriminator": d_loss}
         if config.r1.gamma:
             params, interval = variables["discriminator"]["params"], config.r1.interval
-            metrics["loss/r1"], gradient = lazy_value_and_grad(state.step, interval, self._r1_loss, params, judged)
+            metrics["loss/r1"], gradient = lazy_value_and_grad(round_, interval, self._r1_loss, params, real)
             update("discriminator", gradient, interval)
 
-        trained = {name: variables[name]["params"] for name in ("generator", "encoder")}
-        (_, (terms, w_mean, stats)), gradient = jax.value_and_grad(self._g_loss, has_aux=True)(
-            trained, variables, keys["g"], real, count
-        )
-        metrics |= terms
-        update("generator", gradient["generator"])
-        if config.reconstruction:
-            update("encoder", gradient["encoder"])
-            variables["encoder"] = {**variables["encoder"], "batch_stats": parallel.mean(stats)}
+        params = variables["generator"]["params"]
+        (g_loss, w_mean), gradient = jax.value_and_grad(self._g_loss, has_aux=True)(params, variables, keys["g"], count)
+        metrics["loss/generator"] = g_loss
+        update("generator", gradient)
         buffers = variables["generator"]["buffers"]
         w_avg = optax.incremental_update(parallel.mean(w_mean), buffers["mapping"]["w_avg"], 1 - 0.995)
         variables["generator"] = {**variables["generator"], "buffers": {**buffers, "mapping": {"w_avg": w_avg}}}
         if config.path_length.weight:
-            average, params, interval = extra["path_mean"], variables["generator"]["params"], config.path_length.interval
+            mean, params, interval = extra["path_mean"], variables["generator"]["params"], config.path_length.interval
             (metrics["loss/path_length"], path_mean), gradient = lazy_value_and_grad(
-                state.step, interval, self._path_loss, params, variables, average, keys["path"], judged, otherwise=average
+                round_, interval, self._path_loss, params, variables, mean, keys["p"], real, otherwise=mean
             )
             extra["path_mean"] = parallel.mean(path_mean)
             update("generator", gradient, interval)
-
-        beta = 0.5 ** (config.adversarial_batch_size / (config.ema_kimg * 1000))
-        # The average follows closely at first and slows down, so that short runs do not average their beginning.
-        beta = jnp.minimum(beta, (1.0 + state.step) / (10.0 + state.step))
-        extra["average"] = optax.incremental_update(_learned(variables), extra["average"], 1 - beta)
-        return TrainState(state.step + 1, variables, opt_state, state.rng, extra), metrics
+        return metrics, state.replace(variables=variables, opt_state=opt_state, extra=extra)
 
     def _sample(self, variables: Any, key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         """Random images with style mixing, (count, R, R, 3), and the mean of their first w."""
@@ -146,21 +195,9 @@ class GanTask:
         gamma, interval = self.config.r1.gamma, self.config.r1.interval
         return interval * 0.5 * gamma * r1_penalty(lambda image: self._discriminate(params, image), real)
 
-    def _g_loss(self, params, variables, key, real, count):
-        generator = {**variables["generator"], "params": params["generator"]}
-        fake, w_mean = self._sample(generator, key, count)
-        adversarial = generator_loss(self._discriminate(variables["discriminator"]["params"], fake))
-        terms, loss, stats = {"loss/generator": adversarial}, adversarial, variables["encoder"]["batch_stats"]
-        if self.config.reconstruction:
-            encoder = {**variables["encoder"], "params": params["encoder"]}
-            w, changed = self.networks.encoder.apply(encoder, real, train=True, mutable="batch_stats")
-            stats = changed["batch_stats"]
-            w = w + generator["buffers"]["mapping"]["w_avg"]
-            image = self.networks.generator.apply(generator, w, method=Generator.synthesize)
-            error = jnp.mean(jnp.square(image - real))
-            loss += self.config.reconstruction * error
-            terms["loss/reconstruction"] = error
-        return loss, (terms, w_mean, stats)
+    def _g_loss(self, params, variables, key, count):
+        fake, w_mean = self._sample({**variables["generator"], "params": params}, key, count)
+        return generator_loss(self._discriminate(variables["discriminator"]["params"], fake)), w_mean
 
     def _path_loss(self, params, variables, average, key, like):
         g, c = self.networks.generator, self.config.path_length
@@ -196,7 +233,7 @@ class GanTask:
         z = np.random.default_rng(config.seed).standard_normal((count, g.z_dim)).astype(np.float32)
         columns = {"sample": to_bytes(compile_eval(sample)(variables, {"z": z}))}
         figures = {}
-        if config.reconstruction:
+        if config.reconstruction.weight:
             invert = compile_eval(lambda v, b: networks.render(v, networks.encode(v, to_unit(b["image"]))))
             found = reconstructions(test, count, config.eval_limit, lambda image: invert(variables, {"image": image}))
             figures = {"psnr/encoder": float(found["psnr"].mean()), "ssim/encoder": float(found["ssim"].mean())}
@@ -205,7 +242,7 @@ class GanTask:
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         variables = self.averaged(state)
-        if not self.config.reconstruction:
+        if not self.config.reconstruction.weight:
             variables.pop("encoder")
         d = self.discriminator.config
         discriminator = state.variables["discriminator"]

@@ -3,7 +3,6 @@
 Source: arXiv 2112.00719, specs D.5. Losses: L2; LPIPS, identity and MoCo where their weights are given; adversarial.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ml_collections import ConfigDict
 
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
-from fdetect_jax.data.augment import Augment
+from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.card import write_card
 from fdetect_jax.evaluation.gallery import Gallery, difference, gallery_png
@@ -79,9 +78,8 @@ class InversionTask:
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
 
     def batches(self):
-        flip = dataclasses.replace(Augment.off(), flip=0.5)
         share = self.config.batch_size // jax.process_count()
-        return pipeline.train_batches(self.source, share, self.config.seed, augment=flip)
+        return pipeline.train_batches(self.source, share, self.config.seed, augment=FLIP)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
         config, real = self.config, to_signed(to_unit(batch["image"]))

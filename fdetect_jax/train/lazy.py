@@ -10,7 +10,7 @@ import jax.numpy as jnp
 def lazy_value_and_grad(
     step: jax.Array, interval: int, loss: Callable, params: Any, *rest: Any, otherwise: Any = None
 ) -> tuple[Any, Any]:
-    """``jax.value_and_grad(loss)(params, *rest)`` when ``interval`` divides ``step``, zeros on the other steps.
+    """``jax.value_and_grad(loss)(params, *rest)`` every ``interval`` steps, zeros on the other steps.
 
     Where ``otherwise`` is given, ``loss`` returns (value, aux) and ``otherwise`` stands for aux on the other steps.
     """
@@ -20,9 +20,9 @@ def lazy_value_and_grad(
         zero = jnp.zeros(())
         return (zero, otherwise) if has_aux else zero, jax.tree.map(jnp.zeros_like, params)
 
-    return jax.lax.cond(step % interval == 0, jax.value_and_grad(loss, has_aux=has_aux), skip, params, *rest)
+    return jax.lax.cond((step + 1) % interval == 0, jax.value_and_grad(loss, has_aux=has_aux), skip, params, *rest)
 
 
 def lazy_select(step: jax.Array, interval: int, new: Any, old: Any) -> Any:
     """``new`` on the steps that computed the term, ``old`` on the others: a gradient of zeros must not move Adam."""
-    return jax.tree.map(lambda a, b: jnp.where(step % interval == 0, a, b), new, old)
+    return jax.tree.map(lambda a, b: jnp.where((step + 1) % interval == 0, a, b), new, old)

@@ -1,7 +1,8 @@
-"""Procedural faces: the same bytes for one index, exact landmarks, one person over many shots, found by MediaPipe."""
+"""Procedural faces: the same bytes for one index, exact landmarks, one person over many shots."""
 
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -53,8 +54,6 @@ def test_another_process_gives_the_same_bytes():
         "import zlib; from fdetect_jax.data.facesim import FaceSim; e = FaceSim(size=48)[4321];"
         "print(zlib.crc32(e['image'].tobytes() + e['landmarks'].tobytes()))"
     )
-    import zlib
-
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     e = FaceSim(size=48)[4321]
     assert int(found) == zlib.crc32(e["image"].tobytes() + e["landmarks"].tobytes())
@@ -71,7 +70,9 @@ def test_identities_do_not_cross_splits():
     assert not seen["val"] & seen["test"]
 
 
-@pytest.mark.parametrize("change", [{"split": "val"}, {"size": 32}, {"identities": 7}, {"per_identity": 9}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "change", [{"split": "val"}, {"size": 32}, {"identities": 7}, {"per_identity": 9}, {"seed": 1}]
+)
 def test_fingerprint_changes_with_every_field(change):
     assert FaceSim(**change).fingerprint != FaceSim().fingerprint
     assert FaceSim().fingerprint == FaceSim().fingerprint
@@ -125,21 +126,22 @@ def test_landmarks_are_in_ibug_order(examples):
 
 
 def test_landmarks_find_what_is_drawn():
-    """The pupils' surroundings are where the landmarks say: eye openings are darker than the cheeks below them."""
+    """Where the landmarks say eyes, there is more contrast than on the cheek below."""
     source = FaceSim(size=128, per_identity=1)
-    darker = []
+    busier = []
     for i in range(20):
         e = source[i]
         grey = e["image"].astype(float).mean(2)
+        drop = int(0.25 * np.linalg.norm(e["landmarks"][36] - e["landmarks"][45]))
         for eye in (RIGHT_EYE, LEFT_EYE):
             x, y = np.round(e["landmarks"][eye].mean(0)).astype(int)
-            drop = int(0.22 * np.linalg.norm(e["landmarks"][36] - e["landmarks"][45]))
-            darker.append(grey[y - 2 : y + 3, x - 4 : x + 5].mean() < grey[y + drop - 1 : y + drop + 2, x - 3 : x + 4].mean())
-    assert np.mean(darker) > 0.85
+            at_eye, below = (grey[v - 3 : v + 4, x - 7 : x + 8].std() for v in (y, y + drop))
+            busier.append(at_eye > below)
+    assert np.mean(busier) >= 0.9
 
 
 def test_one_person_resembles_himself(examples):
-    """The shape between landmarks and the colour of the skin differ less within a person than between people."""
+    """The shape between landmarks and the colour of the skin differ less within a person than between two."""
 
     def describe(e):
         p = e["landmarks"]

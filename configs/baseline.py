@@ -1,0 +1,16 @@
+"""Ordinary classification: real faces against blended swaps, no generator in training.
+
+    python -m fdetect_jax.main --config=configs/baseline.py
+    python -m fdetect_jax.main --config=configs/baseline.py:folder --config.data.root=DIR
+
+The same detector, data, optimiser and number of steps as ``configs/adv.py``, and the same held-out tests; only the
+fakes differ.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = "facesim"):
+    config = common.detector(f"Baseline: blended swaps ({variant})", variant, "configs/baseline.py")
+    config.forgery = {"kind": "swap"}
+    return config

@@ -1,0 +1,79 @@
+"""HyperInverter on a trained generator: the encoder's latent, and kernel offsets per image.
+
+    python -m fdetect_jax.main --config=configs/inversion.py --config.pair=runs/gan/pair --workdir=runs/inversion
+    python -m fdetect_jax.main --config=configs/inversion.py:folder --config.pair=runs/gan_folder/pair \\
+        --config.data.root=DIR --workdir=runs/inversion_folder
+    python -m fdetect_jax.main --config=configs/inversion.py:paper --config.pair=DIR --config.data.root=DIR
+
+Paper: arXiv 2112.00719. The default and ``:folder`` are the second half of what made the bundled pairs. ``:paper``
+holds the paper's settings for faces; its LPIPS and identity terms want third-party weights, and are off without.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = "facesim"):
+    config = common.run("inversion", f"HyperInverter ({variant})", steps=3000)
+    networks = common.pair64()
+    config.update({name: networks[name] for name in ("encoder", "hyper")})
+    config.update(
+        data=common.folder() if variant in ("folder", "paper") else common.facesim(),
+        pair="",
+        batch_size=16,
+        learning_rate=0.001,
+        encoder_learning_rate=0.0,
+        losses={
+            "l2": {"weight": 1.0},
+            "lpips": {"weight": 0.0, "weights": ""},
+            "identity": {"weight": 0.0, "weights": ""},
+            "moco": {"weight": 0.0, "weights": ""},
+            "adversarial": {"weight": 0.0, "start": 0, "r1_gamma": 10.0, "r1_interval": 16},
+        },
+        eval_batch_size=32,
+        eval_limit=400,
+        checkpoint_every=500,
+        log_every=50,
+        card=_card(variant),
+    )
+    if variant == "paper":
+        trunk = {"stem": 64, "stages": ((64, 3), (128, 4), (256, 14), (512, 3)), "se_reduction": 16}
+        config.encoder = {"trunk": trunk, "input_size": 256, "w_dim": 512, "pool": "mean"}
+        config.hyper = {"trunk": trunk, "input_size": 256, "width": 512, "regressor": 64, "hidden": 128}
+        config.data = common.folder("aligned1024", 1024)
+        config.steps = 500_000
+        config.batch_size = 8
+        config.learning_rate = 1e-4
+        config.losses.lpips.weight = 0.8
+        config.losses.identity.weight = 0.1
+        config.losses.adversarial.update(weight=0.005, start=200_000)
+    elif variant not in ("facesim", "folder"):
+        raise ValueError(f"configs/inversion.py: found variant {variant!r}, wanted facesim, folder or paper")
+    return config
+
+
+def _card(variant: str) -> dict:
+    """What the card of the exported pair says."""
+    suffix, root = ("", "") if variant == "facesim" else ("_folder", " --config.data.root=DIR")
+    arm = "" if variant == "facesim" else ":folder"
+    if variant == "facesim":
+        name, data = "facesim64", "Procedural faces (`fdetect_jax/data/facesim.py`), split train; held out: split test."
+        licence = "Apache-2.0"
+    else:
+        name = "faces64"
+        data = (
+            "5,000 photographs of All-Age-Faces (train), cropped with the recipe `aligned64`; 90 % of the people train, "
+            "5 % validate, 5 % are held out."
+        )
+        licence = "Apache-2.0 for the weights; the photographs belong to a research data set and are not included."
+    return {
+        "name": name,
+        "what": "StyleGAN2 generator (G), encoder (E) and HyperInverter (H) for faces of 64 px.",
+        "data": data,
+        "config": f"configs/gan.py{arm}, then configs/inversion.py{arm}",
+        "licence": licence,
+        "commands": (
+            f"python -m fdetect_jax.main --config=configs/gan.py{arm}{root} --workdir=runs/gan{suffix}",
+            f"python -m fdetect_jax.main --config=configs/inversion.py{arm}{root} "
+            f"--config.pair=runs/gan{suffix}/pair --workdir=runs/inversion{suffix}",
+        ),
+    }

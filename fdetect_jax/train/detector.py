@@ -1,0 +1,216 @@
+"""The detector trainer, Algorithm 1: forge fakes against the detector as it is, then one SAM step on real and fake.
+
+Fakes are drawn once per step, in eval mode, outside the gradient; host forgeries arrive with the batch instead.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from fdetect_jax import weights
+from fdetect_jax.data import pipeline
+from fdetect_jax.data.augment import Augment
+from fdetect_jax.data.forgeries import HOST_FORGERIES
+from fdetect_jax.data.sources import make_source
+from fdetect_jax.detectors import make_detector
+from fdetect_jax.evaluation.gallery import Gallery, difference
+from fdetect_jax.evaluation.metrics import Test, psnr
+from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
+from fdetect_jax.losses.objective import make_objective
+from fdetect_jax.optim.sam import sam
+from fdetect_jax.optim.schedules import constant_then_linear
+from fdetect_jax.train import parallel
+from fdetect_jax.train.reconstruction import to_bytes
+from fdetect_jax.train.task import Findings
+from fdetect_jax.types import FAKE, REAL, Batch, TrainState, score, to_unit
+
+TITLES = {
+    "gan_inverted": "GAN-inverted faces",
+    "adversarial": "Latent adversaries",
+    "swap": "Blended swaps",
+}
+
+
+class DetectorTask:
+    """Any registered detector on real faces against one forgery."""
+
+    title = "Detector"
+
+    def __init__(self, config: ConfigDict):
+        self.config = config
+        self.source = make_source(config.data, "train")
+        axis = parallel.AXIS if config.detector.sync_batch_stats else None
+        dtype = jnp.dtype(config.detector.dtype)
+        self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
+        self.host_forgery = HOST_FORGERIES.get(config.forgery.kind)
+        self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
+        self.judge = make_forgery(config.evaluation.forgery)
+        self.frozen = {"forgery": self.forgery.frozen if self.forgery else {}}
+        self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
+        self.objective = make_objective(config, self.steps_per_epoch)
+        rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
+        self.rate = rate
+        base = optax.sgd(rate, momentum=config.optimizer.momentum)
+        if config.optimizer.weight_decay:
+            base = optax.chain(optax.add_decayed_weights(config.optimizer.weight_decay), base)
+        self.optimizer = sam(base, config.optimizer.sam.rho, config.optimizer.sam.adaptive)
+
+    def init(self, seed: int) -> TrainState:
+        key, rng = jax.random.split(jax.random.key(seed))
+        image = jnp.zeros((1, self.source.size, self.source.size, 3))
+        variables = jax.jit(self.detector.init)(key, image)
+        # One optimiser state per objective, stacked: the turn picks its own.
+        state = self.optimizer.init(variables["params"])
+        opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.turns), state)
+        return TrainState(jnp.zeros((), jnp.int32), dict(variables), opt_state, rng, {})
+
+    def batches(self):
+        augment = Augment(**self.config.augment.to_dict())
+        share = self.config.batch_size // jax.process_count()
+        return pipeline.train_batches(
+            self.source, share, self.config.seed, self.host_forgery, augment, self.config.data.workers
+        )
+
+    def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
+        images = to_unit(batch["image"])
+        key = jax.random.fold_in(state.rng, state.step)
+        k_forge, k_first, k_second = jax.random.split(key, 3)
+        metrics = {}
+        if self.forgery is None:
+            fakes = to_unit(batch["forged"])
+        else:
+            keys = parallel.row_keys(k_forge, images.shape[0])
+            forged = self.forgery.forge(keys, self._classifier(state.variables), images, frozen["forgery"])
+            fakes = forged.image
+            metrics |= self._attack_metrics(state.variables, forged)
+        rows = pair_up(images, fakes, batch["identity"])
+        state, found = self._update(state, rows, k_first, k_second)
+        return state, metrics | found
+
+    def _update(self, state: TrainState, rows: Batch, k_first: jax.Array, k_second: jax.Array) -> tuple[TrainState, dict]:
+        turn = self.objective.turn(state.step)
+        params = state.variables["params"]
+        rest = {name: value for name, value in state.variables.items() if name != "params"}
+        second_pass = self.config.optimizer.sam.batch_stats == "both"
+
+        def loss(params, rest, rng):
+            rng = jax.random.fold_in(rng, jax.lax.axis_index(parallel.AXIS))
+            outputs, changed = self.detector.apply(
+                {"params": params, **rest}, rows.image, train=True, rngs={"dropout": rng}, mutable=list(rest)
+            )
+            value, terms = self.objective(outputs, rows, turn)
+            return value, (terms, changed, outputs)
+
+        (value, (terms, rest, outputs)), gradient = jax.value_and_grad(loss, has_aux=True)(params, rest, k_first)
+        gradient, rest = parallel.mean(gradient), parallel.mean(rest)
+        latest = [rest]
+
+        def at(perturbed: Any) -> Any:
+            (_, (_, changed, _)), gradient = jax.value_and_grad(loss, has_aux=True)(perturbed, rest, k_second)
+            if second_pass:
+                latest.append(parallel.mean(changed))
+            return parallel.mean(gradient)
+
+        own = jax.tree.map(lambda x: x[turn], state.opt_state)
+        updates, own = self.optimizer.update(gradient, own, params, grad_fn=at)
+        opt_state = jax.tree.map(lambda all_, x: all_.at[turn].set(x), state.opt_state, own)
+        variables = {"params": optax.apply_updates(params, updates), **latest[-1]}
+        metrics = {f"loss/{name}": term for name, term in terms.items()}
+        right = (jnp.argmax(outputs.logits, axis=-1) == rows.label).astype(jnp.float32)
+        metrics |= {"loss/total": value, "accuracy": jnp.mean(right), "learning_rate": self.rate(state.step)}
+        return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
+
+    def _classifier(self, variables: Any):
+        return lambda images: self.detector.apply(variables, images, train=False).logits
+
+    def _attack_metrics(self, variables: Any, forged: Forged) -> dict[str, jax.Array]:
+        classify = self._classifier(variables)
+        both = score(classify(jnp.concatenate([forged.reconstruction, forged.image])))
+        before, after = jnp.split(both, 2)
+        return {
+            "p_fake/reconstruction": jnp.mean(before),
+            "p_fake/adversary": jnp.mean(after),
+            "delta_norm": jnp.mean(forged.radius),
+            "on_sphere": jnp.mean(forged.on_surface),
+        }
+
+    def evaluate(self, state, compile_eval, show) -> Findings:
+        """Held-out real faces against what the evaluation's pair makes of them, attacked and not, and against swaps."""
+        config = self.config.evaluation
+        test = make_source(self.config.data, "test")
+
+        def run(frozen, batch):
+            images = to_unit(batch["image"])
+            classify = self._classifier(frozen["detector"])
+            keys = jax.vmap(jax.random.key)(batch["row"])
+            forged = self.judge.forge(keys, classify, images, frozen["forgery"])
+            views = {"real": images, "reconstruction": forged.reconstruction, "adversary": forged.image}
+            views["swap"] = to_unit(batch["forged"])
+            scores = {name: score(classify(image)) for name, image in views.items()}
+            return views, scores
+
+        run = compile_eval(run)
+        frozen = {"detector": state.variables, "forgery": self.judge.frozen}
+        images: dict[str, list] = {}
+        scores: dict[str, list] = {}
+        done = 0
+        for batch in pipeline.eval_batches(
+            test, config.batch_size, self.config.seed, HOST_FORGERIES["swap"], config.limit
+        ):
+            batch["row"] = np.arange(done, done + config.batch_size, dtype=np.uint32)
+            keep = batch.pop("weight") > 0
+            views, found = run(frozen, batch)
+            for name in views:
+                images.setdefault(name, []).append(to_bytes(views[name])[keep])
+                scores.setdefault(name, []).append(np.asarray(found[name])[keep])
+            done += int(keep.sum())
+        views = {name: np.concatenate(parts) for name, parts in images.items()}
+        found = {name: np.concatenate(parts) for name, parts in scores.items()}
+        show(f"scored {done} held-out faces")
+        kinds = {"gan_inverted": "reconstruction", "adversarial": "adversary", "swap": "swap"}
+        tests = tuple(self._test(name, found["real"], found[kind]) for name, kind in kinds.items())
+        figures = {
+            "reconstruction_psnr": float(np.mean(psnr(views["real"] / 255.0, views["reconstruction"] / 255.0))),
+            "p_fake/reconstruction": float(found["reconstruction"].mean()),
+            "p_fake/adversary": float(found["adversary"].mean()),
+        }
+        columns = {name: views[name][:8] for name in ("real", "reconstruction", "adversary")}
+        columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
+        shown = {name: found[name][:8] for name in ("real", "reconstruction", "adversary")}
+        return Findings(tests, figures, Gallery(columns, shown))
+
+    @staticmethod
+    def _test(name: str, real: np.ndarray, fake: np.ndarray) -> Test:
+        labels = np.concatenate([np.full(len(real), REAL), np.full(len(fake), FAKE)])
+        return Test(name, TITLES[name], labels, np.concatenate([real, fake]))
+
+    def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
+        description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
+        recipe = json.dumps(getattr(self.source, "recipe", None) and self.source.recipe.to_dict())
+        weights.save(
+            folder / "detector.safetensors",
+            "detector",
+            description,
+            state.variables,
+            recipe=recipe,
+            size=str(self.source.size),
+            source=self.source.fingerprint,
+        )
+
+
+def pair_up(images: jax.Array, fakes: jax.Array, identity: jax.Array) -> Batch:
+    """Real faces (B, …) and the fake of each -> 2B labelled rows, reals first; ``pair`` ties a face to its fake."""
+    count = images.shape[0]
+    return Batch(
+        image=jnp.concatenate([images, fakes]),
+        label=jnp.repeat(jnp.array([REAL, FAKE], jnp.int32), count),
+        identity=jnp.tile(identity, 2),
+        weight=jnp.ones(2 * count),
+        pair=jnp.tile(jnp.arange(count, dtype=jnp.int32), 2),
+    )

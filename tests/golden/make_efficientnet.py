@@ -1,0 +1,68 @@
+"""Writes efficientnet.json: what EfficientNet-PyTorch answers to made-up weights and images.
+
+Run in an environment of its own: pip install torch efficientnet_pytorch==0.7.1; python make_efficientnet.py
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from efficientnet_pytorch import EfficientNet
+from random_weights import random_array, random_images
+
+# name, size of the images, size that the static padding is computed for, batch
+CASES = (
+    ("b0", 224, 224, 2),
+    ("b0", 160, 224, 2),
+    ("b0", 163, 224, 1),
+    ("b4", 224, 380, 1),
+    ("b4", 380, 380, 1),
+)
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def corners(feature: torch.Tensor) -> list[float]:
+    """Numbers that move when a border or a channel does: mean, deviation, and both ends of the first image."""
+    first = feature[0].permute(1, 2, 0)
+    return [feature.mean(), feature.std(correction=0), *first[0, 0, :3], *first[-1, -1, :3]]
+
+
+def run(name: str, size: int, static: int, batch: int) -> dict:
+    """The answers of one case, with the facts needed to repeat it."""
+    torch.set_num_threads(2)
+    net = EfficientNet.from_name(f"efficientnet-{name}", image_size=static, num_classes=2).eval()
+    state = net.state_dict()
+    for key, value in state.items():
+        if not key.endswith("num_batches_tracked"):
+            state[key] = torch.from_numpy(random_array(key, tuple(value.shape)))
+    net.load_state_dict(state)
+    images = (random_images(size, batch, size) - np.float32(MEAN)) / np.float32(DEVIATION)
+    found = {}
+
+    def keep(key):
+        def hook(module, inputs, output):
+            found[key] = output
+
+        return hook
+
+    for i, block in enumerate(net._blocks):
+        block.register_forward_hook(keep(f"block{i}"))
+    net._bn1.register_forward_hook(keep("before_head_swish"))
+    with torch.no_grad():
+        logits = net(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+        head = torch.nn.functional.silu(found.pop("before_head_swish"))
+    stages = {key: corners(value) for key, value in [*found.items(), ("head", head)]}
+    return {
+        "name": name,
+        "size": size,
+        "static": static,
+        "batch": batch,
+        "logits": logits.tolist(),
+        "stages": {key: [float(f"{float(v):.8g}") for v in values] for key, values in stages.items()},
+    }
+
+
+if __name__ == "__main__":
+    path = Path(__file__).with_name("efficientnet.json")
+    path.write_text(json.dumps([run(*case) for case in CASES], indent=1) + "\n")

@@ -1,0 +1,31 @@
+"""Weights that two frameworks can make alike: an array is a function of its name and shape alone."""
+
+import zlib
+
+import numpy as np
+
+
+def random_array(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A float32 array for the state-dict entry ``name``, far enough from the initial values to tell them apart.
+
+    Weights of matrices and kernels: N(0, 2 / fan_in) (axis 0 is the output). Running means and biases: N(0, 0.1²).
+    Scales of normalisation and running variances: U(0.5, 1.5).
+    """
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if len(shape) > 1:
+        array = rng.standard_normal(shape) * np.sqrt(2.0 / np.prod(shape[1:]))
+    elif name.endswith((".bias", ".running_mean")):
+        array = 0.1 * rng.standard_normal(shape)
+    else:
+        array = rng.uniform(0.5, 1.5, shape)
+    return array.astype(np.float32)
+
+
+def random_images(seed: int, batch: int, size: int) -> np.ndarray:
+    """(B, size, size, 3) float32 in [0, 1): smooth waves plus noise, so that borders and texture both count."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    phase = rng.uniform(0, 2 * np.pi, (batch, 1, 1, 3))
+    turns = rng.uniform(1, 4, (2, batch, 1, 1, 3))
+    waves = np.sin(2 * np.pi * (turns[0] * y[None, :, :, None] + turns[1] * x[None, :, :, None]) + phase)
+    return (0.5 + 0.3 * waves + 0.2 * rng.uniform(-1, 1, waves.shape)).astype(np.float32)

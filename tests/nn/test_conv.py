@@ -1,0 +1,180 @@
+"""Convolutions and resampling against XLA's own and against the definition written out in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from fdetect_jax.nn.conv import DIMENSIONS, conv2d, depthwise_conv2d, same_padding
+from fdetect_jax.nn.resample import conv2d_down, conv2d_up, fir, upsample2d
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def grouped(x, kernel, stride, pads):
+    return lax.conv_general_dilated(
+        x,
+        kernel[:, :, None],
+        (stride, stride),
+        pads,
+        dimension_numbers=DIMENSIONS,
+        feature_group_count=x.shape[-1],
+        precision="highest",
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "wanted"),
+    [
+        (380, 3, 2, (0, 1)),
+        (95, 5, 2, (2, 2)),
+        (24, 5, 2, (1, 2)),
+        (190, 3, 2, (0, 1)),
+        (7, 3, 1, (1, 1)),
+        (8, 1, 2, (0, 0)),
+    ],
+)
+def test_same_padding(size, kernel, stride, wanted):
+    assert same_padding(size, kernel, stride) == wanted
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [3, 5])
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (5, 10)])
+@pytest.mark.parametrize("padding", ["same", "uneven", "none"])
+def test_depthwise_is_grouped_convolution(k, stride, size, padding):
+    pads = {
+        "same": tuple(same_padding(n, k, stride) for n in size),
+        "uneven": ((0, 2), (2, 1)),
+        "none": ((0, 0), (0, 0)),
+    }[padding]
+    x, kernel = normal(0, 2, *size, 3), normal(1, k, k, 3)
+    wanted, wanted_vjp = jax.vjp(lambda x, w: grouped(x, w, stride, pads), x, kernel)
+    found, found_vjp = jax.vjp(lambda x, w: depthwise_conv2d(x, w, stride, pads), x, kernel)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    g = normal(2, *wanted.shape)
+    for ours, theirs in zip(found_vjp(g), wanted_vjp(g), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_both_kernel_gradients_agree():
+    """Only one of them runs on this machine's kind of device; the other must not rot."""
+    from fdetect_jax.nn import conv
+
+    x, g = normal(0, 3, 9, 8, 4), normal(1, 3, 5, 4, 4)
+    arguments = dict(k=3, stride=2, pads=((1, 1), (0, 1)))
+    rows, whole = (
+        conv._kernel_gradient_by_rows(x, g, **arguments),
+        conv._kernel_gradient_at_once(x, g, **arguments),
+    )
+    np.testing.assert_allclose(rows, whole, atol=1e-5)
+
+
+def test_depthwise_second_derivative():
+    """A gradient penalty differentiates the gradient; the rule written by hand must allow it."""
+    x, kernel, pads = normal(0, 1, 6, 6, 2), normal(1, 3, 3, 2), ((1, 1), (1, 1))
+
+    def penalty(convolve):
+        inner = jax.grad(lambda x, w: jnp.sum(jnp.sin(convolve(x, w, 2, pads))))
+        return jax.grad(lambda w: jnp.sum(inner(x, w) ** 2))(kernel)
+
+    np.testing.assert_allclose(penalty(depthwise_conv2d), penalty(grouped), atol=1e-4)
+
+
+def test_depthwise_half_precision_keeps_dtypes():
+    x, kernel = normal(0, 2, 6, 6, 4).astype(jnp.bfloat16), normal(1, 3, 3, 4).astype(jnp.bfloat16)
+    y, vjp = jax.vjp(lambda x, w: depthwise_conv2d(x, w, 1, ((1, 1), (1, 1))), x, kernel)
+    assert [a.dtype for a in (y, *vjp(y))] == [jnp.bfloat16] * 3
+    wanted = grouped(x.astype(jnp.float32), kernel.astype(jnp.float32), 1, ((1, 1), (1, 1)))
+    # One rounding, at the end: half a unit in the last of 8 bits.
+    np.testing.assert_allclose(y.astype(jnp.float32), wanted, rtol=2**-8)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (1, 1))])
+def test_point_convolution_is_convolution(stride, padding):
+    x, kernel = normal(0, 2, 5, 6, 3), normal(1, 1, 1, 3, 4)
+    wanted = lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
+    np.testing.assert_allclose(conv2d(x, kernel, stride, padding), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((0, 1), (2, 0))])
+def test_kernel_per_sample_is_a_loop(k, stride, padding):
+    x, kernel = normal(0, 3, 7, 6, 4), normal(1, 3, k, k, 4, 5)
+
+    def loop(x, kernel):
+        rows = [
+            lax.conv_general_dilated(
+                x[i : i + 1], kernel[i], (stride, stride), padding, dimension_numbers=DIMENSIONS
+            )
+            for i in range(len(x))
+        ]
+        return jnp.concatenate(rows)
+
+    wanted, wanted_vjp = jax.vjp(loop, x, kernel)
+    found, found_vjp = jax.vjp(lambda x, w: conv2d(x, w, stride, padding), x, kernel)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    g = normal(2, *wanted.shape)
+    for ours, theirs in zip(found_vjp(g), wanted_vjp(g), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def upfirdn(x, up, down, pad, gain):
+    """The definition: zeros between samples, padding, the 4x4 filter, gain, every ``down``-th sample."""
+    b, h, w, c = x.shape
+    y = np.zeros((b, h * up, w * up, c))
+    y[:, ::up, ::up] = x
+    y = np.pad(y, ((0, 0), pad, pad, (0, 0)))
+    f = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+    high, wide = y.shape[1] - 3, y.shape[2] - 3
+    z = sum(f[i, j] * y[:, i : i + high, j : j + wide] for i in range(4) for j in range(4))
+    return gain * z[:, ::down, ::down]
+
+
+def cross_correlate(x, kernel, stride):
+    """Valid convolution by its definition. x: (B, H, W, I). kernel: (k, k, I, O)."""
+    k = len(kernel)
+    high, wide = (x.shape[1] - k) // stride + 1, (x.shape[2] - k) // stride + 1
+    y = np.zeros((len(x), high, wide, kernel.shape[-1]))
+    for i in range(high):
+        for j in range(wide):
+            window = x[:, i * stride : i * stride + k, j * stride : j * stride + k]
+            y[:, i, j] = np.tensordot(window, kernel, 3)
+    return y
+
+
+@pytest.mark.parametrize(("pad", "gain"), [((2, 1), 1.0), ((1, 1), 4.0), ((2, 2), 1.0)])
+def test_fir(pad, gain):
+    x = np.asarray(normal(0, 2, 6, 5, 3))
+    np.testing.assert_allclose(fir(x, pad, gain), upfirdn(x, 1, 1, pad, gain), atol=1e-5)
+
+
+def test_upsample():
+    x = np.asarray(normal(0, 2, 4, 5, 3))
+    np.testing.assert_allclose(upsample2d(x), upfirdn(x, 2, 1, (2, 1), 4.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_convolution_up(per_sample):
+    x, kernel = np.asarray(normal(0, 2, 4, 5, 3)), np.asarray(normal(1, 2, 3, 3, 3, 4))
+    kernel = kernel if per_sample else kernel[0]
+    spread = np.zeros((2, 9, 11, 4))
+    for n in range(2):
+        weight = kernel[n] if per_sample else kernel
+        for i in range(4):
+            for j in range(5):
+                spread[n, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += x[n, i, j] @ weight
+    np.testing.assert_allclose(conv2d_up(x, kernel), upfirdn(spread, 1, 1, (1, 1), 4.0), atol=1e-4)
+
+
+@pytest.mark.parametrize(("k", "pad"), [(3, (2, 2)), (1, (1, 1))])
+def test_convolution_down(k, pad):
+    x, kernel = np.asarray(normal(0, 2, 6, 8, 3)), np.asarray(normal(1, k, k, 3, 4))
+    found = conv2d_down(x, kernel)
+    assert found.shape == (2, 3, 4, 4)
+    np.testing.assert_allclose(found, cross_correlate(upfirdn(x, 1, 1, pad, 1.0), kernel, 2), atol=1e-4)
