@@ -12,7 +12,7 @@ from configs import common
 
 
 def get_config(variant: str = "facesim"):
-    config = common.run("gan", f"StyleGAN2 with an encoder beside it ({variant})", steps=10000)
+    config = common.run("gan", f"StyleGAN2 with an encoder beside it ({variant})", steps=6000)
     networks = common.pair64()
     config.update({name: networks[name] for name in ("generator", "encoder")})
     config.update(

@@ -13,6 +13,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"found the stray argument {argv[1]!r}")
+    from absl import logging
+
+    logging.set_verbosity(logging.WARNING)
     import jax
 
     from fdetect_jax import config as checks

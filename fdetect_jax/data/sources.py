@@ -2,6 +2,7 @@
 
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.pipeline import Source
+from fdetect_jax.data.remember import Remembered
 
 
 def make_source(data, split: str) -> Source:
@@ -11,7 +12,7 @@ def make_source(data, split: str) -> Source:
       ValueError: naming the field of ``config.data`` that cannot be used.
     """
     if data.source == "facesim":
-        return FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed)
+        return Remembered(FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed))
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
     from fdetect_jax.media.crop import RECIPES
 

@@ -1,0 +1,30 @@
+"""A source that keeps what it has yielded in memory: for small sources that are slow to make and read many times."""
+
+import dataclasses
+
+from fdetect_jax.data.pipeline import Source
+from fdetect_jax.types import Example
+
+
+@dataclasses.dataclass(frozen=True)
+class Remembered:
+    """Wraps a source; a face is made once per process and then kept (about 17 KB each at 64 px)."""
+
+    source: Source
+    kept: dict[int, Example] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        return self.source.size
+
+    @property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        if index not in self.kept:
+            self.kept[index] = self.source[index]
+        return self.kept[index]
