@@ -19,7 +19,7 @@ def get_config(variant: str = "facesim"):
     config.update(
         data=common.folder() if variant in ("folder", "paper") else common.facesim(),
         pair="",
-        batch_size=16,
+        batch_size=8,
         learning_rate=0.001,
         encoder_learning_rate=0.0,
         losses={
@@ -31,7 +31,7 @@ def get_config(variant: str = "facesim"):
         },
         eval_batch_size=32,
         eval_limit=400,
-        checkpoint_every=500,
+        checkpoint_every=1000,
         log_every=50,
         card=_card(variant),
     )
@@ -61,8 +61,8 @@ def _card(variant: str) -> dict:
     else:
         name = "faces64"
         data = (
-            "5,000 photographs of All-Age-Faces (train), cropped with the recipe `aligned64`; 90 % of the people train, "
-            "5 % validate, 5 % are held out."
+            "5,000 photographs of All-Age-Faces (train), cropped with the recipe `aligned64`; 90 % of the people "
+            "train, 5 % validate, 5 % are held out."
         )
         licence = "Apache-2.0 for the weights; the photographs belong to a research data set and are not included."
     return {

@@ -13,9 +13,7 @@ TASKS = ("detector", "gan", "inversion")
 SOURCES = ("facesim", "folder")
 
 _WHERE_TO_FIND = {
-    "folder": (
-        "a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"
-    ),
+    "folder": ("a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"),
     "paper": (
         "face crops of FaceForensics++ (original_sequences/youtube, c23): ask its authors for the download script "
         "(https://github.com/ondyari/FaceForensics), extract frames, and give their folder as --config.data.root=DIR; "
@@ -143,7 +141,9 @@ def _gan(config: ConfigDict) -> None:
 
 def _inversion(config: ConfigDict) -> None:
     if not (Path(config.pair) / "generator.safetensors").is_file():
-        _refuse("pair", config.pair, "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/pair)")
+        _refuse(
+            "pair", config.pair, "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/pair)"
+        )
     for name, options in config.losses.items():
         _at_least(config, f"losses.{name}.weight", 0)
         if options.weight and "weights" in options and not Path(options.weights).is_file():

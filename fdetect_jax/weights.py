@@ -24,8 +24,8 @@ def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype
     tensors = {}
     for name, value in flat.items():
         array = np.asarray(value)
-        is_float = np.issubdtype(array.dtype, np.floating)
-        tensors[name] = np.ascontiguousarray(array.astype(dtype) if is_float else array)
+        kept = dtype if np.issubdtype(array.dtype, np.floating) else array.dtype
+        tensors[name] = np.array(array, kept, order="C")  # ascontiguousarray would give a scalar an axis
     metadata = {"kind": kind, "config": json.dumps(config, sort_keys=True), "dtype": np.dtype(dtype).name, **notes}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,9 @@ def read(path: str | os.PathLike, kind: str | None = None) -> tuple[dict, dict, 
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a safetensors file ({error})") from None
     if "kind" not in metadata or "config" not in metadata:
-        raise WeightsError(f"{path}: found no description (kind, config) in its metadata, wanted a file written by fdetect")
+        raise WeightsError(
+            f"{path}: found no description (kind, config) in its metadata, wanted a file written by fdetect"
+        )
     if kind is not None and metadata["kind"] != kind:
         raise WeightsError(f"{path}: found weights of kind {metadata['kind']!r}, wanted {kind!r}")
     for name, value in flat.items():

@@ -1,4 +1,4 @@
-"""EfficientNet between the state dict of L. Melas-Kyriazi's EfficientNet-PyTorch and this package's variables."""
+"""EfficientNet between the state dict of EfficientNet-PyTorch (L. Melas-Kyriazi) and our variables."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

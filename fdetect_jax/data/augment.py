@@ -53,9 +53,7 @@ class Augment:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if len(value) != 2 or not low <= value[0] <= value[1] <= high:
-                raise ValueError(
-                    f"augment.{name}: found {value}, wanted low <= high, both in [{low}, {high}]"
-                )
+                raise ValueError(f"augment.{name}: found {value}, wanted low <= high, both in [{low}, {high}]")
         for name, high in _LIMITS.items():
             value = getattr(self, name)
             if not 0 <= value <= high:
@@ -102,9 +100,7 @@ class Augment:
             return image
         centre = np.array([width - 1, height - 1]) / 2
         affine = np.c_[zoom * np.eye(2), centre + shift - zoom * centre]
-        return cv2.warpAffine(
-            image, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
+        return cv2.warpAffine(image, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
     def _colour(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
         brightness = self.brightness * _signed(draw.brightness)

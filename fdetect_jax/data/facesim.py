@@ -26,9 +26,7 @@ SPLITS = ("train", "val", "test")
 MIN_SIZE, MAX_SIZE = 32, 256
 
 
-def render(
-    who: Person, how: Shot, size: int, noise_seed: list[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def render(who: Person, how: Shot, size: int, noise_seed: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One picture: image (size, size, 3) uint8 RGB, landmarks (68, 2) float32 px, mask (size, size) uint8."""
     g = geometry.grid(max(96, round(1.5 * size)))
     face = geometry.build(who, how)
@@ -118,11 +116,7 @@ def _wander(rng: np.random.Generator, seconds: np.ndarray, width: float, slowest
     """Smooth wandering around 0: four sines; width: deviation; slowest: period of the first, in seconds."""
     out = np.zeros_like(seconds)
     for k in range(4):
-        out += (
-            np.sin(2 * np.pi * (seconds * (1 + 0.8 * k) / slowest + rng.random()))
-            * rng.normal(0, 1)
-            / (1 + k)
-        )
+        out += np.sin(2 * np.pi * (seconds * (1 + 0.8 * k) / slowest + rng.random())) * rng.normal(0, 1) / (1 + k)
     return out * width
 
 

@@ -25,10 +25,7 @@ def paint_nose(g: Grid, layers: Layers, face: Face) -> None:
     at, xs, ys = window(g, -half - 0.9, half + 0.9, base - 2.0, base + 0.7)
     ax = np.abs(xs)
     hole = np.exp(
-        -(
-            (((ax - half * 0.42) / (half * 0.24)) ** 2 + ((ys - base + 0.20 + 0.12 * (ax - 0.7)) / 0.19) ** 2)
-            ** 1.5
-        )
+        -((((ax - half * 0.42) / (half * 0.24)) ** 2 + ((ys - base + 0.20 + 0.12 * (ax - 0.7)) / 0.19) ** 2) ** 1.5)
     )
     layers.occlusion[at] *= 1 - 0.6 * hole
     layers.albedo[:, at[0], at[1]] *= 1 - 0.85 * hole
@@ -131,14 +128,10 @@ def _lids(layers: Layers, person: Person, eye: Eye, at, xs, ys, up, low) -> None
     make = float(person.makeup[4])
     thick = 0.055 + 0.05 * make + 0.03 * (1 - person.masculine)
     flick = np.where(s > 0.9, (s - 0.9) * -(0.4 + 1.3 * make), 0)
-    lash = (
-        np.exp(-(((ys - up - flick + 0.03) / (thick * (0.6 + 0.7 * s))) ** 2)) * along * (0.72 + 0.25 * make)
-    )
+    lash = np.exp(-(((ys - up - flick + 0.03) / (thick * (0.6 + 0.7 * s))) ** 2)) * along * (0.72 + 0.25 * make)
     lash = np.maximum(lash, np.exp(-(((ys - low - 0.02) / 0.05) ** 2)) * along * (0.25 + 0.3 * make))
     mix(layers.albedo, at, planes(np.minimum(person.brow_color, 0.02)), lash)
-    fold_y = up - (0.34 + 0.06 * p["eye_open"] + 0.1 * (1 - eye.open)) * np.sqrt(
-        clamp(4 * s * (1.06 - s), 0.05, 1)
-    )
+    fold_y = up - (0.34 + 0.06 * p["eye_open"] + 0.1 * (1 - eye.open)) * np.sqrt(clamp(4 * s * (1.06 - s), 0.05, 1))
     depth = min(max(0.55 - 0.22 * p["fold"], 0.05), 0.9)
     fold = np.exp(-(((ys - fold_y) / 0.075) ** 2)) * along * depth
     layers.occlusion[at] *= 1 - 0.55 * fold
@@ -184,9 +177,7 @@ def paint_mouth(g: Grid, layers: Layers, person: Person, face: Face) -> None:
     profile_low = clamp((bottom - ys) / np.maximum(bottom - mid_low, 0.1), 0, 1)
     bulge = np.where(ys < mid_up, 0.26 * profile_up * (1.15 - profile_up) * 2, 0.34 * np.sqrt(profile_low))
     layers.height[at] += bulge * lips * clamp(np.minimum(xs - x0, x1 - xs) / 1.2, 0, 1)
-    seam = np.exp(-(((ys - (mid_up + mid_low) / 2) / 0.07) ** 2)) * step(
-        np.minimum(xs - x0, x1 - xs) + 0.12, g, 0.2
-    )
+    seam = np.exp(-(((ys - (mid_up + mid_low) / 2) / 0.07) ** 2)) * step(np.minimum(xs - x0, x1 - xs) + 0.12, g, 0.2)
     layers.occlusion[at] *= 1 - 0.72 * seam * (1 - gap)
     below = np.exp(-(((ys - bottom - 0.28) / 0.26) ** 2)) * np.exp(-((xs / 1.5) ** 2))
     layers.occlusion[at] *= 1 - 0.16 * below

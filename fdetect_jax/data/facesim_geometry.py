@@ -205,9 +205,7 @@ _PARTED = np.array([0.05, 0.9, 1, 0.9, 0.05])
 def _lips(person: Person, e: dict[str, float], drop: float) -> tuple[np.ndarray, ...]:
     p = person.shape
     smile, pucker, grin = e["smile"], e["pucker"], e["grin"]
-    half = (2.5 + 0.16 * p["mouth_width"]) * (
-        1 + 0.20 * smile + 0.04 * grin - 0.26 * pucker - 0.05 * e["open"]
-    )
+    half = (2.5 + 0.16 * p["mouth_width"]) * (1 + 0.20 * smile + 0.04 * grin - 0.26 * pucker - 0.05 * e["open"])
     y = 6.95 + 0.13 * p["philtrum"] + 0.12 * p["length"]
     up = max(0.34, 0.58 + 0.12 * p["upper_lip"]) * (1 - 0.28 * smile + 0.3 * pucker)
     down = max(0.45, 0.95 + 0.15 * p["lower_lip"]) * (1 - 0.18 * smile + 0.25 * pucker)
@@ -345,12 +343,8 @@ def head_height(g: Grid, person: Person, shot: Shot, face: Face) -> tuple[np.nda
     """Height map of the bare head (n, n) in cm and |x| over the half width (n, n), 1 on the rim."""
     p = person.shape
     width = np.maximum(half_width(face, g.ys), 0.02)
-    t = np.abs(g.xs)[None] / width[:, None].astype(np.float32) + 2 * (width[:, None] <= 0.02).astype(
-        np.float32
-    )
-    shift = np.where(
-        _PROFILE_Y > 5, 0.35 * p["length"] + 0.75 * face.jaw_drop * np.clip((_PROFILE_Y - 5) / 4, 0, 1), 0
-    )
+    t = np.abs(g.xs)[None] / width[:, None].astype(np.float32) + 2 * (width[:, None] <= 0.02).astype(np.float32)
+    shift = np.where(_PROFILE_Y > 5, 0.35 * p["length"] + 0.75 * face.jaw_drop * np.clip((_PROFILE_Y - 5) / 4, 0, 1), 0)
     profile = curve(g.ys, _PROFILE_Y + shift, _PROFILE_Z)
     deep = np.minimum(1.32 * width, 9.0)
     square = np.minimum(t * t, 1)
@@ -373,9 +367,7 @@ def _ridge(g: Grid, p: dict[str, float], face: Face) -> tuple[np.ndarray, np.nda
     bridge = 0.14 * p["nose_bridge"]
     z = np.array([0, 0.30 + bridge, 1.05 + bridge + 0.12 * p["nose_hump"], 1.45, 1.05, 0.42, 0.0])
     ridge = curve(g.ys, at, z)
-    wide = np.interp(
-        g.ys, at, np.array([0.9, 0.56, 0.54, 0.60, 0.52, 0.42, 0.4]) * (1 + 0.06 * p["nose_width"])
-    )
+    wide = np.interp(g.ys, at, np.array([0.9, 0.56, 0.54, 0.60, 0.52, 0.42, 0.4]) * (1 + 0.06 * p["nose_width"]))
     return ridge.astype(np.float32), wide.astype(np.float32)
 
 
@@ -450,9 +442,7 @@ def trace(h: np.ndarray, g: Grid, v: View, cells: int) -> tuple[np.ndarray, np.n
 
     steps = np.linspace(11.0, FLOOR - 3.0, _MARCH, dtype=np.float32)
     at = steps[:, None, None]
-    gap = above(*((a + d * at).reshape(-1, cells) for a, d in ((x0, dx), (y0, dy), (z0, dz)))).reshape(
-        _MARCH, -1
-    )
+    gap = above(*((a + d * at).reshape(-1, cells) for a, d in ((x0, dx), (y0, dy), (z0, dz)))).reshape(_MARCH, -1)
     gap[-1] = np.minimum(gap[-1], -1e-3)
     gap[0] = np.maximum(gap[0], 1e-3)
     first = np.argmax(gap <= 0, axis=0)

@@ -64,9 +64,7 @@ def _strands(g: Grid, person: Person, curl: float) -> tuple[np.ndarray, np.ndarr
     angle = np.arctan2(dx, dy)
     wave = person.wave * 0.5 + curl
     along = r * _F(TILE / 40)
-    across = (angle * _F(9.0) + _F(0.10 + 0.30 * wave) * np.sin(r * _F(1.3 + 0.9 * curl) + 5 * angle)) * _F(
-        TILE / 27
-    )
+    across = (angle * _F(9.0) + _F(0.10 + 0.30 * wave) * np.sin(r * _F(1.3 + 0.9 * curl) + 5 * angle)) * _F(TILE / 27)
     across += _F(person.texture % 300 + 100)
     source = tiles()["strand"]
     if g.ppc < 12:
@@ -97,9 +95,7 @@ def _ring(g: Grid, person: Person, shot: Shot, face: Face, style: Style) -> np.n
     return across * across * across + above * above * above - 1
 
 
-def paint_hair(
-    g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head: np.ndarray
-) -> np.ndarray:
+def paint_hair(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head: np.ndarray) -> np.ndarray:
     """Puts hair over the head; returns the combing direction (2, n, n)."""
     style = _STYLES[person.style]
     if style is None:

@@ -50,9 +50,7 @@ def tiles() -> dict[str, np.ndarray]:
         k = 2**octave
         small = rng.normal(0, 1, (4, k, k)).astype(_F)[0]
         cloudy += cv2.resize(small, (TILE, TILE), interpolation=cv2.INTER_CUBIC) * 0.62**octave
-    grain = cv2.GaussianBlur(
-        rng.normal(0, 1, (TILE, TILE)).astype(_F), (0, 0), 1.3, borderType=cv2.BORDER_REFLECT
-    )
+    grain = cv2.GaussianBlur(rng.normal(0, 1, (TILE, TILE)).astype(_F), (0, 0), 1.3, borderType=cv2.BORDER_REFLECT)
     fine = cv2.GaussianBlur(rng.normal(0, 1, (TILE, TILE)).astype(_F), (0, 0), sigmaX=0.8, sigmaY=28)
     broad = cv2.GaussianBlur(rng.normal(0, 1, (TILE, TILE)).astype(_F), (0, 0), sigmaX=4, sigmaY=60)
     clump = cv2.GaussianBlur(rng.normal(0, 1, (TILE, TILE)).astype(_F), (0, 0), sigmaX=12, sigmaY=90)

@@ -36,20 +36,14 @@ def cast_shadow(h: np.ndarray, g: Grid, light: np.ndarray, softness: float) -> n
     ppc = g.ppc * m / g.n
     for distance in (0.35, 0.7, 1.1, 1.6, 2.3, 3.2, 4.4, 6.0):
         d = np.array([light[0], light[1]]) / flat * distance * ppc
-        moved = cv2.warpAffine(
-            small, np.array([[1, 0, -d[0]], [0, 1, -d[1]]]), (m, m), borderMode=cv2.BORDER_REPLICATE
-        )
-        over = (moved - small - _F(distance * slope + 0.12)) * _F(
-            1 / (0.25 + (0.15 + 0.5 * softness) * distance)
-        )
+        moved = cv2.warpAffine(small, np.array([[1, 0, -d[0]], [0, 1, -d[1]]]), (m, m), borderMode=cv2.BORDER_REPLICATE)
+        over = (moved - small - _F(distance * slope + 0.12)) * _F(1 / (0.25 + (0.15 + 0.5 * softness) * distance))
         np.maximum(blocked, over, out=blocked)
     soft = cv2.GaussianBlur(np.minimum(blocked, 1), (0, 0), 0.6 + 1.2 * softness)
     return 1 - cv2.resize(soft, (g.n, g.n), interpolation=cv2.INTER_LINEAR)
 
 
-def shade(
-    g: Grid, layers: Layers, flow: np.ndarray, person: Person, shot: Shot, matrix: np.ndarray
-) -> np.ndarray:
+def shade(g: Grid, layers: Layers, flow: np.ndarray, person: Person, shot: Shot, matrix: np.ndarray) -> np.ndarray:
     """(3, n, n) linear radiance of every canvas point."""
     light = matrix.T @ shot.key
     up = matrix.T @ np.array([0.0, -1.0, 0.0])
@@ -59,9 +53,7 @@ def shade(
     nx, ny, nz = normals(h, g)
     ndl = nx * _F(light[0]) + ny * _F(light[1]) + nz * _F(light[2])
     lit = cast_shadow(h, g, light, shot.softness)
-    broad = cv2.resize(
-        cv2.GaussianBlur(cv2.resize(h, (64, 64), interpolation=cv2.INTER_AREA), (0, 0), 2.4), (g.n, g.n)
-    )
+    broad = cv2.resize(cv2.GaussianBlur(cv2.resize(h, (64, 64), interpolation=cv2.INTER_AREA), (0, 0), 2.4), (g.n, g.n))
     cavity = clamp(1 + 0.46 * (h - broad), 0.38, 1.15) * layers.occlusion
     sky = 0.5 + 0.5 * (nx * _F(up[0]) + ny * _F(up[1]) + nz * _F(up[2]))
     wrap = planes(_WRAP * (0.5 + shot.softness))
@@ -76,11 +68,7 @@ def shade(
     sharp_lobe = broad_lobe * broad_lobe
     sharp_lobe = sharp_lobe * sharp_lobe * broad_lobe
     spec = (
-        layers.gloss
-        * lit
-        * (_F(0.055) * broad_lobe + _F(0.16) * sharp_lobe)
-        * (ndl > 0)
-        * _F(1 - 0.5 * shot.softness)
+        layers.gloss * lit * (_F(0.055) * broad_lobe + _F(0.16) * sharp_lobe) * (ndl > 0) * _F(1 - 0.5 * shot.softness)
     )
     out = layers.albedo * key
     out *= _F(1.12)

@@ -26,9 +26,7 @@ def skin(g: Grid, person: Person, shot: Shot, face: Face) -> np.ndarray:
     mouth = float(face.points[62, 1])
     smile = shot.expression["smile"]
     melanin = _F(person.melanin) + _F(0.028) * uneven[..., 0] + _F(0.018) * cloudy
-    melanin += bells(
-        g, [(3.1, 0.6, 1.5, 1.0, 0.035), (-3.1, 0.6, 1.5, 1.0, 0.035), (0, mouth, 3.2, 2.2, 0.02)]
-    )
+    melanin += bells(g, [(3.1, 0.6, 1.5, 1.0, 0.035), (-3.1, 0.6, 1.5, 1.0, 0.035), (0, mouth, 3.2, 2.2, 0.02)])
     if person.freckles > 0.02:
         spots = clamp(tile("spots", g.n, turn ^ 3) - 1.1, 0, 1.2)
         where = bells(g, [(0, 2.2, 3.6, 2.2, 0.30), (0, -4, 5, 2, 0.08)])
@@ -59,9 +57,7 @@ def skin(g: Grid, person: Person, shot: Shot, face: Face) -> np.ndarray:
     return np.exp(tone, out=tone)
 
 
-def _ear(
-    g: Grid, layers: Layers, person: Person, face: Face, side: int, behind: np.ndarray, back: np.ndarray
-) -> tuple:
+def _ear(g: Grid, layers: Layers, person: Person, face: Face, side: int, behind: np.ndarray, back: np.ndarray) -> tuple:
     """One ear into the height behind the head; returns its window and coverage."""
     wide = float(half_width(face, np.array([1.7]))[0])
     size = 1 + 0.07 * person.shape["ear"]
@@ -77,18 +73,14 @@ def _ear(
     return at, ear
 
 
-def _body(
-    g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head: np.ndarray, t: np.ndarray
-) -> None:
+def _body(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head: np.ndarray, t: np.ndarray) -> None:
     """Ears, neck and clothes, all behind the head."""
     behind = 1 - head
     back = np.full_like(head, FLOOR)
     cover = step((1 - t) * _F(6.0) + _F(0.12), g)
     at, xs, ys = window(g, LEFT, LEFT + SPAN, 5, TOP + SPAN)
     low = behind[at]
-    thick = _F(4.7 + 0.6 * person.masculine + 0.2 * person.shape["fat"]) + _F(0.05) * np.square(
-        clamp(ys - 11, 0, 5)
-    )
+    thick = _F(4.7 + 0.6 * person.masculine + 0.2 * person.shape["fat"]) + _F(0.05) * np.square(clamp(ys - 11, 0, 5))
     column = np.maximum(1 - np.square(xs / thick), 0)
     neck = step(thick - np.abs(xs), g) * low
     collar = 13.4 + 0.9 * np.exp(-((xs / 3.0) ** 2)) + 0.6 * float(shot.hair_shift[2])

@@ -156,9 +156,7 @@ def person(seed: int, identity: int) -> Person:
     masculine = float(np.clip(rng.choice([0.15, 0.85]) + rng.normal(0, 0.13), 0, 1))
     age = float(rng.uniform(16, 82) if rng.random() < 0.5 else rng.uniform(18, 45))
     old = max(0.0, (age - 30) / 45)
-    shape = dict(
-        zip(SHAPE_NAMES, np.clip(rng.normal(0, 1, len(SHAPE_NAMES)), -2.2, 2.2).tolist(), strict=True)
-    )
+    shape = dict(zip(SHAPE_NAMES, np.clip(rng.normal(0, 1, len(SHAPE_NAMES)), -2.2, 2.2).tolist(), strict=True))
     m = 2 * masculine - 1
     tilt = {
         "jaw": 0.7,
@@ -192,9 +190,7 @@ def person(seed: int, identity: int) -> Person:
     style = str(rng.choice(HAIR_STYLES, p=odds / odds.sum()))
     pale = melanin < 0.3
     wears_makeup = masculine < 0.5 and rng.random() < 0.55
-    lip = np.array([(0.35, 0.02, 0.03), (0.45, 0.10, 0.12), (0.25, 0.03, 0.08), (0.40, 0.16, 0.12)])[
-        rng.integers(4)
-    ]
+    lip = np.array([(0.35, 0.02, 0.03), (0.45, 0.10, 0.12), (0.25, 0.03, 0.08), (0.40, 0.16, 0.12)])[rng.integers(4)]
     makeup = np.array([rng.uniform(0.2, 0.85) * wears_makeup, *lip, rng.uniform(0.2, 1) * wears_makeup])
     moles = np.column_stack([rng.uniform(-5.5, 5.5, 6), rng.uniform(-5, 10, 6), rng.uniform(0.05, 0.14, 6)])
     glasses = np.array(
@@ -263,9 +259,7 @@ def expression(rng: np.random.Generator) -> dict[str, float]:
 def _lights(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     azimuth, elevation = rng.normal(0, 0.75), rng.normal(0.5, 0.35)
     azimuth, elevation = _within(azimuth, -1.35, 1.35), _within(elevation, -0.35, 1.15)
-    key = np.array(
-        [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
-    )
+    key = np.array([np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
     warm = rng.normal(0, 0.10)
     softness = float(rng.beta(1.5, 1.5))
     strength = rng.uniform(0.75, 1.05)
@@ -295,9 +289,7 @@ def shot(seed: int, identity: int, number: int) -> Shot:
         shift=np.clip(rng.normal(0, 0.012, 2), -0.03, 0.03),
         expression=expression(rng),
         blink=np.full(2, blink),
-        gaze=np.array(
-            [_within(rng.normal(0, 0.17), -0.45, 0.45), _within(rng.normal(0.02, 0.10), -0.22, 0.28)]
-        ),
+        gaze=np.array([_within(rng.normal(0, 0.17), -0.45, 0.45), _within(rng.normal(0.02, 0.10), -0.22, 0.28)]),
         key=key,
         key_color=key_color,
         fill=fill,

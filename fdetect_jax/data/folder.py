@@ -125,9 +125,7 @@ class FaceFolder:
         if self.split not in SPLITS:
             raise ValueError(f"data.split: found {self.split!r}, wanted one of {', '.join(SPLITS)}")
         if len(self.fractions) != 3 or min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError(
-                f"data.fractions: found {self.fractions}, wanted three numbers >= 0 that sum to 1"
-            )
+            raise ValueError(f"data.fractions: found {self.fractions}, wanted three numbers >= 0 that sum to 1")
         if not len(self):
             people = len(set(np.load(self._folder / _IDENTITIES).tolist()))
             raise ValueError(
@@ -205,9 +203,7 @@ def _photos(root: Path) -> tuple[list[str], int]:
         raise ValueError(f"data.root: found {found} at {root}, wanted a folder of photographs")
     photos, others = find_photos(root)
     if not photos:
-        raise ValueError(
-            f"data.root: found {others} files and no photograph under {root}, wanted at least one"
-        )
+        raise ValueError(f"data.root: found {others} files and no photograph under {root}, wanted at least one")
     return photos, others
 
 

@@ -117,9 +117,7 @@ def _match_colour(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, am
     inside = mask > 0.5
     if not inside.any():
         inside = np.ones_like(mask, bool)
-    lab, wanted = (
-        cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (image, reference)
-    )
+    lab, wanted = (cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (image, reference))
     here, there = lab[inside], wanted[inside]
     # A flat source would have its noise blown up without the bounds.
     gain = np.clip((there.std(0) + 1e-3) / (here.std(0) + 1e-3), 0.5, 2.0)

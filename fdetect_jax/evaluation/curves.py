@@ -31,9 +31,7 @@ def series_of(history: Sequence[dict]) -> dict[str, tuple[np.ndarray, np.ndarray
             if name in _BOOKKEEPING or isinstance(value, str) or value is None or not np.isfinite(value):
                 continue
             points.setdefault(name, {})[int(row["step"])] = float(value)
-    return {
-        name: (np.array(sorted(at)), np.array([at[s] for s in sorted(at)])) for name, at in points.items()
-    }
+    return {name: (np.array(sorted(at)), np.array([at[s] for s in sorted(at)])) for name, at in points.items()}
 
 
 def attack_charts(history: Sequence[dict]) -> tuple[list[Chart], float | None]:

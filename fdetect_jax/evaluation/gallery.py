@@ -50,9 +50,7 @@ def png(image: np.ndarray, longest: int | None = None) -> bytes:
     if scale < 1:
         size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(
-        ".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    )
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise ValueError(f"OpenCV could not encode an image of {image.shape} {image.dtype}")
     return data.tobytes()
@@ -78,9 +76,7 @@ def gallery_png(columns: Mapping[str, np.ndarray], path: str | os.PathLike) -> N
             sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
         points = min(9.5, 1.25 * cell_width / max(len(name), 1))
         centre = (left + cell_width / 2) / width
-        figure.text(
-            centre, 1 - _LABEL / 2 / height, name, ha="center", va="center", size=points, parse_math=False
-        )
+        figure.text(centre, 1 - _LABEL / 2 / height, name, ha="center", va="center", size=points, parse_math=False)
         left += cell_width + _GAP
     figure.figimage(sheet, zorder=-1)
     buffer = io.BytesIO()
@@ -93,9 +89,7 @@ def _checked_rows(columns: Mapping[str, np.ndarray]) -> int:
         raise ValueError("a gallery needs at least one column, found none")
     for name, images in columns.items():
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-            raise ValueError(
-                f"column {name!r} must be (N, H, W, 3) uint8, found {images.shape} {images.dtype}"
-            )
+            raise ValueError(f"column {name!r} must be (N, H, W, 3) uint8, found {images.shape} {images.dtype}")
     rows = {name: len(images) for name, images in columns.items()}
     if len(set(rows.values())) > 1 or not all(rows.values()):
         raise ValueError(f"columns must hold equally many pictures, at least one; found {rows}")

@@ -99,9 +99,7 @@ def ssim(a, b) -> np.ndarray:
     if min(a.shape[1:3]) < _SSIM_WINDOW:
         raise ValueError(f"ssim needs images of at least {_SSIM_WINDOW} pixels a side, found {a.shape[1:3]}")
     options = {"channel_axis": -1, "data_range": 1.0, "gaussian_weights": True, "sigma": 1.5}
-    values = [
-        structural_similarity(x, y, use_sample_covariance=False, **options) for x, y in zip(a, b, strict=True)
-    ]
+    values = [structural_similarity(x, y, use_sample_covariance=False, **options) for x, y in zip(a, b, strict=True)]
     return np.asarray(values, np.float64)
 
 

@@ -49,9 +49,7 @@ def render(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{escape(title)}</title>\n<style>\n'
         f":root{{{colours}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n{CSS}"
-        "</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(filter(None, sections))
-        + "\n</main>\n</body>\n</html>\n"
+        "</style>\n</head>\n<body>\n<main>\n" + "\n".join(filter(None, sections)) + "\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -75,9 +73,7 @@ def _header(title: str, description: str, history: Sequence[dict], step: int, se
         end = datetime.fromtimestamp(times[-1], UTC)
         facts.append(f"{end.day} {end:%B %Y, %H:%M} UTC")
     chips = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
-    return (
-        f"<header><h1>{escape(title)}</h1><p>{escape(description)}</p><ul class=facts>{chips}</ul></header>"
-    )
+    return f"<header><h1>{escape(title)}</h1><p>{escape(description)}</p><ul class=facts>{chips}</ul></header>"
 
 
 def _verdicts(tests: Sequence[Test], results: Sequence[Mapping[str, float]]) -> str:
@@ -109,9 +105,7 @@ def _verdicts(tests: Sequence[Test], results: Sequence[Mapping[str, float]]) -> 
 def _figures(figures: Mapping[str, float]) -> str:
     if not figures:
         return ""
-    tiles = "".join(
-        f"<div><dt>{escape(headline(k))}</dt><dd>{_number(k, v)}</dd></div>" for k, v in figures.items()
-    )
+    tiles = "".join(f"<div><dt>{escape(headline(k))}</dt><dd>{_number(k, v)}</dd></div>" for k, v in figures.items())
     return _section("Key figures", f"<dl class=tiles>{tiles}</dl>")
 
 
@@ -168,11 +162,7 @@ def _training(history: Sequence[dict], tests: Sequence[Test]) -> str:
 
 def _config(config: Mapping) -> str:
     rows = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in _flat(config))
-    return (
-        f"<details><summary>Config</summary><div class=scroll><table>{rows}</table></div></details>"
-        if rows
-        else ""
-    )
+    return f"<details><summary>Config</summary><div class=scroll><table>{rows}</table></div></details>" if rows else ""
 
 
 def _flat(config: Mapping, prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -82,13 +82,10 @@ def roc_chart(tests: Sequence[Test], aucs: Sequence[float], logarithmic: bool) -
     axes.set_xlabel("reals called fake" + (", log scale" if logarithmic else ""))
     axes.set_ylabel("fakes caught")
     legend = [
-        (_series(i), f"{t.title} · AUC {auc:.4f}", False)
-        for i, (t, auc) in enumerate(zip(tests, aucs, strict=True))
+        (_series(i), f"{t.title} · AUC {auc:.4f}", False) for i, (t, auc) in enumerate(zip(tests, aucs, strict=True))
     ]
     title = "ROC at few false alarms" if logarithmic else "ROC"
-    return Chart(
-        title, _svg(figure, "roc-log" if logarithmic else "roc"), (*legend, ("muted", "chance", True))
-    )
+    return Chart(title, _svg(figure, "roc-log" if logarithmic else "roc"), (*legend, ("muted", "chance", True)))
 
 
 def score_chart(test: Test, identifier: str) -> Chart:
@@ -153,9 +150,7 @@ def _curve(axes: Axes, series: Series, colour: str) -> tuple[np.ndarray, np.ndar
         values = _moving_mean(values, len(values) // 20)
     marked = len(steps) <= 30 or series.dashed
     style = {"marker": "o", "markersize": 2.6} if marked else {}
-    axes.plot(
-        steps, values, color=_c(colour), linewidth=1.4, linestyle="--" if series.dashed else "-", **style
-    )
+    axes.plot(steps, values, color=_c(colour), linewidth=1.4, linestyle="--" if series.dashed else "-", **style)
     return steps, values
 
 
@@ -223,9 +218,7 @@ def _svg(figure: Figure, identifier: str) -> str:
     buffer = io.StringIO()
     context = {"svg.fonttype": "none", "svg.hashsalt": identifier}
     with matplotlib.rc_context(context):
-        figure.savefig(
-            buffer, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None}
-        )
+        figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     box = re.search(r'viewBox="([^"]+)"', text).group(1)
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]

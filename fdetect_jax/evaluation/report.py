@@ -86,9 +86,7 @@ def write(
         seconds=seconds,
     )
     workdir = Path(workdir)
-    write_atomic(
-        workdir / "report.json", json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    )
+    write_atomic(workdir / "report.json", json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     write_atomic(workdir / "report.html", html)
     return report
 

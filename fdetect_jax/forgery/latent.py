@@ -1,4 +1,4 @@
-"""Forgeries in a generator's latent space: the plain reconstruction G(E(x)), and the latent adversary of Algorithm 1."""
+"""Forgeries in a generator's latent space: the reconstruction G(E(x)), and the latent adversary of Algorithm 1."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Projected gradient ascent as one ``lax.scan``. Source: Kang et al. 2019 (arXiv 1908.08016), specs E; and Algorithm 1."""
+"""Projected gradient ascent as one ``lax.scan``. Source: Kang et al. 2019 (arXiv 1908.08016) and Algorithm 1."""
 
 import dataclasses
 import math
@@ -35,7 +35,9 @@ class Attack:
         if self.steps < 1:
             raise ValueError(f"forgery.attack.steps: found {self.steps}, wanted at least 1")
         if self.step_size < 0:
-            raise ValueError(f"forgery.attack.step_size: found {self.step_size}, wanted >= 0 (0 means epsilon/sqrt(steps))")
+            raise ValueError(
+                f"forgery.attack.step_size: found {self.step_size}, wanted >= 0 (0 means epsilon/sqrt(steps))"
+            )
         for name, allowed in (("norm", NORMS), ("gradient", GRADIENTS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"forgery.attack.{name}: found {getattr(self, name)!r}, wanted one of {allowed}")

@@ -27,7 +27,7 @@ class TrunkConfig:
 class EncoderConfig:
     """E: x -> w. ``pool`` "mean" is the original's; "flatten" keeps the place of things, for small trunks."""
 
-    trunk: TrunkConfig = TrunkConfig()
+    trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
     input_size: int = 256
     w_dim: int = 512
     pool: str = "mean"

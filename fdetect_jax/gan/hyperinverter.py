@@ -19,7 +19,7 @@ from fdetect_jax.nn.conv import conv2d
 class HyperConfig:
     """E2 and the regressors. ``hidden`` is D of the paper; ``width`` the pyramid's; ``regressor`` the regressors'."""
 
-    trunk: TrunkConfig = TrunkConfig()
+    trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
     input_size: int = 256
     width: int = 512
     regressor: int = 64
@@ -41,7 +41,7 @@ def kernel_from(buffer: jax.Array, spec: LayerSpec) -> jax.Array:
 
 
 class Regressor(nn.Module):
-    """Features of the first reconstruction and of the image, (B, s, s, C) each -> the kernel's offset, (B, k, k, I, O)."""
+    """Features of the first reconstruction and of the image, (B, s, s, C) each -> offsets (B, k, k, I, O)."""
 
     spec: LayerSpec
     width: int

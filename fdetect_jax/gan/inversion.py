@@ -21,7 +21,7 @@ PARTS = ("generator", "encoder", "hyper")
 
 @flax.struct.dataclass
 class Inversion:
-    """Where faces lie: ``w`` (B, w_dim), the kernels' offsets (None without H), and ``image`` (B, R, R, 3) in [0, 1]."""
+    """Where faces lie: ``w`` (B, w_dim), the kernels' offsets (None without H), ``image`` (B, R, R, 3) in [0, 1]."""
 
     w: jax.Array
     offsets: Offsets | None

@@ -97,7 +97,9 @@ class ModulatedConv(nn.Module):
         spec = self.spec
         rgb, up = spec.kernel == 1, spec.name.endswith("conv0")
         style = EqualDense(spec.inputs, bias_init=1.0, name="affine")(w)
-        kernel = self.param("weight", nn.initializers.normal(1.0), (spec.kernel, spec.kernel, spec.inputs, spec.outputs))
+        kernel = self.param(
+            "weight", nn.initializers.normal(1.0), (spec.kernel, spec.kernel, spec.inputs, spec.outputs)
+        )
         bias = self.param("bias", nn.initializers.zeros, (spec.outputs,))
         if rgb:
             style = style / math.sqrt(spec.inputs)

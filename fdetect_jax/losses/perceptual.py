@@ -93,9 +93,7 @@ def lpips(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
     """LPIPS v0.1 (AlexNet) of images (B, R, R, 3) in [-1, 1], at least 31 pixels: (B,), zero for equals."""
     image, target = working_size(image), working_size(target)
     if image.shape[1] < ALEXNET_SMALLEST:
-        raise ValueError(
-            f"lpips: found images of {image.shape[1]} pixels, wanted at least {ALEXNET_SMALLEST}"
-        )
+        raise ValueError(f"lpips: found images of {image.shape[1]} pixels, wanted at least {ALEXNET_SMALLEST}")
     return LPIPS().apply(variables, image, target)
 
 
@@ -105,9 +103,7 @@ def identity(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
     Source: pSp (arXiv 2008.00951), section 3.2; the crop is that of its authors.
     """
     network = ArcFace()
-    return cosine_distance(
-        network.apply(variables, face_crop(image)), network.apply(variables, face_crop(target))
-    )
+    return cosine_distance(network.apply(variables, face_crop(image)), network.apply(variables, face_crop(target)))
 
 
 def moco(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
@@ -186,9 +182,7 @@ def load_term(name: str, path: str | Path | None) -> tuple[Distance, Any]:
     """
     term, field = _term(name), f"losses.{name}.weights"
     if not path:
-        raise weights.WeightsError(
-            f"{field}: found no path, wanted safetensors weights of kind {term.kind!r}"
-        )
+        raise weights.WeightsError(f"{field}: found no path, wanted safetensors weights of kind {term.kind!r}")
     try:
         _, variables, _ = weights.read(path, term.kind)
     except weights.WeightsError as error:
@@ -198,9 +192,7 @@ def load_term(name: str, path: str | Path | None) -> tuple[Distance, Any]:
     for key in sorted(wanted.keys() | found.keys()):
         shape = found[key].shape if key in found else "nothing"
         if shape != wanted.get(key, "nothing"):
-            raise weights.WeightsError(
-                f"{field}: {path}: {key}: found {shape}, wanted {wanted.get(key, 'nothing')}"
-            )
+            raise weights.WeightsError(f"{field}: {path}: {key}: found {shape}, wanted {wanted.get(key, 'nothing')}")
         if key in NON_NEGATIVE and np.min(found[key]) < 0:
             raise weights.WeightsError(f"{field}: {path}: {key}: found a negative value, wanted none")
     return term.distance, variables

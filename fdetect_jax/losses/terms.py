@@ -1,4 +1,7 @@
-"""Terms of a detector's loss: ``(outputs, batch) -> (B,)``, by name. A new one is a function and a line in ``TERMS``."""
+"""Terms of a detector's loss, by name: ``(outputs, batch) -> (B,)``.
+
+A new one is a function (here, or in a file of its own) and a line in ``TERMS``.
+"""
 
 import dataclasses
 from collections.abc import Callable

@@ -45,9 +45,7 @@ class CropRecipe:
         if not self.scale > 0:
             raise ValueError(f"recipe.scale: found {self.scale}, wanted a positive number")
         if self.interpolation not in _INTERPOLATION:
-            raise ValueError(
-                f"recipe.interpolation: found {self.interpolation!r}, wanted {sorted(_INTERPOLATION)}"
-            )
+            raise ValueError(f"recipe.interpolation: found {self.interpolation!r}, wanted {sorted(_INTERPOLATION)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -100,9 +98,7 @@ def crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
         left, right = face.keypoints[:2] if face.landmarks is None else eyes(face.landmarks)
         angle = float(np.arctan2(right[1] - left[1], right[0] - left[0]))
     side = recipe.scale * face.side
-    pixels, affine = turned_square(
-        image, face.centre, side, angle, recipe.size, _INTERPOLATION[recipe.interpolation]
-    )
+    pixels, affine = turned_square(image, face.centre, side, angle, recipe.size, _INTERPOLATION[recipe.interpolation])
     if face.landmarks is None:
         return {"image": pixels}
     landmarks = (face.landmarks @ affine[:, :2].T + affine[:, 2]).astype(np.float32)

@@ -113,9 +113,7 @@ class Faces:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"image: found {image.dtype} of shape {image.shape}, wanted uint8 (H, W, 3)")
         found = self._boxes(image) or self._with_border(image) or self._in_quarters(image)
-        faces = [
-            Face(box, score, points, self._landmarks(image, box, points)) for box, score, points in found
-        ]
+        faces = [Face(box, score, points, self._landmarks(image, box, points)) for box, score, points in found]
         return sorted(faces, key=lambda face: -(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
 
     def close(self) -> None:

@@ -71,9 +71,7 @@ def _read(path: Path, source: str) -> bytes:
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != _SHA256[path.name]:
-        raise ModelsUnavailable(
-            f"{source}: {path} has SHA-256 {found}, wanted {_SHA256[path.name]}. {_help()}"
-        )
+        raise ModelsUnavailable(f"{source}: {path} has SHA-256 {found}, wanted {_SHA256[path.name]}. {_help()}")
     return content
 
 

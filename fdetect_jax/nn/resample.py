@@ -52,7 +52,9 @@ def conv2d_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = []
     for row, xr in ((even, x), (odd, x[:, 1:])):
-        phases = [conv2d(xc, kernel[..., row, col, :, :], padding="VALID") for col, xc in ((even, xr), (odd, xr[:, :, 1:]))]
+        phases = [
+            conv2d(xc, kernel[..., row, col, :, :], padding="VALID") for col, xc in ((even, xr), (odd, xr[:, :, 1:]))
+        ]
         rows.append(jnp.stack(phases, axis=3))
     y = jnp.stack(rows, axis=2).reshape(b, 2 * h + 2, 2 * w + 2, o)
     return fir(y[:, : 2 * h + 1, : 2 * w + 1], (1, 1), gain=4.0)

@@ -21,12 +21,12 @@ from fdetect_jax.data.sources import make_source
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.evaluation.gallery import Gallery, difference
 from fdetect_jax.evaluation.metrics import Test, psnr
+from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
 from fdetect_jax.losses.objective import make_objective
 from fdetect_jax.optim.sam import sam
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.train import parallel
-from fdetect_jax.train.reconstruction import to_bytes
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import FAKE, REAL, Batch, TrainState, score, to_unit
 
@@ -93,7 +93,9 @@ class DetectorTask:
         state, found = self._update(state, rows, k_first, k_second)
         return state, metrics | found
 
-    def _update(self, state: TrainState, rows: Batch, k_first: jax.Array, k_second: jax.Array) -> tuple[TrainState, dict]:
+    def _update(
+        self, state: TrainState, rows: Batch, k_first: jax.Array, k_second: jax.Array
+    ) -> tuple[TrainState, dict]:
         turn = self.objective.turn(state.step)
         params = state.variables["params"]
         rest = {name: value for name, value in state.variables.items() if name != "params"}

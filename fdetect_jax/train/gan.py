@@ -21,14 +21,14 @@ from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.gallery import Gallery
+from fdetect_jax.evaluation.reconstruction import measure, to_bytes
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
-from fdetect_jax.gan.stylegan2 import Generator, from_signed, to_signed, truncate
+from fdetect_jax.gan.stylegan2 import Generator, to_signed, truncate
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
-from fdetect_jax.train.reconstruction import reconstructions, to_bytes
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import TrainState, to_unit
 
@@ -231,14 +231,11 @@ class GanTask:
             return networks.render(variables, ws)
 
         z = np.random.default_rng(config.seed).standard_normal((count, g.z_dim)).astype(np.float32)
-        columns = {"sample": to_bytes(compile_eval(sample)(variables, {"z": z}))}
-        figures = {}
+        columns, figures = {"sample": to_bytes(compile_eval(sample)(variables, {"z": z}))}, {}
         if config.reconstruction.weight:
-            invert = compile_eval(lambda v, b: networks.render(v, networks.encode(v, to_unit(b["image"]))))
-            found = reconstructions(test, count, config.eval_limit, lambda image: invert(variables, {"image": image}))
-            figures = {"psnr/encoder": float(found["psnr"].mean()), "ssim/encoder": float(found["ssim"].mean())}
-            columns |= {"real": found["real"], "reconstruction": found["made"]}
-        return Findings(figures=figures, gallery=Gallery({k: v[:count] for k, v in columns.items()}, {}))
+            figures, made = measure(networks, variables, test, config.eval_limit, count, compile_eval)
+            columns |= made
+        return Findings(figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {}))
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         variables = self.averaged(state)
@@ -246,7 +243,9 @@ class GanTask:
             variables.pop("encoder")
         d = self.discriminator.config
         discriminator = state.variables["discriminator"]
-        weights.save(folder / "pair" / "discriminator.safetensors", "discriminator", dataclasses.asdict(d), discriminator)
+        weights.save(
+            folder / "pair" / "discriminator.safetensors", "discriminator", dataclasses.asdict(d), discriminator
+        )
         notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
         inversion.save(folder / "pair", self.configs, variables, np.float16, **notes)
 

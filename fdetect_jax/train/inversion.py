@@ -17,7 +17,8 @@ from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.card import write_card
-from fdetect_jax.evaluation.gallery import Gallery, difference, gallery_png
+from fdetect_jax.evaluation.gallery import Gallery, gallery_png
+from fdetect_jax.evaluation.reconstruction import measure
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
@@ -26,7 +27,6 @@ from fdetect_jax.losses import perceptual
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
-from fdetect_jax.train.reconstruction import reconstructions
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import TrainState, to_unit
 
@@ -154,27 +154,13 @@ class InversionTask:
         return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(judge, real)
 
     def evaluate(self, state, compile_eval, show) -> Findings:
-        config, networks = self.config, self.networks
+        config = self.config
         variables = {"generator": self.frozen["generator"], **state.variables}
-
-        def invert(variables, batch):
-            image = to_unit(batch["image"])
-            found = networks.invert(variables, image)
-            return {"encoder": networks.render(variables, found.w), "hyper": found.image}
-
-        run = compile_eval(invert)
         test = make_source(config.data, "test")
-        figures, columns = {}, {}
-        for part in ("encoder", "hyper"):
-            made = reconstructions(
-                test, config.eval_batch_size, config.eval_limit, lambda x: run(variables, {"image": x})[part]  # noqa: B023
-            )
-            figures |= {f"psnr/{part}": float(made["psnr"].mean()), f"ssim/{part}": float(made["ssim"].mean())}
-            columns |= {"real": made["real"], f"{part}": made["made"]}
-        columns = {"real": columns["real"], "E": columns["encoder"], "E + H": columns["hyper"]}
-        columns["difference ×4"] = difference(columns["real"], columns["E + H"], 4.0)
-        rows = np.arange(min(config.eval_batch_size, len(columns["real"])))
-        return Findings(figures=figures, gallery=Gallery({k: v[rows] for k, v in columns.items()}, {}))
+        figures, columns = measure(
+            self.networks, variables, test, config.eval_limit, config.eval_batch_size, compile_eval
+        )
+        return Findings(figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {}))
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         variables = {"generator": self.frozen["generator"]}
@@ -182,8 +168,8 @@ class InversionTask:
         notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
         pair = folder / "pair"
         inversion.save(pair, self.configs, variables, np.float16, **notes)
-        gallery_png({name: rows[:8] for name, rows in findings.gallery.columns.items()}, pair / "samples.png")
-        figures = dict(findings.figures)
+        gallery_png(findings.gallery.columns, pair / "samples.png")
+        figures = findings.figures
         write_card(
             pair / "README.md",
             name=self.config.card.name,
@@ -193,6 +179,6 @@ class InversionTask:
             seed=self.config.seed,
             figures={"psnr": figures["psnr/hyper"], "ssim": figures["ssim/hyper"], **figures},
             licence=self.config.card.licence,
-            picture="samples.png",
+            picture=pair / "samples.png",
             commands=list(self.config.card.commands),
         )

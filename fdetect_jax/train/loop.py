@@ -66,7 +66,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
         raise ValueError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
     start = int(state.step)
     total = start if config.evaluate_only else config.steps
-    with Writer(workdir, total, start) as writer:
+    chief = jax.process_index() == 0
+    with Writer(workdir, total, start, enabled=chief) as writer:
         if resumed is not None:
             writer.say(f"going on from step {start}")
         writer.say(f"{task.title}: {mesh.size} device(s), {mesh.devices.flat[0].device_kind}")
@@ -77,8 +78,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
         checkpointer.close()
         writer.say("evaluating")
         findings = task.evaluate(state, lambda f: parallel.compile_eval(f, mesh), writer.say)
+        if not chief:
+            return {}
         history = read_history(workdir)
-        seconds = sum(row.get("seconds", 0.0) for row in history)
         content = report.write(
             workdir,
             title=task.title,
@@ -89,10 +91,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
             history=history,
             gallery=findings.gallery,
             step=int(state.step),
-            seconds=seconds,
+            seconds=sum(row.get("seconds", 0.0) for row in history),
         )
-        if jax.process_index() == 0:
-            task.export(jax.device_get(state.replace(rng=None)), workdir, findings)
+        task.export(jax.device_get(state.replace(rng=None)), workdir, findings)
         for line in summary(content):
             writer.say(line)
         writer.say(f"report: {workdir / 'report.html'}")
@@ -106,7 +107,7 @@ def summary(content: dict) -> Iterator[str]:
             figures = "  ".join(f"{key} {found[key]:.4f}" for key in ("accuracy", "auc", "eer", "ap"))
             yield f"  {name:24s} {figures}  ({found['n_real']} real, {found['n_fake']} fake)"
         else:
-            yield f"  {name:24s} {found:.3f}"
+            yield f"  {name:24s} {'infinite' if found is None else format(found, '.3f')}"
 
 
 class _Loop:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -43,11 +44,12 @@ def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
 
 
 def compile_eval(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """``function(variables, batch) -> rows`` with the batch and the rows split over the devices."""
+    """``function(variables, batch) -> rows``, the rows split over the devices; every process gets all of them."""
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
-    return jax.jit(
-        jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False)
-    )
+    mapped = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False))
+    if jax.process_count() == 1:
+        return mapped
+    return lambda variables, batch: multihost_utils.process_allgather(mapped(variables, batch), tiled=True)
 
 
 def mean(tree: Any) -> Any:
@@ -86,7 +88,9 @@ def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
 
     def place(rows: np.ndarray) -> jax.Array:
         if rows.shape[0] % share:
-            raise ValueError(f"batch_size: found {rows.shape[0]} rows for {share} devices, wanted a multiple of {share}")
+            raise ValueError(
+                f"batch_size: found {rows.shape[0]} rows for {share} devices, wanted a multiple of {share}"
+            )
         return jax.make_array_from_process_local_data(sharding, rows)
 
     return jax.tree.map(place, batch)

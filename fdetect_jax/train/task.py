@@ -37,7 +37,7 @@ class Task(Protocol):
         """Endless training batches with ``get_state`` and ``set_state``."""
 
     def evaluate(self, state: TrainState, compile_eval: Callable, show: Callable[[str], None]) -> Findings:
-        """Runs the held-out protocol; ``compile_eval(function)`` makes ``function(variables, batch) -> rows`` parallel."""
+        """Runs the held-out protocol; ``compile_eval`` makes ``function(variables, batch) -> rows`` parallel."""
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         """Writes what users take away, weights with their card."""

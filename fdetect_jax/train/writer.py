@@ -68,9 +68,7 @@ class Writer:
             purge = start_step + 1 if start_step else 0
             # its file names count seconds: without the suffix a quick resume overwrites the file before it
             suffix = f".from{start_step}"
-            self._events = SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=purge, filename_suffix=suffix
-            )
+            self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge, filename_suffix=suffix)
         if progress:
             self._bar = (_Bar if sys.stdout.isatty() else _Lines)(total_steps, start_step)
 
@@ -95,9 +93,7 @@ class Writer:
         """(N, H, W, 3) uint8 -> TensorBoard, as one grid. Raises ValueError on anything else."""
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(
-                f"{name}: images must be (N, H, W, 3) uint8, found {images.shape} {images.dtype}"
-            )
+            raise ValueError(f"{name}: images must be (N, H, W, 3) uint8, found {images.shape} {images.dtype}")
         if self._events is not None:
             self._events.add_images(name, images, int(step), dataformats="NHWC")
 
@@ -147,9 +143,7 @@ def _rows(path: Path) -> list[dict]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 break
-            raise ValueError(
-                f"{path}, line {number}: not a row of metrics ({error}): {line[:80]!r}"
-            ) from error
+            raise ValueError(f"{path}, line {number}: not a row of metrics ({error}): {line[:80]!r}") from error
         rows.append({name: math.nan if value is None else value for name, value in row.items()})
     return rows
 

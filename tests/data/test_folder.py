@@ -139,9 +139,7 @@ def test_several_processes_give_the_same_crops(people, tmp_path, monkeypatch, ca
     monkeypatch.setattr(photo_crops, "_WORTH_PROCESSES", 1)
     monkeypatch.setattr(photo_crops, "_CHUNK", 4)
     monkeypatch.setattr(photo_crops.os, "cpu_count", lambda: 2)
-    alone, together = (
-        FaceFolder(people, "train", RECIPE, (1.0, 0.0, 0.0), cache=where) for where in (cache, tmp_path)
-    )
+    alone, together = (FaceFolder(people, "train", RECIPE, (1.0, 0.0, 0.0), cache=where) for where in (cache, tmp_path))
     assert alone.fingerprint == together.fingerprint
     for index in range(24):
         for name in ("image", "mask", "landmarks", "identity"):

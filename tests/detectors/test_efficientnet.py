@@ -96,9 +96,7 @@ def test_paddings_of_b4():
     )
     assert static.paddings(380) == pads
     assert static.paddings(224) == pads
-    differ = [
-        i for i, (a, b) in enumerate(zip(static.paddings(224), dynamic.paddings(224), strict=True)) if a != b
-    ]
+    differ = [i for i, (a, b) in enumerate(zip(static.paddings(224), dynamic.paddings(224), strict=True)) if a != b]
     assert differ == [7]
     assert dynamic.paddings(224)[7] == (1, 2)
 
@@ -152,9 +150,7 @@ def test_dropout_spares_the_embedding():
     module = EfficientNet(config)
     variables = module.init(jax.random.key(0), images)
     a, b = (
-        module.apply(
-            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)}
-        )[0]
+        module.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)})[0]
         for seed in (1, 2)
     )
     np.testing.assert_array_equal(a.embedding, b.embedding)

@@ -127,9 +127,7 @@ def test_page_is_whole_and_offline(tmp_path):
     assert found.headings == SECTIONS
     assert {"details", "summary", "table"} <= set(found.tags)
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(found.tags)
-    references = [
-        value for name, value in found.attributes if name in ("src", "href", "xlink:href", "srcset")
-    ]
+    references = [value for name, value in found.attributes if name in ("src", "href", "xlink:href", "srcset")]
     assert references
     assert all(value.startswith(("data:image/png;base64,", "#")) for value in references)
     assert "@import" not in text
@@ -192,8 +190,7 @@ def test_attack_reports_the_mean_drop_of_the_last_quarter(tmp_path):
 
 def test_trainers_without_tests(tmp_path):
     history = [
-        {"step": s, "loss/generator": 1.0 + s % 3, "loss/r1": 10.0**-s, "rate/fps": math.nan}
-        for s in range(1, 7)
+        {"step": s, "loss/generator": 1.0 + s % 3, "loss/r1": 10.0**-s, "rate/fps": math.nan} for s in range(1, 7)
     ]
     write(tmp_path, tests=[], history=history, figures={})
     found = Page((tmp_path / "report.html").read_text())

@@ -18,9 +18,7 @@ def value(name: str, *shape: int) -> torch.Tensor:
     return torch.from_numpy(weight(name, shape)).double()
 
 
-def conv(
-    name: str, i: int, o: int, k: int, stride: int = 1, padding: int = 0, bias: bool = False
-) -> nn.Conv2d:
+def conv(name: str, i: int, o: int, k: int, stride: int = 1, padding: int = 0, bias: bool = False) -> nn.Conv2d:
     layer = nn.Conv2d(i, o, k, stride, padding, bias=bias)
     layer.weight.data = value(f"params/{name}/kernel", k, k, i, o).permute(3, 2, 0, 1).contiguous()
     if bias:
@@ -105,9 +103,7 @@ def arcface() -> nn.Module:
     linear = nn.Linear(512 * 7 * 7, 512)
     linear.weight.data = value("params/linear/kernel", 512 * 7 * 7, 512).T.contiguous()
     linear.bias.data = value("params/linear/bias", 512)
-    return nn.Sequential(
-        *layers, norm("norm0", 512), nn.Flatten(), linear, norm("norm1", 512, nn.BatchNorm1d)
-    )
+    return nn.Sequential(*layers, norm("norm0", 512), nn.Flatten(), linear, norm("norm1", 512, nn.BatchNorm1d))
 
 
 class Bottleneck(nn.Module):
@@ -172,9 +168,7 @@ def main() -> None:
             result["lpips"][str(size)] = {"distance": lpips(x, y).tolist()}
         x, y = load(1, 64), load(2, 64)
         result["identity"] = {"64": cosine(arcface().eval(), face_crop(x), face_crop(y))}
-        result["moco"] = {
-            "64": cosine(resnet50().eval(), F.interpolate(x, size=224), F.interpolate(y, size=224))
-        }
+        result["moco"] = {"64": cosine(resnet50().eval(), F.interpolate(x, size=224), F.interpolate(y, size=224))}
         views = {}
         for size in (64, 300, 512):
             x = load(3, size)[:1]

@@ -139,9 +139,7 @@ def test_other_weights_name_the_field(tmp_path):
     path = tmp_path / "w.safetensors"
     frozen = initial_variables("lpips", 0)
     weights.save(path, "lpips_alex", {}, frozen)
-    with pytest.raises(
-        weights.WeightsError, match=r"losses\.moco\.weights: .*'lpips_alex', wanted 'moco_resnet50'"
-    ):
+    with pytest.raises(weights.WeightsError, match=r"losses\.moco\.weights: .*'lpips_alex', wanted 'moco_resnet50'"):
         load_term("moco", path)
     params = frozen["params"]
     for lin0, message in (
@@ -150,9 +148,7 @@ def test_other_weights_name_the_field(tmp_path):
         (-np.ones(64, np.float32), "params/lin0: found a negative value"),
     ):
         changed = {key: x for key, x in params.items() if key != "lin0"}
-        weights.save(
-            path, "lpips_alex", {}, {"params": changed if lin0 is None else {**changed, "lin0": lin0}}
-        )
+        weights.save(path, "lpips_alex", {}, {"params": changed if lin0 is None else {**changed, "lin0": lin0}})
         with pytest.raises(weights.WeightsError, match=rf"losses\.lpips\.weights: .*{message}"):
             load_term("lpips", path)
 

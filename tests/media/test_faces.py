@@ -102,9 +102,7 @@ def test_nothing_to_find(faces):
     assert faces.detect(np.zeros((1, 1, 3), np.uint8)) == []
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)]
-)
+@pytest.mark.parametrize("bad", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)])
 def test_other_arrays_are_refused(faces, bad):
     with pytest.raises(ValueError, match=r"image: found .* wanted uint8"):
         faces.detect(bad)

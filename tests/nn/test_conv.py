@@ -109,9 +109,7 @@ def test_kernel_per_sample_is_a_loop(k, stride, padding):
 
     def loop(x, kernel):
         rows = [
-            lax.conv_general_dilated(
-                x[i : i + 1], kernel[i], (stride, stride), padding, dimension_numbers=DIMENSIONS
-            )
+            lax.conv_general_dilated(x[i : i + 1], kernel[i], (stride, stride), padding, dimension_numbers=DIMENSIONS)
             for i in range(len(x))
         ]
         return jnp.concatenate(rows)

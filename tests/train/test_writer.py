@@ -124,9 +124,7 @@ def test_tensorboard_holds_scalars_and_pictures_and_purges_on_resume(tmp_path):
     assert scalars == [(1, 0.5), (2, 1.0), (3, 1.5)]
     starts = [e.step for e in found if e.session_log.status == SessionLog.START]
     assert starts == [0, 3], "steps from 3 on are to be hidden, step 2 is not"
-    assert [(v.image.height, v.image.width) for e in found for v in e.summary.value if v.tag == "faces"] == [
-        (8, 16)
-    ]
+    assert [(v.image.height, v.image.width) for e in found for v in e.summary.value if v.tag == "faces"] == [(8, 16)]
 
 
 def test_without_a_terminal_progress_is_plain_lines_every_ten_seconds(tmp_path, capsys, monkeypatch):

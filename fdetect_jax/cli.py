@@ -1,0 +1,70 @@
+"""The ``fdetect`` command: small jobs on the side of training."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the command line and runs one job; a user's mistake is one line on stderr and exit status 2."""
+    parser = argparse.ArgumentParser(prog="fdetect", description=__doc__)
+    jobs = parser.add_subparsers(required=True, metavar="JOB")
+    pair = jobs.add_parser("pair", help="measure an inversion pair on held-out faces and draw its sample grid")
+    pair.add_argument("pair", help="a bundled pair (facesim64, faces64) or a folder of safetensors")
+    pair.add_argument("--root", help="a folder of photographs; procedural faces where absent")
+    pair.add_argument("--split", default="test", choices=("train", "val", "test"), help="which people (default: test)")
+    pair.add_argument("--limit", type=int, default=400, help="how many faces at most (default: 400)")
+    pair.add_argument("--output", type=Path, help="write the grid real | E | E + H | difference to this PNG")
+    pair.set_defaults(run=_pair)
+    sheet = jobs.add_parser("facesim", help="draw a contact sheet of procedural faces")
+    sheet.add_argument("--size", type=int, default=128, help="pixels of a face, 32 to 256 (default: 128)")
+    sheet.add_argument("--seed", type=int, default=0)
+    sheet.add_argument("--output", type=Path, default=Path("facesim.png"))
+    sheet.set_defaults(run=_facesim)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _pair(arguments: argparse.Namespace) -> None:
+    from fdetect_jax import assets
+    from fdetect_jax.data.sources import make_source
+    from fdetect_jax.evaluation.gallery import gallery_png
+    from fdetect_jax.evaluation.reconstruction import measure
+    from fdetect_jax.gan import inversion
+
+    networks, variables = inversion.load(assets.pair(arguments.pair))
+    source = make_source(_data(arguments.root, networks.resolution), arguments.split)
+    figures, columns = measure(networks, variables, source, arguments.limit)
+    for name, value in figures.items():
+        print(f"{name:14s} {value:.3f}")
+    if arguments.output:
+        gallery_png({name: images[:8] for name, images in columns.items()}, arguments.output)
+        print(arguments.output)
+
+
+def _data(root: str | None, size: int):
+    from ml_collections import ConfigDict
+
+    if root:
+        return ConfigDict({"source": "folder", "root": root, "recipe": f"aligned{size}", "size": size})
+    identities = {"train": 2000, "val": 100, "test": 100}
+    return ConfigDict({"source": "facesim", "size": size, "identities": identities, "per_identity": 4, "seed": 0})
+
+
+def _facesim(arguments: argparse.Namespace) -> None:
+    import cv2
+
+    from fdetect_jax.data.facesim import FaceSim
+
+    source = FaceSim("test", arguments.size, 48, 1, arguments.seed)
+    rows = [np.concatenate([source[8 * row + i]["image"] for i in range(8)], axis=1) for row in range(6)]
+    if not cv2.imwrite(str(arguments.output), np.concatenate(rows)[..., ::-1]):
+        raise OSError(f"{arguments.output}: cannot be written, wanted the path of a PNG")
+    print(arguments.output)

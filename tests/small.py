@@ -1,0 +1,66 @@
+"""The shipped configs, shrunk until a whole run takes seconds."""
+
+from ml_collections import ConfigDict
+
+from configs import adv, baseline, gan, inversion
+
+GENERATOR = {
+    "resolution": 32,
+    "z_dim": 8,
+    "w_dim": 8,
+    "mapping_layers": 2,
+    "channel_base": 256,
+    "channel_max": 16,
+}
+TRUNK = {"stem": 4, "stages": ((8, 1), (8, 1), (8, 1)), "se_reduction": 4}
+ENCODER = {"trunk": TRUNK, "input_size": 32, "w_dim": 8, "pool": "flatten"}
+HYPER = {"trunk": TRUNK, "input_size": 32, "width": 8, "regressor": 8, "hidden": 4}
+DATA = {
+    "source": "facesim",
+    "size": 32,
+    "identities": {"train": 8, "val": 2, "test": 4},
+    "per_identity": 2,
+    "seed": 0,
+    "workers": 0,
+}
+DETECTOR = {
+    "stages": ((1, 3, 1, 1, 8), (1, 3, 2, 2, 8)),
+    "stem": 8,
+    "head": 16,
+    "dropout": 0.0,
+    "drop_connect": 0.0,
+}
+
+
+def small_gan() -> ConfigDict:
+    config = gan.get_config()
+    config.update(generator=GENERATOR, encoder=ENCODER, data=DATA, steps=4, batch_size=4, adversarial_interval=2)
+    config.update(eval_batch_size=4, eval_limit=4, log_every=2, checkpoint_every=2)
+    config.path_length.weight = 2.0
+    return config
+
+
+def small_inversion(pair: str) -> ConfigDict:
+    config = inversion.get_config()
+    config.update(hyper=HYPER, data=DATA, pair=pair, steps=4, batch_size=4, encoder_learning_rate=0.001)
+    config.update(eval_batch_size=4, eval_limit=4, log_every=2, checkpoint_every=2)
+    return config
+
+
+def small_adv(pair: str) -> ConfigDict:
+    return _detector(adv.get_config(), pair)
+
+
+def small_baseline(pair: str) -> ConfigDict:
+    return _detector(baseline.get_config(), pair)
+
+
+def _detector(config: ConfigDict, pair: str) -> ConfigDict:
+    config.update(data=DATA, steps=6, batch_size=4, log_every=1, checkpoint_every=2)
+    config.detector.overrides = DETECTOR
+    config.evaluation.update(batch_size=4, limit=6)
+    for forgery in (config.forgery, config.evaluation.forgery):
+        if "pair" in forgery:
+            forgery.pair = pair
+            forgery.attack.steps = 3
+    return config
