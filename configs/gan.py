@@ -26,7 +26,6 @@ def get_config(variant: str = "facesim"):
         r1={"gamma": 0.5, "interval": 16},
         path_length={"weight": 0.0, "interval": 4},
         ema_kimg=5.0,
-        truncation=0.7,
         eval_batch_size=32,
         eval_limit=400,
         checkpoint_every=1024,

@@ -16,7 +16,9 @@ def main(argv: list[str] | None = None) -> int:
     pair.add_argument("--root", help="a folder of photographs; procedural faces where absent")
     pair.add_argument("--split", default="test", choices=("train", "val", "test"), help="which people (default: test)")
     pair.add_argument("--limit", type=int, default=400, help="how many faces at most (default: 400)")
-    pair.add_argument("--output", type=Path, help="write the grid real | E | E + H | difference to this PNG")
+    pair.add_argument(
+        "--output", type=Path, help="write the grid real | E | E + H | difference | random faces to this PNG"
+    )
     pair.set_defaults(run=_pair)
     sheet = jobs.add_parser("facesim", help="draw a contact sheet of procedural faces")
     sheet.add_argument("--size", type=int, default=128, help="pixels of a face, 32 to 256 (default: 128)")
@@ -36,7 +38,7 @@ def _pair(arguments: argparse.Namespace) -> None:
     from fdetect_jax import assets
     from fdetect_jax.data.sources import make_source
     from fdetect_jax.evaluation.gallery import gallery_png
-    from fdetect_jax.evaluation.reconstruction import measure
+    from fdetect_jax.evaluation.reconstruction import measure, samples
     from fdetect_jax.gan import inversion
 
     networks, variables = inversion.load(assets.pair(arguments.pair))
@@ -45,6 +47,7 @@ def _pair(arguments: argparse.Namespace) -> None:
     for name, value in figures.items():
         print(f"{name:14s} {value:.3f}")
     if arguments.output:
+        columns |= samples(networks, variables, 8, seed=0)
         gallery_png({name: images[:8] for name, images in columns.items()}, arguments.output)
         print(arguments.output)
 

@@ -74,7 +74,7 @@ def _detector(config: ConfigDict) -> None:
     _one_of(config, "forgery.kind", [*FORGERIES, *HOST_FORGERIES])
     _one_of(config, "evaluation.forgery.kind", FORGERIES)
     for path in ("forgery", "evaluation.forgery"):
-        if _get(config, f"{path}.kind") in FORGERIES:
+        if "pair" in _get(config, path):
             _pair(config, path)
     for name in config.losses:
         if name not in TERMS:

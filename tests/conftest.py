@@ -1,15 +1,14 @@
-"""Fixtures for the whole suite."""
+"""Fixtures for the whole suite, on four devices: one CPU poses as several."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 _DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):  # several devices on one CPU; read when JAX is imported
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
-
-from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import pytest  # noqa: E402
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()  # before JAX is imported
 
 from fdetect_jax.media.faces import Faces, ModelsUnavailable  # noqa: E402
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from fdetect_jax.data.pipeline import Source
 from fdetect_jax.types import Example
 
@@ -26,5 +28,6 @@ class Remembered:
 
     def __getitem__(self, index: int) -> Example:
         if index not in self.kept:
-            self.kept[index] = self.source[index]
+            # Copies: a view would keep the whole canvas that it was cut from.
+            self.kept[index] = {name: np.array(value) for name, value in self.source[index].items()}
         return self.kept[index]

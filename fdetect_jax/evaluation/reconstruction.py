@@ -10,6 +10,7 @@ from fdetect_jax.data import pipeline
 from fdetect_jax.evaluation.gallery import difference
 from fdetect_jax.evaluation.metrics import psnr, ssim
 from fdetect_jax.gan.inversion import Inverter
+from fdetect_jax.gan.stylegan2 import truncate
 from fdetect_jax.types import to_unit
 
 Compile = Callable[[Callable], Callable]
@@ -56,6 +57,17 @@ def measure(
             columns[title] = to_bytes(images)
     columns["difference ×4"] = difference(faces, columns["E + H" if "E + H" in columns else "E"], 4.0)
     return figures, columns
+
+
+def samples(
+    networks: Inverter, variables: Any, count: int, seed: int, truncations: tuple[float, ...] = (0.5, 0.7, 1.0)
+) -> dict[str, np.ndarray]:
+    """Random faces of G, one column per truncation ψ: "ψ = 0.7" -> (count, R, R, 3) uint8."""
+    z = np.random.default_rng(seed).standard_normal((count, networks.generator.config.z_dim)).astype(np.float32)
+    w_avg = variables["generator"]["buffers"]["mapping"]["w_avg"]
+    w = networks.map(variables, z)
+    render = jax.jit(networks.render)
+    return {f"ψ = {psi}": to_bytes(render(variables, truncate(w, w_avg, psi))) for psi in truncations}
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:

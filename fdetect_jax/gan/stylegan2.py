@@ -195,11 +195,14 @@ class Generator(nn.Module):
 
 
 def truncate(w: jax.Array, w_avg: jax.Array, truncation: float, cutoff: int | None = None) -> jax.Array:
-    """Pulls w (B, num_ws, w_dim) towards its mean: w_avg + truncation · (w − w_avg) for layers below ``cutoff``."""
+    """Pulls w (B, w_dim) or w+ (B, num_ws, w_dim) towards its mean: w_avg + truncation · (w − w_avg).
+
+    cutoff: only layers below it are pulled (w+ only); None pulls all.
+    """
     pulled = w_avg + truncation * (w - w_avg)
     if cutoff is None:
         return pulled
-    return jnp.where(jnp.arange(w.shape[1])[:, None] < cutoff, pulled, w)
+    return jnp.where(jnp.arange(w.shape[-2])[:, None] < cutoff, pulled, w)
 
 
 def to_signed(image: jax.Array) -> jax.Array:

@@ -78,6 +78,7 @@ class CropRecipe:
 RECIPES = {
     "paper": CropRecipe(size=380, scale=1.3, align=False),
     "aligned64": CropRecipe(size=64, scale=1.15, align=True),
+    "aligned1024": CropRecipe(size=1024, scale=1.15, align=True),
 }
 
 

@@ -21,7 +21,7 @@ from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.gallery import Gallery
-from fdetect_jax.evaluation.reconstruction import measure, to_bytes
+from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
@@ -31,6 +31,8 @@ from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import TrainState, to_unit
+
+SHOWN = 8  # rows of the report's gallery
 
 
 class GanTask:
@@ -219,23 +221,13 @@ class GanTask:
         return {name: {**state.variables[name], **state.extra["average"][name]} for name in ("generator", "encoder")}
 
     def evaluate(self, state, compile_eval, show) -> Findings:
-        variables, config, networks = self.averaged(state), self.config, self.networks
-        g = networks.generator.config
-        count = config.eval_batch_size
-        test = make_source(config.data, "test")
-
-        def sample(variables, batch):
-            w = networks.map(variables, batch["z"])
-            ws = jnp.broadcast_to(w[:, None], (w.shape[0], g.num_ws, w.shape[1]))
-            ws = truncate(ws, variables["generator"]["buffers"]["mapping"]["w_avg"], config.truncation)
-            return networks.render(variables, ws)
-
-        z = np.random.default_rng(config.seed).standard_normal((count, g.z_dim)).astype(np.float32)
-        columns, figures = {"sample": to_bytes(compile_eval(sample)(variables, {"z": z}))}, {}
+        variables, config, figures = self.averaged(state), self.config, {}
+        columns = samples(self.networks, variables, SHOWN, config.seed)
         if config.reconstruction.weight:
-            figures, made = measure(networks, variables, test, config.eval_limit, count, compile_eval)
-            columns |= made
-        return Findings(figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {}))
+            test = make_source(config.data, "test")
+            found = measure(self.networks, variables, test, config.eval_limit, config.eval_batch_size, compile_eval)
+            figures, columns = found[0], found[1] | columns
+        return Findings(figures=figures, gallery=Gallery({name: rows[:SHOWN] for name, rows in columns.items()}, {}))
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         variables = self.averaged(state)

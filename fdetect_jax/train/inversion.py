@@ -18,7 +18,7 @@ from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.card import write_card
 from fdetect_jax.evaluation.gallery import Gallery, gallery_png
-from fdetect_jax.evaluation.reconstruction import measure
+from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
@@ -168,7 +168,11 @@ class InversionTask:
         notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
         pair = folder / "pair"
         inversion.save(pair, self.configs, variables, np.float16, **notes)
-        gallery_png(findings.gallery.columns, pair / "samples.png")
+        # A card is published with its weights: it never shows photographs, nor reconstructions of them.
+        shown = samples(self.networks, variables, 8, self.config.seed)
+        if self.config.data.source == "facesim":
+            shown = dict(findings.gallery.columns) | shown
+        gallery_png(shown, pair / "samples.png")
         figures = findings.figures
         write_card(
             pair / "README.md",

@@ -110,7 +110,9 @@ def test_alternating_objectives_keep_a_state_each(pair, tmp_path, turn):
     before = jax.device_get(state.opt_state)
     after = jax.device_get(step(state, batch, task.frozen)[0].opt_state)
     moved = [
-        any(not np.array_equal(a[i], b[i]) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+        any(
+            not np.array_equal(a[i], b[i]) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+        )
         for i in range(2)
     ]
     assert moved == [True, False]
