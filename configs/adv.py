@@ -15,5 +15,7 @@ from configs import common
 
 def get_config(variant: str = "facesim"):
     config = common.detector(f"Algorithm 1: latent adversaries ({variant})", variant, "configs/adv.py")
-    config.forgery = common.latent(config.evaluation.forgery.pair)
+    config.forgery = config.evaluation.forgery.to_dict()
+    if variant == "paper":
+        config.forgery.attack.remat = True
     return config

@@ -78,7 +78,7 @@ def attack() -> dict:
 
 def latent(pair: str) -> dict:
     """The latent adversary with a bundled pair's name, or a folder."""
-    return {"kind": "latent", "pair": pair, "space": "w", "attack": attack()}
+    return {"kind": "latent", "pair": pair, "space": "w", "dtype": "float32", "attack": attack()}
 
 
 def augment() -> dict:
@@ -106,6 +106,8 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
     config = run("detector", description, steps=150)
     config.update(
+        log_every=1,
+        checkpoint_every=50,
         data=facesim() if variant == "facesim" else folder(),
         batch_size=16,
         augment=augment(),
@@ -138,7 +140,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         config.data = folder("paper", 380) | {"workers": 8}
         config.detector.update(name="efficientnet_b4", dtype="bfloat16")
         config.optimizer.learning_rate = 0.001
-        config.evaluation.forgery = latent("")
+        config.evaluation.forgery = latent("") | {"dtype": "bfloat16"}
         config.evaluation.limit = 1000
         # 100 epochs of 10 % of FaceForensics++: 72 videos of 32 frames, 144 batches of 16.
         config.steps = 100 * 144

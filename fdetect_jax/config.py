@@ -110,6 +110,7 @@ def _pair(config: ConfigDict, path: str) -> None:
     from fdetect_jax.forgery.pgd import Attack
 
     _one_of(config, f"{path}.space", SPACES)
+    _one_of(config, f"{path}.dtype", ("float32", "bfloat16"))
     try:
         Attack(**_get(config, f"{path}.attack").to_dict())
     except (TypeError, ValueError) as error:

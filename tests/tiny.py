@@ -91,6 +91,6 @@ def save_pair(folder: Path, *parts: str) -> Path:
 def images(count: int, size: int = 32, seed: int = 0) -> np.ndarray:
     """(count, size, size, 3) float32 in [0, 1]: smooth, and different from row to row."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size, None] / size
+    y, x = np.mgrid[:size, :size][..., None] / size
     turns, phase = rng.uniform(0.5, 2, (2, count, 1, 1, 3)), rng.uniform(0, 2 * np.pi, (count, 1, 1, 3))
     return (0.5 + 0.45 * np.sin(2 * np.pi * (turns[0] * y + turns[1] * x) + phase)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fdetect_jax import assets
@@ -14,12 +15,12 @@ __all__ = ["FORGERIES", "Classify", "Forged", "Forgery", "make_forgery"]
 
 
 def _latent(config: ConfigDict) -> Forgery:
-    inverter, frozen = inversion.load(assets.pair(config.pair))
+    inverter, frozen = inversion.load(assets.pair(config.pair), jnp.dtype(config.dtype))
     return LatentAdversary(inverter, Attack(**config.attack.to_dict()), config.space, frozen)
 
 
 def _reconstruction(config: ConfigDict) -> Forgery:
-    inverter, frozen = inversion.load(assets.pair(config.pair))
+    inverter, frozen = inversion.load(assets.pair(config.pair), jnp.dtype(config.dtype))
     return Reconstruction(inverter, frozen)
 
 

@@ -25,7 +25,7 @@ from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
-from fdetect_jax.gan.stylegan2 import Generator, to_signed, truncate
+from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad

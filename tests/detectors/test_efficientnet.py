@@ -1,7 +1,9 @@
 """EfficientNet: sizes, paddings, regularisers and dtypes; the registry's contract; golden numbers."""
 
+import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -25,12 +27,38 @@ sys.path.insert(0, str(GOLDEN))
 from random_weights import random_array, random_images  # noqa: E402
 
 TINY = EfficientNetConfig(
-    stages=((1, 3, 1, 1, 8), (3, 3, 2, 2, 16)), stem=8, head=16, normalization="none", dropout=0.0
+    stages=((1, 3, 1, 1, 8), (2, 3, 2, 2, 16)), stem=8, head=16, normalization="none", dropout=0.0
 )
 
 
 def count(tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def vary(**fields):
+    """TINY with other fields."""
+    return dataclasses.replace(TINY, **fields)
+
+
+def start(module, images):
+    return jax.jit(module.init)(jax.random.key(0), images)
+
+
+def judge(module, variables, images):
+    return jax.jit(module.apply)(variables, images)
+
+
+def train(module, variables, images, seed=0):
+    """(outputs, new batch statistics) of one pass in training mode."""
+    apply = jax.jit(partial(module.apply, train=True, mutable=["batch_stats"]))
+    outputs, updated = apply(variables, images, rngs={"dropout": jax.random.key(seed)})
+    return outputs, updated["batch_stats"]
+
+
+def inside_stem(module, variables, images):
+    """What the stem's convolution gives to its BatchNorm."""
+    apply = partial(module.apply, capture_intermediates=True, mutable=["intermediates"])
+    return jax.jit(apply)(variables, images)[1]["intermediates"]["conv_stem"]["__call__"][0]
 
 
 def shapes(module, size=64):
@@ -103,16 +131,11 @@ def test_paddings_of_b4():
 
 def test_static_padding_reaches_the_network():
     images = jnp.asarray(random_images(0, 1, 18))
-    dynamic = EfficientNet(TINY)
-    variables = dynamic.init(jax.random.key(0), images)
-
-    def logits(static):
-        config = EfficientNetConfig(**{**vars(TINY), "static_padding_size": static})
-        return EfficientNet(config).apply(variables, images).logits
-
-    wanted = dynamic.apply(variables, images).logits
-    np.testing.assert_array_equal(logits(18), wanted)
-    assert jnp.max(jnp.abs(logits(17) - wanted)) > 1e-4
+    variables = start(EfficientNet(TINY), images)
+    wanted = judge(EfficientNet(TINY), variables, images).logits
+    found = [judge(EfficientNet(vary(static_padding_size=n)), variables, images).logits for n in (18, 17)]
+    np.testing.assert_array_equal(found[0], wanted)
+    assert jnp.max(jnp.abs(found[1] - wanted)) > 1e-4
 
 
 def test_drop_connect_scales_whole_samples():
@@ -125,125 +148,103 @@ def test_drop_connect_scales_whole_samples():
 
 
 def test_drop_connect_acts_in_training_only():
-    config = EfficientNetConfig(**{**vars(TINY), "drop_connect": 0.9})
+    dropping, without = EfficientNet(vary(drop_connect=0.9)), EfficientNet(vary(drop_connect=0.0))
     images = jnp.asarray(random_images(0, 4, 16))
-    module = EfficientNet(config)
-    variables = module.init(jax.random.key(0), images)
-
-    def train(seed, config=config):
-        outputs, _ = EfficientNet(config).apply(
-            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)}
-        )
-        return outputs.logits
-
-    np.testing.assert_array_equal(train(1), train(1))
-    assert jnp.max(jnp.abs(train(1) - train(2))) > 1e-3
-    without = EfficientNetConfig(**{**vars(TINY), "drop_connect": 0.0})
-    np.testing.assert_array_equal(train(1, without), train(2, without))
-    judged = module.apply(variables, images).logits
-    np.testing.assert_array_equal(judged, EfficientNet(without).apply(variables, images).logits)
+    variables = start(dropping, images)
+    one, again, other = (train(dropping, variables, images, seed)[0].logits for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert jnp.max(jnp.abs(one - other)) > 1e-3
+    one, other = (train(without, variables, images, seed)[0].logits for seed in (1, 2))
+    np.testing.assert_array_equal(one, other)
+    one, other = (judge(module, variables, images).logits for module in (dropping, without))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_dropout_spares_the_embedding():
-    config = EfficientNetConfig(**{**vars(TINY), "dropout": 0.5, "drop_connect": 0.0})
+    module = EfficientNet(vary(dropout=0.5, drop_connect=0.0))
     images = jnp.asarray(random_images(0, 4, 16))
-    module = EfficientNet(config)
-    variables = module.init(jax.random.key(0), images)
-    a, b = (
-        module.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)})[0]
-        for seed in (1, 2)
-    )
+    variables = start(module, images)
+    a, b = (train(module, variables, images, seed)[0] for seed in (1, 2))
     np.testing.assert_array_equal(a.embedding, b.embedding)
     assert jnp.max(jnp.abs(a.logits - b.logits)) > 1e-3
 
 
 @pytest.mark.parametrize("decay", [0.99, 0.9])
 def test_running_statistics_decay(decay):
-    config = EfficientNetConfig(**{**vars(TINY), "bn_momentum": decay})
+    module = EfficientNet(vary(bn_momentum=decay))
     images = jnp.asarray(random_images(0, 4, 16))
-    module = EfficientNet(config)
-    variables = module.init(jax.random.key(0), images)
-    outputs, updated = module.apply(
-        variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)}
-    )
-    del outputs
-    stem = module.apply(variables, images, capture_intermediates=True, mutable=["intermediates"])[1]
-    batch = stem["intermediates"]["conv_stem"]["__call__"][0]
-    found = updated["batch_stats"]["bn0"]
+    variables = start(module, images)
+    found = train(module, variables, images)[1]["bn0"]
+    batch = inside_stem(module, variables, images)
     np.testing.assert_allclose(found["mean"], (1 - decay) * batch.mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(found["var"], decay + (1 - decay) * batch.var((0, 1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("normalization", "wanted"),
-    [("imagenet", (np.array([0.2, 0.5, 0.7]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
-     ("half", np.array([-0.6, 0.0, 0.4])),
-     ("none", np.array([0.2, 0.5, 0.7]))],
-)  # fmt: skip
-def test_normalises_once(normalization, wanted):
+    ("normalization", "mean", "deviation"),
+    [
+        ("imagenet", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ("half", [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+        ("none", [0, 0, 0], [1, 1, 1]),
+    ],
+)
+def test_normalises_once(normalization, mean, deviation):
     """A flat colour leaves the stem's inside as its normalised value times the kernel's sum."""
-    module = EfficientNet(EfficientNetConfig(**{**vars(TINY), "normalization": normalization}))
-    images = jnp.broadcast_to(jnp.array([0.2, 0.5, 0.7]), (1, 16, 16, 3))
-    variables = module.init(jax.random.key(0), images)
-    kept = module.apply(variables, images, capture_intermediates=True, mutable=["intermediates"])[1]
-    stem = kept["intermediates"]["conv_stem"]["__call__"][0][0, 4, 4]
+    module = EfficientNet(vary(normalization=normalization))
+    colour = np.array([0.2, 0.5, 0.7], np.float32)
+    images = jnp.broadcast_to(colour, (1, 16, 16, 3))
+    variables = start(module, images)
     kernel = variables["params"]["conv_stem"]["kernel"]
-    np.testing.assert_allclose(stem, wanted @ kernel.sum((0, 1)), atol=1e-5)
+    wanted = ((colour - np.array(mean)) / np.array(deviation)) @ kernel.sum((0, 1))
+    np.testing.assert_allclose(inside_stem(module, variables, images)[0, 4, 4], wanted, atol=1e-5)
 
 
 def test_bytes_are_judged_as_floats():
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     module = EfficientNet(TINY)
-    variables = module.init(jax.random.key(0), images)
-    found = module.apply(variables, jnp.asarray(images)).logits
-    np.testing.assert_allclose(found, module.apply(variables, images / np.float32(255)).logits, atol=1e-5)
+    variables = start(module, images)
+    found, wanted = (judge(module, variables, x).logits for x in (images, images / np.float32(255)))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_half_precision_keeps_parameters_and_logits():
     images = jnp.asarray(random_images(0, 4, 16))
     module = EfficientNet(TINY, dtype=jnp.bfloat16)
-    variables = module.init(jax.random.key(0), images)
-    outputs, updated = module.apply(
-        variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
-    )
-    assert {leaf.dtype for leaf in jax.tree.leaves((variables, updated))} == {jnp.dtype("float32")}
+    variables = start(module, images)
+    outputs, statistics = train(module, variables, images)
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, statistics))} == {jnp.dtype("float32")}
     assert outputs.logits.dtype == outputs.embedding.dtype == jnp.float32
     assert {feature.dtype for feature in outputs.features.values()} == {jnp.dtype("bfloat16")}
-    found, wanted = (m.apply(variables, images).logits for m in (module, EfficientNet(TINY)))
+    found, wanted = (judge(m, variables, images).logits for m in (module, EfficientNet(TINY)))
     np.testing.assert_allclose(found, wanted, atol=0.05 * float(jnp.abs(wanted).max()))
 
 
 def test_statistics_over_a_mapped_axis():
     """Two halves that share their statistics make the whole batch's; two that do not, do not."""
     images = jnp.asarray(random_images(0, 4, 16)) * jnp.array([0.2, 0.5, 0.8, 1.0])[:, None, None, None]
-    variables = EfficientNet(TINY).init(jax.random.key(0), images)
+    config = vary(drop_connect=0.0)
+    variables = start(EfficientNet(config), images)
     halves = images.reshape(2, 2, 16, 16, 3)
 
-    def statistics(images, axis_name):
-        config = EfficientNetConfig(**{**vars(TINY), "drop_connect": 0.0})
-        module = EfficientNet(config, axis_name)
-        return module.apply(
-            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
-        )[1]["batch_stats"]["bn1"]["var"]
+    def variance(images, axis_name):
+        return train(EfficientNet(config, axis_name), variables, images)[1]["bn1"]["var"]
 
-    wanted = statistics(images, None)
-    shared = jax.vmap(lambda x: statistics(x, "data"), axis_name="data")(halves)
+    wanted = variance(images, None)
+    shared = jax.vmap(lambda x: variance(x, "data"), axis_name="data")(halves)
     np.testing.assert_allclose(shared, jnp.stack([wanted, wanted]), rtol=1e-4)
-    alone = jax.vmap(lambda x: statistics(x, None), axis_name="data")(halves)
+    alone = jax.vmap(lambda x: variance(x, None), axis_name="data")(halves)
     assert jnp.max(jnp.abs(alone - wanted)) > 1e-4
 
 
 def test_initial_weights():
-    variables = make_detector("efficientnet_b0", {"num_classes": 100}).init(
-        jax.random.key(0), jnp.zeros((1, 32, 32, 3))
-    )
-    params = variables["params"]
-    block = params["blocks_8"]
+    config = EfficientNetConfig(stages=((1, 5, 2, 4, 64),), stem=128, head=1280, num_classes=100)
+    params = start(EfficientNet(config), jnp.zeros((1, 8, 8, 3)))["params"]
+    block = params["blocks_0"]
     for kernel, deviation in (
         (params["conv_head"]["kernel"], np.sqrt(2 / 1280)),
-        (block["expand_conv"]["kernel"], np.sqrt(2 / 480)),
-        (block["depthwise_conv"]["kernel"], np.sqrt(2 / 9)),
-        (block["se_expand"]["kernel"], np.sqrt(2 / 480)),
+        (block["expand_conv"]["kernel"], np.sqrt(2 / 512)),
+        (block["depthwise_conv"]["kernel"], np.sqrt(2 / 25)),
+        (block["se_expand"]["kernel"], np.sqrt(2 / 512)),
     ):
         assert float(kernel.std()) == pytest.approx(deviation, rel=0.05)
     assert float(jnp.abs(params["fc"]["kernel"]).max()) == pytest.approx(0.1, rel=0.01)
@@ -256,15 +257,9 @@ def test_registry_contract(name):
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
-    outputs = jax.eval_shape(module.apply, variables, images)
+    outputs, statistics = jax.eval_shape(partial(train, module), variables, images)
     assert (outputs.logits.shape, outputs.logits.dtype) == ((2, 2), jnp.float32)
-
-    def train(variables, images):
-        rngs = {"dropout": jax.random.key(0)}
-        return module.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
-
-    _, updated = jax.eval_shape(train, variables, images)
-    assert jax.tree.structure(updated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
+    assert jax.tree.structure(statistics) == jax.tree.structure(variables["batch_stats"])
 
 
 def test_overrides_reach_the_detector():
@@ -302,7 +297,7 @@ def test_wrong_images():
 
 
 def test_conversion_round_trip():
-    variables = EfficientNet(TINY).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    variables = start(EfficientNet(TINY), jnp.zeros((1, 16, 16, 3)))
     state = to_lukemelas(variables, TINY)
     assert state["_blocks.1._depthwise_conv.weight"].shape == (16, 1, 3, 3)
     assert state["_blocks.1._se_reduce.weight"].shape == (2, 16, 1, 1)
@@ -314,7 +309,7 @@ def test_conversion_round_trip():
 
 
 def test_conversion_names_wrong_keys():
-    state = to_lukemelas(EfficientNet(TINY).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3))), TINY)
+    state = to_lukemelas(start(EfficientNet(TINY), jnp.zeros((1, 16, 16, 3))), TINY)
     state["_fc.scale"] = state.pop("_fc.bias")
     with pytest.raises(ValueError, match=r"missing \['_fc\.bias'\], extra \['_fc\.scale'\]"):
         from_lukemelas(state, TINY)
@@ -325,29 +320,19 @@ def test_conversion_names_wrong_keys():
 )
 def test_golden(case):
     """Every block and the logits agree with EfficientNet-PyTorch on the same weights and images."""
-    config = EfficientNetConfig(**{**vars(VARIANTS[case["name"]]), "static_padding_size": case["static"]})
+    config = dataclasses.replace(VARIANTS[case["name"]], static_padding_size=case["static"])
     module = EfficientNet(config)
-    layouts = {pair.path: pair for pair in pairs(config)}
+    ours = {path: np.empty(array.shape, np.float32) for path, array in flatten_dict(shapes(module)).items()}
     state = {}
-    for path, array in flatten_dict(shapes(module)).items():
-        pair = layouts[path]
-        shape = pair.layout.theirs(np.empty(array.shape, np.float32)).shape
-        state[pair.key] = random_array(pair.key, shape)
-    variables = from_lukemelas(state, config)
+    for pair in pairs(config):
+        state[pair.key] = random_array(pair.key, pair.layout.theirs(ours[pair.path]).shape)
+    apply = partial(
+        module.apply,
+        capture_intermediates=lambda layer, _: isinstance(layer, MBConv),
+        mutable=["intermediates"],
+    )
     images = random_images(case["size"], case["batch"], case["size"])
-
-    @jax.jit
-    def judge(variables, images):
-        return module.apply(
-            variables,
-            images,
-            capture_intermediates=lambda layer, _: isinstance(layer, MBConv),
-            mutable=["intermediates"],
-        )
-
-    outputs, kept = judge(variables, images)
-    wanted = np.array(case["logits"])
-    np.testing.assert_allclose(outputs.logits, wanted, atol=1e-4 * np.abs(wanted).max())
+    outputs, kept = jax.jit(apply)(from_lukemelas(state, config), images)
     found = {
         name.replace("s_", ""): np.asarray(value["__call__"][0])
         for name, value in kept["intermediates"].items()
@@ -358,3 +343,5 @@ def test_golden(case):
     for name, feature in found.items():
         numbers = [feature.mean(), feature.std(), *feature[0, 0, 0, :3], *feature[0, -1, -1, :3]]
         np.testing.assert_allclose(numbers, case["stages"][name], atol=1e-4 * feature.std(), err_msg=name)
+    wanted = np.array(case["logits"])
+    np.testing.assert_allclose(outputs.logits, wanted, atol=1e-4 * np.abs(wanted).max())
