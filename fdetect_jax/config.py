@@ -128,6 +128,7 @@ def _gan(config: ConfigDict) -> None:
         _refuse("data.size", config.data.size, f"{size}, generator.resolution")
     if config.generator.w_dim != config.encoder.w_dim:
         _refuse("encoder.w_dim", config.encoder.w_dim, f"{config.generator.w_dim}, generator.w_dim")
+    _at_least(config, "group_size", 1)
     if config.batch_size % min(config.group_size, config.batch_size):
         _refuse("group_size", config.group_size, f"a divisor of batch_size {config.batch_size}")
     _at_least(config, "adversarial_interval", 1)

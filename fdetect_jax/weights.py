@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -24,7 +25,7 @@ def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype
     tensors = {}
     for name, value in flat.items():
         array = np.asarray(value)
-        kept = dtype if np.issubdtype(array.dtype, np.floating) else array.dtype
+        kept = dtype if jnp.issubdtype(array.dtype, jnp.floating) else array.dtype
         tensors[name] = np.array(array, kept, order="C")  # ascontiguousarray would give a scalar an axis
     metadata = {"kind": kind, "config": json.dumps(config, sort_keys=True), "dtype": np.dtype(dtype).name, **notes}
     path = Path(path)
@@ -56,6 +57,6 @@ def read(path: str | os.PathLike, kind: str | None = None) -> tuple[dict, dict, 
     if kind is not None and metadata["kind"] != kind:
         raise WeightsError(f"{path}: found weights of kind {metadata['kind']!r}, wanted {kind!r}")
     for name, value in flat.items():
-        if np.issubdtype(value.dtype, np.floating):
+        if jnp.issubdtype(value.dtype, jnp.floating):  # NumPy does not count bfloat16 among them
             flat[name] = value.astype(np.float32)
     return json.loads(metadata["config"]), flax.traverse_util.unflatten_dict(flat, sep="/"), metadata

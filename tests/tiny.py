@@ -82,6 +82,13 @@ def pair(*parts: str) -> tuple[inversion.Inverter, dict]:
     return inverter, {part: drawn(jax.eval_shape(calls[part])) for part in parts}
 
 
+@functools.cache
+def compiled(method: str):
+    """``map``, ``encode``, ``render``, ``invert`` or ``hyper`` of the tiny pair; one compilation serves all tests."""
+    inverter = pair()[0]
+    return fast(inverter.hyper.apply if method == "hyper" else getattr(inverter, method))
+
+
 def save_pair(folder: Path, *parts: str) -> Path:
     """Writes a tiny pair as a trainer does; returns its folder."""
     inversion.save(folder, pair_configs(*parts), pair(*parts)[1], np.float16)

@@ -71,7 +71,8 @@ def train_batches(
     """
     share, shares = jax.process_index(), jax.process_count()
     data = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
-    data = data[share::shares].random_map(_Make(source, forgery, augment))
+    # Drawn before it is shared out: processes count their rows alike, and would draw alike.
+    data = data.random_map(_Make(source, forgery, augment))[share::shares]
     options = grain.ReadOptions(num_threads=0 if workers else threads, prefetch_buffer_size=2 * batch_size)
     stream = data.to_iter_dataset(options).batch(batch_size, drop_remainder=True)
     if workers:

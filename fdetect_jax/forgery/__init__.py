@@ -33,4 +33,6 @@ def make_forgery(config: ConfigDict) -> Forgery:
     Raises:
       ValueError: an unknown kind, or a field that cannot be used; names it.
     """
+    if config.kind not in FORGERIES:
+        raise ValueError(f"forgery.kind: found {config.kind!r}, wanted one of {sorted(FORGERIES)}")
     return FORGERIES[config.kind](config)

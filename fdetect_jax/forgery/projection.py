@@ -13,8 +13,9 @@ def row_norm(x: jax.Array) -> jax.Array:
 
 def project_l2(x: jax.Array, epsilon: float) -> jax.Array:
     """The nearest point of the L2 ball: x · min(1, ε/‖x‖). Zero stays zero."""
-    norm = row_norm(x)
-    return x * jnp.where(norm > epsilon, epsilon / jnp.where(norm > 0, norm, 1.0), 1.0)
+    outside = row_norm(x) > epsilon
+    # The root is taken again without the rows inside: its gradient at zero is infinite, and times nothing still NaN.
+    return x * jnp.where(outside, epsilon / row_norm(jnp.where(outside, x, 1.0)), 1.0)
 
 
 def project_linf(x: jax.Array, epsilon: float) -> jax.Array:

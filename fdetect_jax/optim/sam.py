@@ -17,10 +17,10 @@ class SAMState(NamedTuple):
 def perturbation(gradient: Any, params: Any, rho: float, adaptive: bool = False) -> Any:
     """ρ·g/‖g‖ with one norm over all parameters (ASAM: ρ·p²g/‖|p|g‖). A zero gradient gives zero."""
     if adaptive:
-        norm = optax.global_norm(jax.tree.map(lambda p, g: jnp.abs(p) * g, params, gradient))
+        norm = optax.tree.norm(jax.tree.map(lambda p, g: jnp.abs(p) * g, params, gradient))
         gradient = jax.tree.map(lambda p, g: jnp.square(p) * g, params, gradient)
     else:
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
     return jax.tree.map(lambda g: g * (rho / (norm + 1e-12)), gradient)
 
 

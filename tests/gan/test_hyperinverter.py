@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import drawn, fast, images, pair
+from tiny import compiled, drawn, fast, images, pair
 
 from fdetect_jax.gan.hyperinverter import HyperConfig, HyperInverter, Regressor, kernel_from, style_index
 from fdetect_jax.gan.stylegan2 import GeneratorConfig, LayerSpec, layer_specs
@@ -63,9 +63,8 @@ def test_kernels_are_read_raw(k, inputs, outputs):
 
 def test_offsets_of_every_layer():
     inverter, variables = pair()
-    hyper = inverter.hyper
-    offsets = fast(hyper.apply)(variables["hyper"], 2 * images(2) - 1, 2 * images(2, seed=1) - 1)
-    wanted = {s.name: (2, s.kernel, s.kernel, s.inputs, s.outputs) for s in layer_specs(inverter.generator.config)}
+    offsets = compiled("hyper")(variables["hyper"], 2 * images(3) - 1, 2 * images(3, seed=1) - 1)
+    wanted = {s.name: (3, s.kernel, s.kernel, s.inputs, s.outputs) for s in layer_specs(inverter.generator.config)}
     assert {name: x.shape for name, x in offsets.items()} == wanted
     for name, offset in offsets.items():
         assert np.isfinite(offset).all()

@@ -3,7 +3,7 @@
 import flax.traverse_util
 import numpy as np
 import pytest
-from tiny import PAIR, fast, images, pair, pair_configs, save_pair
+from tiny import PAIR, compiled, fast, images, pair, pair_configs, save_pair
 
 from fdetect_jax import weights
 from fdetect_jax.gan import inversion
@@ -16,8 +16,7 @@ TRUNK = TrunkConfig(4, ((4, 1), (8, 1), (8, 1)), 4)
 
 @pytest.fixture(scope="module")
 def found():
-    inverter, variables = pair()
-    return fast(inverter.invert)(variables, images(3))
+    return compiled("invert")(pair()[1], images(3))
 
 
 def test_build_from_plain_dicts():
@@ -78,19 +77,18 @@ def test_invert(found):
 
 def test_w_is_relative_to_the_mean(found):
     inverter, variables = pair()
-    own = inverter.encoder.apply(variables["encoder"], 2 * images(3) - 1)
+    own = fast(inverter.encoder.apply)(variables["encoder"], 2 * images(3) - 1)
     mean = variables["generator"]["buffers"]["mapping"]["w_avg"]
     assert np.abs(mean).max() > 0.05
     np.testing.assert_allclose(found.w, own + mean, rtol=1e-3, atol=1e-3)
 
 
 def test_both_phases_in_steps(found):
-    inverter, variables = pair()
-    render = fast(inverter.render)
+    variables, render = pair()[1], compiled("render")
     first = render(variables, found.w)
     np.testing.assert_allclose(render(variables, found.w, found.offsets), found.image, atol=1e-4)
     assert np.abs(first - found.image).max() > 0.01
-    offsets = fast(inverter.hyper.apply)(variables["hyper"], 2 * images(3) - 1, 2 * first - 1)
+    offsets = compiled("hyper")(variables["hyper"], 2 * images(3) - 1, 2 * first - 1)
     for name, offset in offsets.items():
         np.testing.assert_allclose(offset, found.offsets[name], rtol=1e-3, atol=1e-3, err_msg=name)
 
@@ -102,15 +100,14 @@ def test_encoder_alone(tmp_path, found):
     alone = fast(inverter.invert)(variables, images(3))
     assert alone.offsets is None
     np.testing.assert_allclose(alone.w, found.w, rtol=0.02, atol=0.02)  # stored as float16
-    render = fast(pair()[0].render)
-    np.testing.assert_allclose(alone.image, render(variables, alone.w), atol=1e-4)
+    np.testing.assert_allclose(alone.image, compiled("render")(variables, alone.w), atol=1e-4)
 
 
 def test_map_is_the_generator_s():
     inverter, variables = pair()
     z = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
-    w = fast(inverter.map)(variables, z)
+    w = compiled("map")(variables, z)
     assert w.shape == (3, 8)
     image = fast(inverter.generator.apply)(variables["generator"], z)
-    rendered = fast(inverter.render)(variables, w)
+    rendered = compiled("render")(variables, w)
     np.testing.assert_allclose(np.clip(image / 2 + 0.5, 0, 1), rendered, atol=1e-4)

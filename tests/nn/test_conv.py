@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from fdetect_jax.nn.conv import DIMENSIONS, conv2d, depthwise_conv2d, same_padding
 from fdetect_jax.nn.resample import conv2d_down, conv2d_up, fir, upsample2d
@@ -82,6 +84,19 @@ def test_depthwise_second_derivative():
         return jax.grad(lambda w: jnp.sum(inner(x, w) ** 2))(kernel)
 
     np.testing.assert_allclose(penalty(depthwise_conv2d), penalty(grouped), atol=1e-4)
+
+
+def test_depthwise_gradient_over_a_mesh():
+    """The rule written by hand runs inside shard_map, as the training step calls it."""
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    x, kernel, pads = normal(0, 2, 8, 8, 3), normal(1, 3, 3, 3), ((0, 1), (0, 1))
+
+    def gradient(kernel, x):
+        return jax.grad(lambda kernel: jnp.sin(depthwise_conv2d(x, kernel, 2, pads)).mean())(kernel)
+
+    specs = (P(), P("data"))
+    sharded = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
+    np.testing.assert_allclose(jax.jit(sharded)(kernel, x), gradient(kernel, x), atol=1e-6)
 
 
 def test_depthwise_half_precision_keeps_dtypes():

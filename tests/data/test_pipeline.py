@@ -1,0 +1,170 @@
+"""From a source to batches: reproducible, resumable, shared out between processes, nothing lost in evaluation."""
+
+import json
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+
+from fdetect_jax.data.pipeline import eval_batches, train_batches
+
+
+class Faces:
+    """``count`` faces of ``people``; every pixel of face i is i, so that a batch tells what it holds."""
+
+    size = 4
+    fingerprint = "faces"
+
+    def __init__(self, count=10, people=5):
+        self.count, self.people = count, people
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        assert 0 <= index < self.count
+        image = np.full((4, 4, 3), index, np.uint8)
+        return {"image": image, "identity": np.int32(index % self.people)}
+
+
+def marked(rng, face, stranger):
+    """A forgery that leaves its partner, its target and a draw to be found."""
+    assert face["identity"] != stranger["identity"]
+    fake = np.zeros((4, 4, 3), np.uint8)
+    fake[0, 0] = face["image"][0, 0, 0], stranger["image"][0, 0, 0], rng.integers(256)
+    return fake, np.ones((4, 4), np.float32)
+
+
+def shift(rng, images):
+    offset = np.uint8(100 + rng.integers(100))
+    return [image + offset for image in images]
+
+
+def take(batches, count):
+    return [next(batches) for _ in range(count)]
+
+
+def equal(one, two):
+    assert len(one) == len(two)
+    for a, b in zip(one, two, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def indices(batches):
+    return [int(i) for batch in batches for i in batch["image"][:, 0, 0, 0]]
+
+
+def test_an_epoch_holds_every_face_once_in_another_order():
+    found = indices(take(train_batches(Faces(), 5, seed=0), 6))
+    epochs = [found[i : i + 10] for i in range(0, 30, 10)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(10))
+    assert len({tuple(epoch) for epoch in epochs} | {tuple(range(10))}) == 4
+
+
+def test_rows():
+    batch = next(train_batches(Faces(), 4, seed=0))
+    assert batch.keys() == {"image", "identity"}
+    assert batch["image"].shape == (4, 4, 4, 3)
+    assert batch["image"].dtype == np.uint8
+    assert batch["identity"].dtype == np.int32
+    np.testing.assert_array_equal(batch["identity"], batch["image"][:, 0, 0, 0] % 5)
+
+
+def test_a_seed_settles_everything():
+    make = lambda seed: take(train_batches(Faces(), 4, seed, marked, shift), 8)  # noqa: E731
+    equal(make(0), make(0))
+    with pytest.raises(AssertionError):
+        equal(make(0), make(1))
+
+
+@pytest.mark.parametrize("before", [0, 1, 3, 7])
+def test_resume_continues_alike(before):
+    batches = train_batches(Faces(7), 4, 3, marked, shift)
+    take(batches, before)
+    state = json.loads(json.dumps(batches.get_state()))
+    wanted = take(batches, 6)
+    resumed = train_batches(Faces(7), 4, 3, marked, shift)
+    resumed.set_state(state)
+    equal(take(resumed, 6), wanted)
+    batches.set_state(state)
+    equal(take(batches, 6), wanted)
+
+
+def test_forgery_and_augmentation():
+    seen = take(train_batches(Faces(), 5, 0, marked), 4)
+    for batch in seen:
+        assert batch.keys() == {"image", "identity", "forged"}
+        target, partner, _ = batch["forged"][:, 0, 0].T
+        np.testing.assert_array_equal(target, batch["image"][:, 0, 0, 0])
+        assert (target % 5 != partner % 5).all()
+    both = next(train_batches(Faces(), 5, 0, marked, shift))
+    offset = both["forged"][:, 1, 1, 0]  # the forgery left zero there
+    assert (offset >= 100).all()
+    assert len(set(offset)) > 1
+    np.testing.assert_array_equal(both["image"][:, 1, 1, 0] - offset, both["forged"][:, 0, 0, 0] - offset)
+
+
+def test_an_epoch_s_draws_are_its_own():
+    """The same face meets other strangers and other numbers when it comes again."""
+    seen = take(train_batches(Faces(), 5, 0, marked), 8)
+    draws = Counter(int(n) for batch in seen for n in batch["forged"][:, 0, 0, 2])
+    assert max(draws.values()) <= 4
+    partners = {}
+    for batch in seen:
+        for target, partner, _ in batch["forged"][:, 0, 0]:
+            partners.setdefault(int(target), set()).add(int(partner))
+    assert sum(len(found) > 1 for found in partners.values()) >= 8
+
+
+def test_one_person_has_nobody_to_swap_with():
+    with pytest.raises(ValueError, match="found one identity in 100 draws, wanted at least two people"):
+        next(train_batches(Faces(people=1), 4, 0, marked, threads=0))
+    assert next(train_batches(Faces(people=1), 4, 0))["image"].shape[0] == 4
+
+
+def test_processes_share_an_epoch(monkeypatch):
+    """Two processes with half a batch each see what one with a whole batch sees, fakes and draws included."""
+    whole = take(train_batches(Faces(12), 4, 0, marked, shift), 6)
+    shares = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for process in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        shares.append(take(train_batches(Faces(12), 2, 0, marked, shift), 6))
+        plain = indices(take(train_batches(Faces(12), 2, 0), 3))
+        assert len(set(plain)) == 6
+    for half, batches in enumerate(shares):
+        equal(batches, [{name: rows[half::2] for name, rows in batch.items()} for batch in whole])
+
+
+def test_processes_cover_an_epoch_disjointly(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    found = []
+    for process in range(3):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        found += indices(take(train_batches(Faces(12), 4, 0), 1))
+    assert sorted(found) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "limit"), [(10, 4, None), (8, 4, None), (10, 4, 6), (3, 4, None), (10, 4, 99)]
+)
+def test_evaluation_covers_every_face_once(count, size, limit):
+    batches = list(eval_batches(Faces(count), size, limit=limit))
+    wanted = min(count, limit or count)
+    assert len(batches) == -(-wanted // size)
+    assert all(batch["image"].shape[0] == batch["weight"].shape[0] == size for batch in batches)
+    weight = np.concatenate([batch["weight"] for batch in batches])
+    assert weight.dtype == np.float32
+    np.testing.assert_array_equal(weight, [1] * wanted + [0] * (len(batches) * size - wanted))
+    assert [i for i, kept in zip(indices(batches), weight, strict=True) if kept] == list(range(wanted))
+
+
+def test_evaluation_s_forgeries_depend_on_the_face_and_the_seed_alone():
+    one, two = ([b["forged"] for b in eval_batches(Faces(), n, 0, marked)] for n in (4, 5))
+    np.testing.assert_array_equal(np.concatenate(one)[:10], np.concatenate(two))
+    other = np.concatenate([b["forged"] for b in eval_batches(Faces(), 5, 1, marked)])
+    assert (other[:, 0, 0, 2] != np.concatenate(two)[:, 0, 0, 2]).sum() > 5

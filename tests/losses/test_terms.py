@@ -1,0 +1,145 @@
+"""Terms of a detector's loss against closed forms and finite differences."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fdetect_jax.losses.terms import FORMS, PAIRS, contrastive, cross_entropy, make_term
+from fdetect_jax.types import FAKE, REAL, Batch, Outputs
+
+# Two real faces, then the fake of each.
+EMBEDDING = np.array([[0.0, 0.0], [0.6, 0.0], [0.0, 0.8], [1.2, 1.0]], np.float32)
+LABEL = np.array([REAL, REAL, FAKE, FAKE], np.int32)
+
+
+def batch(label=LABEL, weight=None, pair=(0, 1, 0, 1)):
+    n = len(label)
+    weight = np.ones(n, np.float32) if weight is None else np.asarray(weight, np.float32)
+    return Batch(np.zeros((n, 1, 1, 3)), np.asarray(label), np.arange(n), weight, np.asarray(pair, np.int32))
+
+
+def outputs(embedding=EMBEDDING, logits=None):
+    return Outputs(jnp.zeros((len(embedding), 2)) if logits is None else logits, jnp.asarray(embedding))
+
+
+def distance(i, j):
+    return math.dist(EMBEDDING[i], EMBEDDING[j])
+
+
+def test_cross_entropy():
+    logits = jnp.log(jnp.array([[1.0, 3.0], [2.0, 2.0], [1.0, 4.0], [9.0, 1.0]]))
+    wanted = -np.log([1 / 4, 1 / 2, 4 / 5, 1 / 10])
+    np.testing.assert_allclose(cross_entropy(outputs(logits=logits), batch()), wanted, rtol=1e-5)
+
+
+def test_cross_entropy_of_half_precision_logits_is_in_single():
+    logits = jnp.array([[0.0, 1.0]] * 4, jnp.bfloat16)
+    value = cross_entropy(outputs(logits=logits), batch())
+    assert value.dtype == jnp.float32
+    assert float(value[0]) == pytest.approx(math.log(1 + math.e), rel=1e-5)
+
+
+def apart(form, margin, d):
+    return 0.5 * max(0, margin - d) ** 2 if form == "hadsell" else 0.5 * max(0, margin - d**2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("pairs", PAIRS)
+def test_contrastive(form, pairs):
+    margin = 1.5
+    found = contrastive(outputs(), batch(), margin, form, pairs, normalize=False)
+    unlike = {"counterpart": [[2], [3], [0], [1]], "all": [[2, 3], [2, 3], [0, 1], [0, 1]]}[pairs]
+    alike = [1, 0, 3, 2]
+    wanted = [
+        0.5 * distance(i, alike[i]) ** 2 + np.mean([apart(form, margin, distance(i, j)) for j in unlike[i]])
+        for i in range(4)
+    ]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_contrastive_by_hand():
+    """Real faces at 0 and 0.6, the fake of the first at distance 0.8 with margin 1: ½·0.36 + ½·0.2²."""
+    found = contrastive(outputs(), batch(), normalize=False)
+    assert found[0] == pytest.approx(0.18 + 0.02, rel=1e-4)
+    squared = contrastive(outputs(), batch(), form="squared_hinge", normalize=False)
+    assert squared[0] == pytest.approx(0.18 + 0.5 * (1 - 0.64), rel=1e-4)
+
+
+def test_embeddings_are_normalised_first():
+    found = contrastive(outputs(EMBEDDING + 3), batch())
+    unit = (EMBEDDING + 3) / np.linalg.norm(EMBEDDING + 3, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, contrastive(outputs(unit), batch(), normalize=False), rtol=1e-4, atol=1e-6)
+    scaled = (EMBEDDING + 3) * np.array([[0.1], [1], [10], [100]], np.float32)
+    np.testing.assert_allclose(found, contrastive(outputs(scaled), batch()), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", PAIRS)
+def test_padding_does_not_count(pairs):
+    wanted = contrastive(outputs(), batch(), pairs=pairs)
+    padded = np.concatenate([EMBEDDING, np.full((2, 2), 7.0, np.float32)])
+    rows = batch([*LABEL, REAL, FAKE], [1, 1, 1, 1, 0, 0], [0, 1, 0, 1, 0, 0])
+    found = contrastive(outputs(padded), rows, pairs=pairs)
+    np.testing.assert_allclose(found[:4], wanted, rtol=1e-6)
+    np.testing.assert_array_equal(found[4:], 0)
+    gradient = jax.grad(lambda f: jnp.sum(contrastive(outputs(f), rows, pairs=pairs)))(padded)
+    np.testing.assert_array_equal(gradient[4:], 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_without_pairs_costs_nothing(form):
+    rows = batch([REAL, FAKE], pair=[0, 1])
+    np.testing.assert_array_equal(contrastive(outputs(EMBEDDING[:2]), rows, form=form), 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_gradient_is_finite_where_embeddings_coincide(form, normalize):
+    same = np.tile(np.float32([0.3, 0.4]), (4, 1))
+    value, gradient = jax.value_and_grad(
+        lambda f: jnp.sum(contrastive(outputs(f), batch(), form=form, normalize=normalize))
+    )(same)
+    assert value == pytest.approx(2.0, abs=1e-3)  # four rows with one unlike pair each, at ½·1
+    assert np.isfinite(gradient).all()
+
+
+def test_gradient_is_finite_for_an_embedding_of_zero():
+    gradient = jax.grad(lambda f: jnp.sum(contrastive(outputs(f), batch())))(np.zeros((4, 2), np.float32))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_gradient_is_that_of_finite_differences(form, normalize):
+    embedding = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    weights = np.array([1.0, -2.0, 0.5, 3.0])
+
+    @jax.jit
+    def total(f):
+        return jnp.sum(weights * contrastive(outputs(f), batch(), 2.0, form, "all", normalize))
+
+    gradient = np.asarray(jax.grad(total)(embedding))
+    for i, j in np.ndindex(4, 3):
+        step = np.zeros((4, 3), np.float32)
+        step[i, j] = 2e-3
+        slope = (total(embedding + step) - total(embedding - step)) / 4e-3
+        assert gradient[i, j] == pytest.approx(float(slope), abs=0.01)
+
+
+def test_hadsell_gradient_of_an_unlike_pair():
+    """−(m − D)/D · (f₁ − f₂) per row that sees the pair: two rows here, for the ½ of each."""
+    f = np.array([[0.3, 0.0], [0.0, 0.4]], np.float32)
+    rows = batch([REAL, FAKE], pair=[0, 0])
+    gradient = jax.grad(lambda f: jnp.sum(contrastive(outputs(f), rows, margin=2.0, normalize=False)))(f)
+    np.testing.assert_allclose(gradient[0], -2 * (2.0 - 0.5) / 0.5 * (f[0] - f[1]), rtol=1e-4)
+    np.testing.assert_allclose(gradient[0], -gradient[1], rtol=1e-5)
+
+
+def test_terms_by_name():
+    term = make_term("contrastive", {"margin": 1.5, "form": "squared_hinge", "pairs": "all", "normalize": False})
+    wanted = functools.partial(contrastive, margin=1.5, form="squared_hinge", pairs="all", normalize=False)
+    np.testing.assert_array_equal(term(outputs(), batch()), wanted(outputs(), batch()))
+    assert np.abs(term(outputs(), batch()) - contrastive(outputs(), batch())).max() > 0.01

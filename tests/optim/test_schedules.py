@@ -1,0 +1,26 @@
+"""Learning rates over the steps of a run."""
+
+import math
+
+import pytest
+
+from fdetect_jax.optim.schedules import constant_then_linear, cosine
+
+
+def test_constant_then_linear():
+    """The paper's: the last 25 of 100 epochs decay linearly to zero."""
+    rate = constant_then_linear(0.4, 100, 0.75)
+    assert [float(rate(i)) for i in (0, 30, 75)] == pytest.approx([0.4] * 3)
+    assert [float(rate(i)) for i in (80, 90, 99)] == pytest.approx([0.4 * 0.8, 0.4 * 0.4, 0.4 * 0.04], rel=1e-5)
+    assert [float(rate(i)) for i in (100, 150)] == pytest.approx([0.0, 0.0], abs=1e-8)
+
+
+def test_constant_throughout_and_linear_throughout():
+    assert float(constant_then_linear(0.4, 100, 1.0)(99)) == pytest.approx(0.4)
+    assert float(constant_then_linear(0.4, 100, 0.0)(25)) == pytest.approx(0.3)
+
+
+def test_cosine():
+    rate = cosine(0.4, 100)
+    found = [float(rate(i)) for i in (0, 25, 50, 100, 120)]
+    assert found == pytest.approx([0.4, 0.2 * (1 + math.sqrt(0.5)), 0.2, 0.0, 0.0], abs=1e-6)

@@ -1,0 +1,252 @@
+"""Every shipped config loads and, given what it asks for, passes; a wrong field is refused by its name."""
+
+import importlib
+import re
+
+import pytest
+from tiny import save_pair
+
+from fdetect_jax.config import ConfigError, check
+
+VARIANTS = [
+    *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "paper")],
+    *[("gan", variant) for variant in ("facesim", "folder", "config_f")],
+    *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
+]
+
+
+def load(file, *variant):
+    return importlib.import_module(f"configs.{file}").get_config(*variant)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = save_pair(tmp_path_factory.mktemp("pair"))
+    (folder / "discriminator.safetensors").touch()  # files are looked for, not read
+    return str(folder)
+
+
+def given(file, variant, pair, root):
+    """A config with the folders and files that its user has to name."""
+    config = load(file, variant)
+    if config.data.source == "folder":
+        config.data.root = str(root)
+    if config.task == "inversion":
+        config.pair = pair
+        for options in config.losses.values():
+            if "weights" in options:
+                options.weights = f"{pair}/encoder.safetensors"
+    if config.task == "detector":
+        for forgery in (config.forgery, config.evaluation.forgery):
+            if "pair" in forgery:
+                forgery.pair = pair
+    return config
+
+
+@pytest.mark.parametrize(("file", "variant"), VARIANTS)
+def test_every_variant_passes_with_what_it_asks_for(file, variant, pair, tmp_path):
+    config = given(file, variant, pair, tmp_path)
+    check(config)
+    assert variant in config.description
+
+
+@pytest.mark.parametrize("file", ["adv", "baseline", "gan", "inversion"])
+def test_default_variant(file):
+    assert load(file).to_dict() == load(file, "facesim").to_dict()
+
+
+def test_the_default_gan_asks_for_nothing():
+    check(load("gan"))
+
+
+@pytest.mark.parametrize("file", ["adv", "baseline", "gan", "inversion"])
+def test_unknown_variant(file):
+    with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
+        load(file, "large")
+
+
+def test_adv_and_baseline_differ_in_their_fakes_alone():
+    adv, baseline = load("adv").to_dict(), load("baseline").to_dict()
+    different = {name for name in adv.keys() | baseline.keys() if adv.get(name) != baseline.get(name)}
+    assert different == {"forgery", "description"}
+
+
+def test_the_paper_s_numbers():
+    config = load("adv", "paper")
+    assert (config.detector.name, config.data.size, config.batch_size) == ("efficientnet_b4", 380, 16)
+    assert (config.optimizer.learning_rate, config.optimizer.decay_after) == (0.001, 0.75)
+    attack = config.forgery.attack
+    assert (attack.steps, attack.epsilon, attack.norm, attack.step_size) == (10, 4.0, "l2", 0.0)
+
+
+@pytest.mark.parametrize("file", ["adv", "baseline"])
+def test_the_paper_s_data_and_where_they_are_to_be_had(file, tmp_path):
+    config = load(file, "paper")
+    with pytest.raises(ConfigError, match=r"^data\.root: found ''.*FaceForensics\+\+.*--config\.data\.root=DIR"):
+        check(config)
+    config.data.root = str(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"^data\.root: found .*nowhere.*FaceForensics"):
+        check(config)
+    config.data.root = str(tmp_path)
+    with pytest.raises(ConfigError, match=r"forgery\.pair: found ''.*HyperInverter.*--config\.forgery\.pair=DIR"):
+        check(config)
+
+
+def test_a_folder_of_photographs_is_asked_for():
+    with pytest.raises(ConfigError, match=r"^data\.root: found '', wanted a folder of photographs"):
+        check(load("adv", "folder"))
+
+
+WRONG = {
+    "adv": [
+        ("task", "detect"),
+        ("steps", 0),
+        ("batch_size", 0),
+        ("log_every", 0),
+        ("checkpoint_every", -1),
+        ("keep_checkpoints", 0),
+        ("data.source", "web"),
+        ("data.identities.test", 0),
+        ("data.per_identity", 0),
+        ("data.size", 16),
+        ("data.size", 512),
+        ("detector.name", "resnet"),
+        ("detector.dtype", "float16"),
+        ("forgery.kind", "paste"),
+        ("forgery.pair", "nowhere"),
+        ("forgery.space", "s"),
+        ("forgery.dtype", "float64"),
+        ("evaluation.forgery.kind", "swap"),
+        ("evaluation.forgery.pair", "nowhere"),
+        ("losses.cross_entropy.weight", -1.0),
+        ("losses.contrastive.form", "cosine"),
+        ("losses.contrastive.pairs", "none"),
+        ("losses.contrastive.margin", 0.0),
+        ("objective.mode", "both"),
+        ("objective.turn", "day"),
+        ("objective.lam", 1.5),
+        ("optimizer.learning_rate", 0.0),
+        ("optimizer.momentum", 1.5),
+        ("optimizer.decay_after", -0.1),
+        ("optimizer.weight_decay", -0.1),
+        ("optimizer.sam.rho", -0.1),
+        ("optimizer.sam.batch_stats", "last"),
+        ("evaluation.batch_size", 0),
+        ("evaluation.limit", 0),
+    ],
+    "gan": [
+        ("data.size", 128),
+        ("encoder.w_dim", 64),
+        ("group_size", 3),
+        ("group_size", 0),
+        ("adversarial_interval", 0),
+        ("reconstruction.weight", -1.0),
+        ("r1.gamma", -1.0),
+        ("r1.interval", 0),
+        ("path_length.weight", -1.0),
+        ("path_length.interval", 0),
+        ("style_mixing", 1.5),
+    ],
+    "inversion": [
+        ("pair", "nowhere"),
+        ("losses.l2.weight", -1.0),
+        ("losses.moco.weight", -0.5),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"), [(file, field, value) for file, rows in WRONG.items() for field, value in rows]
+)
+def test_wrong_fields_are_named(file, field, value, pair, tmp_path):
+    config = given(file, "facesim", pair, tmp_path)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=rf"^{re.escape(field)}: found {re.escape(repr(value))},"):
+        check(config)
+
+
+@pytest.mark.parametrize("path", ["forgery", "evaluation.forgery"])
+@pytest.mark.parametrize(("field", "value"), [("epsilon", 0.0), ("steps", 0), ("norm", "l1"), ("gradient", "sign")])
+def test_wrong_attacks_are_named(path, field, value, pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    config.update_from_flattened_dict({f"{path}.attack.{field}": value})
+    with pytest.raises(ConfigError, match=rf"^{re.escape(path)}\.attack: .*{field}: found {value!r}"):
+        check(config)
+
+
+def test_an_attack_with_a_field_too_many(pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    config.forgery.attack.momentum = 0.9
+    with pytest.raises(ConfigError, match=r"^forgery\.attack: .*momentum"):
+        check(config)
+
+
+def test_missing_and_unknown_fields(pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    del config.optimizer.momentum
+    with pytest.raises(ConfigError, match=r"^optimizer\.momentum: found no such field"):
+        check(config)
+    config = given("adv", "facesim", pair, tmp_path)
+    config.losses.triplet = {"weight": 1.0}
+    with pytest.raises(ConfigError, match=r"^losses: found 'triplet', wanted terms among"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"losses.cross_entropy.weight": 0.0}, "losses"),
+        ({"objective.lam": 0.0, "losses.contrastive.weight": 0.0}, "losses"),
+        ({"objective.mode": "alternating", "losses.contrastive.weight": 0.0}, "losses"),
+        ({"objective.mode": "alternating", "objective.lam": 0.5}, "objective.lam"),
+    ],
+)
+def test_objectives_need_their_terms(changes, field, pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=rf"^{re.escape(field)}: found"):
+        check(config)
+
+
+@pytest.mark.parametrize("changes", [{"objective.lam": 0.5}, {"objective.lam": 0.0}, {"objective.mode": "alternating"}])
+def test_objectives_with_their_terms(changes, pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    config.update_from_flattened_dict(changes)
+    check(config)
+
+
+def test_a_game_that_rests_needs_the_reconstruction():
+    config = load("gan")
+    config.reconstruction.weight = 0.0
+    assert config.adversarial_interval > 1
+    with pytest.raises(ConfigError, match=r"^adversarial_interval: found .* wanted 1, since"):
+        check(config)
+
+
+def test_folders_and_recipes(pair, tmp_path):
+    config = given("adv", "folder", pair, tmp_path)
+    config.data.size = 128
+    with pytest.raises(ConfigError, match=r"^data\.size: found 128, wanted 64, the side of the recipe 'aligned64'"):
+        check(config)
+    config.data.recipe = "loose"
+    with pytest.raises(ConfigError, match=r"^data\.recipe: found 'loose', wanted one of \['aligned1024', 'aligned64'"):
+        check(config)
+
+
+def test_terms_of_the_inversion_need_their_files(pair, tmp_path):
+    config = given("inversion", "facesim", pair, tmp_path)
+    config.losses.lpips.update(weight=0.8, weights=str(tmp_path / "lpips.safetensors"))
+    with pytest.raises(ConfigError, match=r"^losses\.lpips\.weights: found .*lpips\.safetensors'"):
+        check(config)
+    (tmp_path / "lpips.safetensors").touch()
+    check(config)
+
+
+def test_the_adversarial_term_of_the_inversion_needs_a_discriminator(tmp_path):
+    config = load("inversion")
+    config.pair = str(save_pair(tmp_path, "generator", "encoder"))
+    config.losses.adversarial.weight = 0.1
+    with pytest.raises(ConfigError, match=r"^losses\.adversarial\.weight: found 0\.1, wanted 0: .* no discriminator"):
+        check(config)
+    (tmp_path / "discriminator.safetensors").touch()
+    check(config)
