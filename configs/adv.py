@@ -2,7 +2,8 @@
 
     python -m fdetect_jax.main --config=configs/adv.py
     python -m fdetect_jax.main --config=configs/adv.py:folder --config.data.root=DIR
-    python -m fdetect_jax.main --config=configs/adv.py:paper --config.data.root=DIR --config.forgery.pair=DIR
+    python -m fdetect_jax.main --config=configs/adv.py:paper --config.data.root=DIR \
+        --config.forgery.pair=DIR --config.evaluation.forgery.pair=DIR
 
 The default trains a small EfficientNet on procedural faces of 64 px against the bundled pair; ``:folder`` does so on a
 folder of photographs with the pair for real faces. ``:paper`` holds every number of the paper: EfficientNet-B4 at

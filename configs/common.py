@@ -54,11 +54,13 @@ def pair64() -> dict:
             "pool": "flatten",
         },
         "hyper": {
-            "trunk": {"stem": 16, "stages": ((24, 1), (48, 1), (96, 2)), "se_reduction": 16},
-            "input_size": 64,
-            "width": 48,
+            "trunk": {"stem": 16, "stages": ((32, 1), (64, 1), (128, 2)), "se_reduction": 16},
+            "input_size": 32,
+            "width": 64,
             "regressor": 32,
-            "hidden": 32,
+            "hidden": 48,
+            "instance_norm": False,
+            "zero_init": True,
         },
     }
 
@@ -104,12 +106,12 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     """What ``adv.py`` and ``baseline.py`` share: detector, data, optimiser, objective and tests."""
     if variant not in ("facesim", "folder", "paper"):
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
-    config = run("detector", description, steps=150)
+    config = run("detector", description, steps=160)
     config.update(
         log_every=1,
         checkpoint_every=50,
         data=facesim() if variant == "facesim" else folder(),
-        batch_size=16,
+        batch_size=8,
         augment=augment(),
         detector={"name": "efficientnet_small64", "overrides": {}, "dtype": "float32", "sync_batch_stats": False},
         losses={
@@ -139,6 +141,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     if variant == "paper":
         config.data = folder("paper", 380) | {"workers": 8}
         config.detector.update(name="efficientnet_b4", dtype="bfloat16")
+        config.batch_size = 16
         config.optimizer.learning_rate = 0.001
         config.evaluation.forgery = latent("") | {"dtype": "bfloat16"}
         config.evaluation.limit = 1000

@@ -36,6 +36,7 @@ def get_config(variant: str = "facesim"):
         config.generator.update(
             resolution=1024, z_dim=512, w_dim=512, mapping_layers=8, channel_base=32768, channel_max=512
         )
+        config.encoder.w_dim = 512
         config.steps = 25_000_000 // 32
         config.reconstruction.weight = 0.0
         config.update(

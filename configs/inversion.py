@@ -6,14 +6,15 @@
     python -m fdetect_jax.main --config=configs/inversion.py:paper --config.pair=DIR --config.data.root=DIR
 
 Paper: arXiv 2112.00719. The default and ``:folder`` are the second half of what made the bundled pairs. ``:paper``
-holds the paper's settings for faces; its LPIPS and identity terms want third-party weights, and are off without.
+holds the paper's settings for faces; its LPIPS and identity terms want third-party weights
+(``--config.losses.lpips.weights=FILE``), or a weight of 0.
 """
 
 from configs import common
 
 
 def get_config(variant: str = "facesim"):
-    config = common.run("inversion", f"HyperInverter ({variant})", steps=3000)
+    config = common.run("inversion", f"HyperInverter ({variant})", steps=6000)
     networks = common.pair64()
     config.update({name: networks[name] for name in ("encoder", "hyper")})
     config.update(
@@ -38,7 +39,8 @@ def get_config(variant: str = "facesim"):
     if variant == "paper":
         trunk = {"stem": 64, "stages": ((64, 3), (128, 4), (256, 14), (512, 3)), "se_reduction": 16}
         config.encoder = {"trunk": trunk, "input_size": 256, "w_dim": 512, "pool": "mean"}
-        config.hyper = {"trunk": trunk, "input_size": 256, "width": 512, "regressor": 64, "hidden": 128}
+        config.hyper = {"trunk": trunk, "input_size": 256, "width": 512, "regressor": 64, "hidden": 128, "instance_norm": True}
+        config.hyper.zero_init = False
         config.data = common.folder("aligned1024", 1024)
         config.steps = 500_000
         config.batch_size = 8

@@ -17,13 +17,20 @@ from fdetect_jax.nn.conv import conv2d
 
 @dataclasses.dataclass(frozen=True)
 class HyperConfig:
-    """E2 and the regressors. ``hidden`` is D of the paper; ``width`` the pyramid's; ``regressor`` the regressors'."""
+    """E2 and the regressors.
+
+    hidden: D of the paper. width: channels of the pyramid. regressor: channels of the regressors.
+    instance_norm: as in the original; a map of 2x2 pixels keeps too little of itself under it.
+    zero_init: offsets start at zero, so that training starts at G(E(x)); the original's start is random and small.
+    """
 
     trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
     input_size: int = 256
     width: int = 512
     regressor: int = 64
     hidden: int = 128
+    instance_norm: bool = True
+    zero_init: bool = False
 
 
 def style_index(spec: LayerSpec) -> int:
@@ -47,12 +54,16 @@ class Regressor(nn.Module):
     width: int
     regressor: int
     hidden: int
+    instance_norm: bool
+    zero_init: bool
 
     @nn.compact
     def __call__(self, first: jax.Array, image: jax.Array) -> jax.Array:
         x = jnp.concatenate([first, image], axis=-1)
         x = Conv(self.width, 1, use_bias=True, name="fusion")(x)
-        x = nn.relu(nn.GroupNorm(None, group_size=1, epsilon=1e-5, use_bias=False, use_scale=False)(x))
+        if self.instance_norm:
+            x = nn.GroupNorm(None, group_size=1, epsilon=1e-5, use_bias=False, use_scale=False)(x)
+        x = nn.relu(x)
         x = nn.relu(Conv(self.regressor, 3, use_bias=True, name="feature0")(x))
         for i in range(int(math.log2(x.shape[1]))):
             last = x.shape[1] == 2
@@ -62,9 +73,12 @@ class Regressor(nn.Module):
             x = nn.relu(conv2d(x, kernel, 2, ((1, 1), (1, 1))) + bias)
         spec, d = self.spec, self.hidden
         outer = spec.outputs * spec.kernel**2
-        w1 = self.param("w1", nn.initializers.normal(math.sqrt(2 / (spec.inputs * d))), (d, spec.inputs * d))
+        scale1, scale2 = math.sqrt(2 / (spec.inputs * d)), math.sqrt(2 / outer)
+        if self.zero_init:
+            scale1, scale2 = math.sqrt(1 / d), 0.0
+        w1 = self.param("w1", nn.initializers.normal(scale1), (d, spec.inputs * d))
         b1 = self.param("b1", nn.initializers.zeros, (spec.inputs * d,))
-        w2 = self.param("w2", nn.initializers.normal(math.sqrt(2 / outer)), (d, outer))
+        w2 = self.param("w2", nn.initializers.normal(scale2), (d, outer))
         b2 = self.param("b2", nn.initializers.zeros, (outer,))
         v = (x.reshape(x.shape[0], d) @ w1 + b1).reshape(-1, spec.inputs, d)
         return kernel_from(v @ w2 + b2, spec)
@@ -84,7 +98,7 @@ class HyperInverter(nn.Module):
         of_image, of_first = encode(image, train), encode(first, train)
         offsets = {}
         for spec in layer_specs(self.generator):
-            regress = Regressor(spec, c.width, c.regressor, c.hidden, name=spec.name)
+            regress = Regressor(spec, c.width, c.regressor, c.hidden, c.instance_norm, c.zero_init, name=spec.name)
             j = style_index(spec)
             offsets[spec.name] = regress(of_first[:, j], of_image[:, j])
         return offsets

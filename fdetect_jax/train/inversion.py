@@ -60,7 +60,7 @@ class InversionTask:
             )
             self.discriminator = Discriminator(DiscriminatorConfig(**d_config))
         rate = config.learning_rate
-        self.optimizers = {"hyper": optax.adam(cosine(rate, config.steps))}
+        self.optimizers = {"hyper": optax.adam(cosine(rate, config.steps), b2=0.99)}
         if config.encoder_learning_rate:
             self.optimizers["encoder"] = optax.adam(cosine(config.encoder_learning_rate, config.steps))
         if config.losses.adversarial.weight:
@@ -74,6 +74,10 @@ class InversionTask:
         if "encoder" not in variables:
             variables["encoder"] = jax.jit(self.networks.encoder.init)(ke, image)
         variables["hyper"] = jax.jit(self.networks.hyper.init)(kh, image, image)
+        if "encoder" in self.start and self.networks.hyper.config.trunk == self.networks.encoder.config.trunk:
+            # E2 starts from what E has learned, as the original starts it from a trained face network.
+            for collection, tree in variables["hyper"].items():
+                tree["encoder"]["trunk"] = self.start["encoder"][collection]["trunk"]
         opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
 

@@ -74,7 +74,7 @@ def test_offsets_of_every_layer():
 @pytest.fixture(scope="module")
 def regressor():
     spec = LayerSpec("b8_conv1", 8, 0, 3, 5, 4)
-    module = Regressor(spec, width=6, regressor=3, hidden=7)
+    module = Regressor(spec, width=6, regressor=3, hidden=7, instance_norm=True)
     rng = np.random.default_rng(0)
     first, image = rng.standard_normal((2, 3, 4, 4, 6), np.float32)
     return fast(module.apply), drawn(jax.eval_shape(module.init, KEY, first, image)), first, image
@@ -99,6 +99,13 @@ def test_regressor_normalises_each_channel_of_each_sample(regressor):
     scaled = run(variables, 4 * first, 4 * image)
     np.testing.assert_allclose(run({"params": params}, first, image), run(variables, first, image), atol=1e-3)
     np.testing.assert_allclose(scaled, run(variables, first, image), atol=1e-3)
+
+
+def test_regressor_without_normalisation_sees_the_scale(regressor):
+    _, variables, first, image = regressor
+    spec = LayerSpec("b8_conv1", 8, 0, 3, 5, 4)
+    run = fast(Regressor(spec, width=6, regressor=3, hidden=7, instance_norm=False).apply)
+    assert np.abs(run(variables, 4 * first, 4 * image) - run(variables, first, image)).max() > 0.1
 
 
 def test_regressor_halves_to_one_pixel(regressor):
