@@ -39,7 +39,14 @@ def get_config(variant: str = "facesim"):
     if variant == "paper":
         trunk = {"stem": 64, "stages": ((64, 3), (128, 4), (256, 14), (512, 3)), "se_reduction": 16}
         config.encoder = {"trunk": trunk, "input_size": 256, "w_dim": 512, "pool": "mean"}
-        config.hyper = {"trunk": trunk, "input_size": 256, "width": 512, "regressor": 64, "hidden": 128, "instance_norm": True}
+        config.hyper = {
+            "trunk": trunk,
+            "input_size": 256,
+            "width": 512,
+            "regressor": 64,
+            "hidden": 128,
+            "instance_norm": True,
+        }
         config.hyper.zero_init = False
         config.data = common.folder("aligned1024", 1024)
         config.steps = 500_000

@@ -62,5 +62,6 @@ def _detector(config: ConfigDict, pair: str) -> ConfigDict:
     for forgery in (config.forgery, config.evaluation.forgery):
         if "pair" in forgery:
             forgery.pair = pair
-            forgery.attack.steps = 3
+            # From the reconstruction itself: networks this raw do not make up for a random start.
+            forgery.attack.update(steps=5, random_start=False)
     return config

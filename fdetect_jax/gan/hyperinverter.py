@@ -54,8 +54,8 @@ class Regressor(nn.Module):
     width: int
     regressor: int
     hidden: int
-    instance_norm: bool
-    zero_init: bool
+    instance_norm: bool = True
+    zero_init: bool = False
 
     @nn.compact
     def __call__(self, first: jax.Array, image: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from fdetect_jax.data.augment import Augment
 from fdetect_jax.data.forgeries import HOST_FORGERIES
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.detectors import make_detector
-from fdetect_jax.evaluation.gallery import Gallery, difference
+from fdetect_jax.evaluation.gallery import Gallery, difference, gallery_png
 from fdetect_jax.evaluation.metrics import Test, psnr
 from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
@@ -194,6 +194,7 @@ class DetectorTask:
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
+        gallery_png(findings.gallery.columns, folder / "adversaries.png")
         recipe = json.dumps(getattr(self.source, "recipe", None) and self.source.recipe.to_dict())
         weights.save(
             folder / "detector.safetensors",

@@ -222,12 +222,16 @@ class GanTask:
 
     def evaluate(self, state, compile_eval, show) -> Findings:
         variables, config, figures = self.averaged(state), self.config, {}
-        columns = samples(self.networks, variables, SHOWN, config.seed)
+        columns: dict[str, np.ndarray] = {}
         if config.reconstruction.weight:
             test = make_source(config.data, "test")
-            found = measure(self.networks, variables, test, config.eval_limit, config.eval_batch_size, compile_eval)
-            figures, columns = found[0], found[1] | columns
-        return Findings(figures=figures, gallery=Gallery({name: rows[:SHOWN] for name, rows in columns.items()}, {}))
+            figures, columns = measure(
+                self.networks, variables, test, config.eval_limit, config.eval_batch_size, compile_eval
+            )
+        shown = {name: rows[:SHOWN] for name, rows in columns.items()}
+        count = min((len(rows) for rows in shown.values()), default=SHOWN)
+        shown |= samples(self.networks, variables, count, config.seed)
+        return Findings(figures=figures, gallery=Gallery(shown, {}))
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         variables = self.averaged(state)

@@ -173,7 +173,8 @@ class InversionTask:
         pair = folder / "pair"
         inversion.save(pair, self.configs, variables, np.float16, **notes)
         # A card is published with its weights: it never shows photographs, nor reconstructions of them.
-        shown = samples(self.networks, variables, 8, self.config.seed)
+        count = len(findings.gallery.columns["real"])
+        shown = samples(self.networks, variables, count, self.config.seed)
         if self.config.data.source == "facesim":
             shown = dict(findings.gallery.columns) | shown
         gallery_png(shown, pair / "samples.png")
