@@ -106,12 +106,12 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     """What ``adv.py`` and ``baseline.py`` share: detector, data, optimiser, objective and tests."""
     if variant not in ("facesim", "folder", "paper"):
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
-    config = run("detector", description, steps=160)
+    config = run("detector", description, steps=160 if variant == "folder" else 150)
     config.update(
         log_every=1,
         checkpoint_every=50,
         data=facesim() if variant == "facesim" else folder(),
-        batch_size=8,
+        batch_size=8 if variant == "folder" else 16,
         augment=augment(),
         detector={"name": "efficientnet_small64", "overrides": {}, "dtype": "float32", "sync_batch_stats": False},
         losses={
@@ -141,7 +141,6 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     if variant == "paper":
         config.data = folder("paper", 380) | {"workers": 8}
         config.detector.update(name="efficientnet_b4", dtype="bfloat16")
-        config.batch_size = 16
         config.optimizer.learning_rate = 0.001
         config.evaluation.forgery = latent("") | {"dtype": "bfloat16"}
         config.evaluation.limit = 1000
