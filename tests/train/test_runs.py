@@ -121,7 +121,8 @@ def test_alternating_objectives_keep_a_state_each(pair, tmp_path, turn):
 def test_one_device_and_four_devices_agree(pair):
     config = small_adv(pair)
     config.detector.sync_batch_stats = True
-    config.optimizer.sam.rho = 0.05
+    # Without the attack: on a raw network it magnifies rounding.
+    config.forgery.kind = "reconstruction"
     task = make_task(config)
     batch = next(task.batches())
     found = []
@@ -130,7 +131,6 @@ def test_one_device_and_four_devices_agree(pair):
         step = parallel.compile_step(task.step, mesh)
         state, frozen = parallel.put(task.init(0), mesh), parallel.put(task.frozen, mesh)
         state, metrics = step(state, parallel.put_batch(batch, mesh), frozen)
-        # One step: the attack on a raw network magnifies rounding, so that later ones drift apart.
         found.append((jax.device_get(state.variables), jax.device_get(metrics)))
         step(state, parallel.put_batch(batch, mesh), frozen)
         assert step._cache_size() == 1
