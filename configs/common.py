@@ -58,9 +58,9 @@ def pair64() -> dict:
             "input_size": 32,
             "width": 64,
             "regressor": 32,
-            "hidden": 48,
+            "hidden": 38,
             "instance_norm": False,
-            "zero_init": True,
+            "residual_init": True,
         },
     }
 
@@ -106,12 +106,12 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     """What ``adv.py`` and ``baseline.py`` share: detector, data, optimiser, objective and tests."""
     if variant not in ("facesim", "folder", "paper"):
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
-    config = run("detector", description, steps=160 if variant == "folder" else 150)
+    config = run("detector", description, steps=150)
     config.update(
         log_every=1,
         checkpoint_every=50,
         data=facesim() if variant == "facesim" else folder(),
-        batch_size=8 if variant == "folder" else 16,
+        batch_size=16,
         augment=augment(),
         detector={"name": "efficientnet_small64", "overrides": {}, "dtype": "float32", "sync_batch_stats": False},
         losses={
@@ -133,6 +133,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},
         },
         evaluation={
+            "split": "test",
             "batch_size": 32,
             "limit": 128,
             "forgery": latent("facesim64" if variant == "facesim" else "faces64"),

@@ -14,15 +14,16 @@ from configs import common
 
 
 def get_config(variant: str = "facesim"):
-    config = common.run("inversion", f"HyperInverter ({variant})", steps=6000)
+    config = common.run("inversion", f"HyperInverter ({variant})", steps=2000)
     networks = common.pair64()
     config.update({name: networks[name] for name in ("encoder", "hyper")})
     config.update(
         data=common.folder() if variant in ("folder", "paper") else common.facesim(),
         pair="",
-        batch_size=8,
-        learning_rate=0.001,
+        batch_size=32,
+        learning_rate=0.002,
         encoder_learning_rate=0.0,
+        freeze_batch_stats=True,
         losses={
             "l2": {"weight": 1.0},
             "lpips": {"weight": 0.0, "weights": ""},
@@ -32,8 +33,8 @@ def get_config(variant: str = "facesim"):
         },
         eval_batch_size=32,
         eval_limit=400,
-        checkpoint_every=1000,
-        log_every=50,
+        checkpoint_every=500,
+        log_every=20,
         card=_card(variant),
     )
     if variant == "paper":
@@ -47,7 +48,8 @@ def get_config(variant: str = "facesim"):
             "hidden": 128,
             "instance_norm": True,
         }
-        config.hyper.zero_init = False
+        config.hyper.residual_init = False
+        config.freeze_batch_stats = False
         config.data = common.folder("aligned1024", 1024)
         config.steps = 500_000
         config.batch_size = 8

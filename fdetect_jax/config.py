@@ -100,6 +100,7 @@ def _detector(config: ConfigDict) -> None:
     _at_least(config, "optimizer.weight_decay", 0)
     _at_least(config, "optimizer.sam.rho", 0)
     _one_of(config, "optimizer.sam.batch_stats", ("first", "both"))
+    _one_of(config, "evaluation.split", ("val", "test"))
     _at_least(config, "evaluation.batch_size", 1)
     _at_least(config, "evaluation.limit", 1)
 

@@ -12,7 +12,9 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialize
+
+from fdetect_jax.files import write_atomic
 
 
 class WeightsError(ValueError):
@@ -20,7 +22,7 @@ class WeightsError(ValueError):
 
 
 def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype=np.float32, **notes: str) -> None:
-    """Writes ``variables`` (a nested dict of arrays) atomically, floats stored as ``dtype``."""
+    """Writes ``variables`` (a nested dict of arrays) atomically, floats as ``dtype``; equal input gives equal bytes."""
     flat = flax.traverse_util.flatten_dict(dict(variables), sep="/")
     tensors = {}
     for name, value in flat.items():
@@ -28,11 +30,17 @@ def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype
         kept = dtype if jnp.issubdtype(array.dtype, jnp.floating) else array.dtype
         tensors[name] = np.array(array, kept, order="C")  # ascontiguousarray would give a scalar an axis
     metadata = {"kind": kind, "config": json.dumps(config, sort_keys=True), "dtype": np.dtype(dtype).name, **notes}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    write_atomic(path, _ordered(serialize(tensors, metadata)))
+
+
+def _ordered(file: bytes) -> bytes:
+    """The safetensors file with its metadata in order: the library writes them in another order every time."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def read(path: str | os.PathLike, kind: str | None = None) -> tuple[dict, dict, dict]:

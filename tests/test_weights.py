@@ -1,6 +1,7 @@
 """Weights at rest: what is written comes back, and what cannot be used is refused with a reason."""
 
 import json
+import os
 
 import jax.numpy as jnp
 import numpy as np
@@ -98,11 +99,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     save(path)
     before = path.read_bytes()
 
-    def fail(tensors, partial, metadata):
-        partial.write_bytes(b"half")
+    def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(weights, "save_file", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save(path)
     assert path.read_bytes() == before
@@ -113,3 +113,17 @@ def test_a_write_leaves_nothing_beside(tmp_path):
     save(tmp_path / "g.safetensors", dtype=np.float16)
     assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors"]
     assert weights.read(tmp_path / "g.safetensors")[2]["dtype"] == "float16"
+
+
+def test_equal_variables_give_equal_bytes_that_others_may_read(tmp_path):
+    notes = {f"note{i}": str(i) for i in range(20)}
+    for name in "abcd":
+        save(tmp_path / name, **notes)
+    assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 1
+    assert (tmp_path / "a").stat().st_mode & 0o444 == 0o444 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

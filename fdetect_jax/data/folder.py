@@ -105,7 +105,8 @@ class FaceFolder:
 
     Who is who: the name of the sub-folder of ``root`` that a photo lies in; a photo directly in ``root`` is a
     person of its own. A person falls into a split by a hash of the name and ``seed``, so splits share nobody,
-    and adding people moves nobody.
+    and adding people moves nobody. Where ``root`` holds nothing but folders named train, val and test, these are the
+    splits, and the same holds one level deeper.
 
     root, recipe, cache: see ``prepare_folder``, which runs when the object is made. split: "train", "val" or
     "test".
@@ -157,8 +158,9 @@ class FaceFolder:
     @cached_property
     def _rows(self) -> np.ndarray:
         identities = np.load(self._folder / _IDENTITIES, allow_pickle=False)
-        names = _people(_photos(Path(self.root))[0])
-        chosen = np.array([self._split_of(name) == self.split for name in names])
+        photos = _photos(Path(self.root))[0]
+        split_of = _split_folder if _depth(photos) else self._split_of
+        chosen = np.array([split_of(name) == self.split for name in _people(photos)])
         return np.flatnonzero(chosen[identities])
 
     @cached_property
@@ -184,7 +186,7 @@ class _Rows:
 
     def __iter__(self) -> Iterator[tuple[Crop, int, str]]:
         root, photos, recipe = self._work
-        number = {name: index for index, name in enumerate(_people(photos))}
+        number, depth = {name: index for index, name in enumerate(_people(photos))}, _depth(photos)
         results = contextlib.closing(crop_photos(root, photos, recipe))
         # Only a terminal gets a bar.
         with results as found, tqdm(total=len(photos), desc=root.name, unit="photo", disable=None) as bar:
@@ -193,7 +195,7 @@ class _Rows:
                 if isinstance(result, Rejected):
                     self.rejected.append({"file": photo, "reason": result.reason})
                     continue
-                self.identities.append(number[_person(photo)])
+                self.identities.append(number[_person(photo, depth)])
                 yield result, self.identities[-1], photo
 
 
@@ -207,18 +209,28 @@ def _photos(root: Path) -> tuple[list[str], int]:
     return photos, others
 
 
-def _person(photo: str) -> str:
+def _split_folder(photo: str) -> str:
     return photo.split("/", 1)[0]
 
 
+def _depth(photos: Sequence[str]) -> int:
+    """How many folders stand before a person's: 1 where the folders of the root are splits."""
+    return int({_split_folder(photo) for photo in photos} <= set(SPLITS))
+
+
+def _person(photo: str, depth: int) -> str:
+    return "/".join(photo.split("/")[: depth + 1])
+
+
 def _people(photos: Sequence[str]) -> list[str]:
-    return sorted({_person(photo) for photo in photos})
+    depth = _depth(photos)
+    return sorted({_person(photo, depth) for photo in photos})
 
 
 def _fingerprint(root: Path, photos: Sequence[str], recipe: CropRecipe) -> str:
     stats = [(root / photo).stat() for photo in photos]
     listing = [[photo, stat.st_size, stat.st_mtime_ns] for photo, stat in zip(photos, stats, strict=True)]
-    return _digest([_FORMAT, recipe.fingerprint(), listing])
+    return _digest([_FORMAT, recipe.fingerprint(), listing] + ["splits"] * _depth(photos))
 
 
 def _digest(value: list) -> str:

@@ -11,7 +11,7 @@ from fdetect_jax.forgery.base import Classify, Forged
 from fdetect_jax.forgery.pgd import Attack, ascend
 from fdetect_jax.forgery.projection import radius
 from fdetect_jax.gan.inversion import Inverter
-from fdetect_jax.types import FAKE
+from fdetect_jax.types import FAKE, REAL
 
 SPACES = ("w", "w+", "z")
 
@@ -71,6 +71,10 @@ class LatentAdversary:
 
         def loss_of_fake(delta: jax.Array) -> jax.Array:
             logits = classify(render(delta)).astype(jnp.float32)
+            if self.attack.gradient == "normalized":
+                # The loss grows with this margin alone, so its normalised gradient is the same; but where the detector
+                # is sure, the loss's own gradient, (1 - p) times this one, is rounded to zero.
+                return logits[:, REAL] - logits[:, FAKE]
             return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.full(logits.shape[0], FAKE))
 
         delta = ascend(loss_of_fake, keys, origin.shape[1:], self.attack)

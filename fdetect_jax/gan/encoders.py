@@ -44,11 +44,12 @@ class Conv(nn.Module):
     kernel: int = 3
     stride: int = 1
     use_bias: bool = False
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        weight = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        weight = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
         p = (self.kernel - 1) // 2
         x = conv2d(x, weight, self.stride, ((p, p), (p, p)))
         if self.use_bias:

@@ -21,7 +21,8 @@ class HyperConfig:
 
     hidden: D of the paper. width: channels of the pyramid. regressor: channels of the regressors.
     instance_norm: as in the original; a map of 2x2 pixels keeps too little of itself under it.
-    zero_init: offsets start at zero, so that training starts at G(E(x)); the original's start is random and small.
+    residual_init: offsets start at zero, so that training starts at G(E(x)), and see the image minus its first
+      reconstruction; the original's start is random and small.
     """
 
     trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
@@ -30,7 +31,7 @@ class HyperConfig:
     regressor: int = 64
     hidden: int = 128
     instance_norm: bool = True
-    zero_init: bool = False
+    residual_init: bool = False
 
 
 def style_index(spec: LayerSpec) -> int:
@@ -47,6 +48,12 @@ def kernel_from(buffer: jax.Array, spec: LayerSpec) -> jax.Array:
     return buffer.reshape(-1, spec.outputs, spec.inputs, k, k).transpose(0, 3, 4, 2, 1)
 
 
+def opposite_halves(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """A start (k, k, I, O) whose output depends on the difference of the two halves of the input's channels alone."""
+    half = nn.initializers.he_normal()(key, (*shape[:2], shape[2] // 2, shape[3]), dtype)
+    return jnp.concatenate([half, -half], axis=2) / math.sqrt(2)
+
+
 class Regressor(nn.Module):
     """Features of the first reconstruction and of the image, (B, s, s, C) each -> offsets (B, k, k, I, O)."""
 
@@ -55,12 +62,13 @@ class Regressor(nn.Module):
     regressor: int
     hidden: int
     instance_norm: bool = True
-    zero_init: bool = False
+    residual_init: bool = False
 
     @nn.compact
     def __call__(self, first: jax.Array, image: jax.Array) -> jax.Array:
         x = jnp.concatenate([first, image], axis=-1)
-        x = Conv(self.width, 1, use_bias=True, name="fusion")(x)
+        start = opposite_halves if self.residual_init else nn.initializers.he_normal()
+        x = Conv(self.width, 1, use_bias=True, kernel_init=start, name="fusion")(x)
         if self.instance_norm:
             x = nn.GroupNorm(None, group_size=1, epsilon=1e-5, use_bias=False, use_scale=False)(x)
         x = nn.relu(x)
@@ -74,7 +82,7 @@ class Regressor(nn.Module):
         spec, d = self.spec, self.hidden
         outer = spec.outputs * spec.kernel**2
         scale1, scale2 = math.sqrt(2 / (spec.inputs * d)), math.sqrt(2 / outer)
-        if self.zero_init:
+        if self.residual_init:
             scale1, scale2 = math.sqrt(1 / d), 0.0
         w1 = self.param("w1", nn.initializers.normal(scale1), (d, spec.inputs * d))
         b1 = self.param("b1", nn.initializers.zeros, (spec.inputs * d,))
@@ -98,7 +106,7 @@ class HyperInverter(nn.Module):
         of_image, of_first = encode(image, train), encode(first, train)
         offsets = {}
         for spec in layer_specs(self.generator):
-            regress = Regressor(spec, c.width, c.regressor, c.hidden, c.instance_norm, c.zero_init, name=spec.name)
+            regress = Regressor(spec, c.width, c.regressor, c.hidden, c.instance_norm, c.residual_init, name=spec.name)
             j = style_index(spec)
             offsets[spec.name] = regress(of_first[:, j], of_image[:, j])
         return offsets

@@ -145,7 +145,7 @@ class DetectorTask:
     def evaluate(self, state, compile_eval, show) -> Findings:
         """Held-out real faces against what the evaluation's pair makes of them, attacked and not, and against swaps."""
         config = self.config.evaluation
-        test = make_source(self.config.data, "test")
+        test = make_source(self.config.data, config.split)
 
         def run(frozen, batch):
             images = to_unit(batch["image"])

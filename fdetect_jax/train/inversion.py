@@ -49,6 +49,13 @@ class InversionTask:
             raise ValueError(f"encoder_learning_rate: found 0, but {folder} holds no encoder; wanted one or the other")
         self.configs = {"generator": g_config, "encoder": e_config, "hyper": config.hyper.to_dict()}
         self.networks = inversion.build(self.configs)
+        self.trunk_from_e = (
+            "encoder" in self.start and self.networks.hyper.config.trunk == self.networks.encoder.config.trunk
+        )
+        if config.freeze_batch_stats and not self.trunk_from_e:
+            raise ValueError(
+                f"freeze_batch_stats: found True, wanted False, since {folder} holds no encoder of hyper's trunk"
+            )
         self.frozen = {"generator": generator}
         self.terms = {}
         for name in perceptual.TERMS:
@@ -74,7 +81,7 @@ class InversionTask:
         if "encoder" not in variables:
             variables["encoder"] = jax.jit(self.networks.encoder.init)(ke, image)
         variables["hyper"] = jax.jit(self.networks.hyper.init)(kh, image, image)
-        if "encoder" in self.start and self.networks.hyper.config.trunk == self.networks.encoder.config.trunk:
+        if self.trunk_from_e:
             # E2 starts from what E has learned, as the original starts it from a trained face network.
             for collection, tree in variables["hyper"].items():
                 tree["encoder"]["trunk"] = self.start["encoder"][collection]["trunk"]
@@ -126,8 +133,9 @@ class InversionTask:
         first = g.apply(frozen["generator"], w, method=Generator.synthesize)
         hyper = {**variables["hyper"], "params": learned["hyper"]}
         shown = jax.lax.stop_gradient(first)
-        offsets, changed = self.networks.hyper.apply(hyper, real, shown, train=True, mutable="batch_stats")
-        stats["hyper"] = changed["batch_stats"]
+        train = not self.config.freeze_batch_stats
+        offsets, changed = self.networks.hyper.apply(hyper, real, shown, train=train, mutable="batch_stats")
+        stats["hyper"] = {**hyper["batch_stats"], **changed.get("batch_stats", {})}
         image = g.apply(frozen["generator"], jax.lax.stop_gradient(w), offsets, method=Generator.synthesize)
         metrics, total = {}, 0.0
         for part, made in (("encoder", first), ("hyper", image)):

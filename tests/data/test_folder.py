@@ -135,6 +135,14 @@ def test_without_subfolders_every_photo_is_a_person(faces, tmp_path):
     assert [int(source[i]["identity"]) for i in range(3)] == [0, 1, 2]
 
 
+def test_folders_named_as_splits_are_the_splits(faces, tmp_path):
+    for person, split in enumerate(["train", "train", "val", "test"]):
+        _draw(tmp_path / "photos" / split / f"{person}.png", person)
+    found = {split: _open(tmp_path / "photos", tmp_path / "cache", split) for split in SPLITS}
+    assert {split: len(source) for split, source in found.items()} == {"train": 2, "val": 1, "test": 1}
+    assert len({int(source[i]["identity"]) for source in found.values() for i in range(len(source))}) == 4
+
+
 def test_several_processes_give_the_same_crops(people, tmp_path, monkeypatch, cache):
     monkeypatch.setattr(photo_crops, "_WORTH_PROCESSES", 1)
     monkeypatch.setattr(photo_crops, "_CHUNK", 4)

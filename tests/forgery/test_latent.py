@@ -59,6 +59,11 @@ def classify(image):
     return jnp.stack([-likeness, likeness], axis=1)
 
 
+def sure(image):
+    """Takes everything for fake, and so surely that the loss of the label fake is zero in float32."""
+    return classify(image) + jnp.array([-60.0, 60.0])
+
+
 def probability(image):
     return np.asarray(score(classify(image)))
 
@@ -72,6 +77,12 @@ def forge(space="w", epsilon=1.0, steps=8, judge=classify, **attack):
 
 
 FACES = images(3, SIZE)
+
+
+def test_a_detector_that_is_sure_is_attacked_all_the_same():
+    a, b = forge()(KEYS, FACES), forge(judge=sure)(KEYS, FACES)
+    np.testing.assert_allclose(a.image, b.image, atol=1e-3)
+    assert np.all(np.asarray(score(sure(b.reconstruction))) == 1)
 
 
 @pytest.mark.parametrize("space", SPACES)

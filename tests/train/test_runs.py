@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import small_adv, small_baseline, small_gan, small_inversion
 
 from fdetect_jax import weights
 from fdetect_jax.config import check
+from fdetect_jax.gan import inversion, stylegan2
 from fdetect_jax.train import parallel
 from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
@@ -118,11 +120,14 @@ def test_alternating_objectives_keep_a_state_each(pair, tmp_path, turn):
     assert moved == [True, False]
 
 
-def test_one_device_and_four_devices_agree(pair):
+def test_one_device_and_four_devices_agree(pair, monkeypatch):
+    # Smooth stand-ins for G's kinks: an offset that falls on a kink gets one of two gradients, as rounding decides,
+    # and rounding differs between a batch of four and four batches of one.
+    monkeypatch.setattr(stylegan2, "lrelu", lambda x: 0.6 * x + 0.4 * jnp.sqrt(x * x + 0.01))
+    monkeypatch.setattr(inversion, "from_signed", lambda x: 0.5 + 0.5 * jnp.tanh(x))
     config = small_adv(pair)
     config.detector.sync_batch_stats = True
-    # Without the attack: with it the two differ (0.3 % in its radius), and the cause is not known yet.
-    config.forgery.kind = "reconstruction"
+    config.forgery.attack.random_start = True
     task = make_task(config)
     batch = next(task.batches())
     found = []
@@ -130,15 +135,19 @@ def test_one_device_and_four_devices_agree(pair):
         mesh = parallel.make_mesh(devices)
         step = parallel.compile_step(task.step, mesh)
         state, frozen = parallel.put(task.init(0), mesh), parallel.put(task.frozen, mesh)
-        state, metrics = step(state, parallel.put_batch(batch, mesh), frozen)
-        found.append((jax.device_get(state.variables), jax.device_get(metrics)))
-        step(state, parallel.put_batch(batch, mesh), frozen)
+        history = []
+        for _ in range(2):
+            state, metrics = step(state, parallel.put_batch(batch, mesh), frozen)
+            history.append(jax.device_get(metrics))
         assert step._cache_size() == 1
-    (one, metrics_one), (four, metrics_four) = found
-    for name, value in metrics_one.items():
-        np.testing.assert_allclose(metrics_four[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+        found.append((jax.device_get(state.variables), history))
+    (one, history_one), (four, history_four) = found
+    assert history_one[0]["delta_norm"] > 1
+    for a, b in zip(history_one, history_four, strict=True):
+        for name, value in a.items():
+            np.testing.assert_allclose(b[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture
@@ -186,8 +195,7 @@ def test_a_killed_run_ends_in_the_same_bits(command, tmp_path):
     output = process.communicate(timeout=280)[0].decode()
     assert process.returncode == 0, output[-2000:]
     assert "going on from step" in output
-    ends = [weights.read(folder / "detector.safetensors")[1] for folder in (killed, whole)]
-    jax.tree.map(np.testing.assert_array_equal, *ends)
+    assert (killed / "detector.safetensors").read_bytes() == (whole / "detector.safetensors").read_bytes()
 
     def log(folder: Path) -> list:
         return [{k: v for k, v in row.items() if k not in ("time", "seconds")} for row in read_history(folder)]
