@@ -1,14 +1,26 @@
 """Fixtures for the whole suite, on four devices: one CPU poses as several."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-_DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()  # before JAX is imported
+_FLAGS = os.environ.get("XLA_FLAGS", "")
+if "host_platform_device_count" not in _FLAGS:  # before JAX is imported
+    _FLAGS += " --xla_force_host_platform_device_count=4"
+# Tests spend their time in the compiler. An unknown flag ends the process; the second is not known to every version.
+_QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def _known(flags: str) -> bool:
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    return subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True).returncode == 0
+
+
+os.environ["XLA_FLAGS"] = f"{_FLAGS} {_QUICK}".strip() if _known(_QUICK) else _FLAGS.strip()
 
 from fdetect_jax.media.faces import Faces, ModelsUnavailable  # noqa: E402
 

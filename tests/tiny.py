@@ -28,22 +28,6 @@ PAIR = {
 }
 
 
-@functools.cache
-def _options() -> dict[str, Any]:
-    """What makes XLA compile a deep network in a seventh of the time; not every version knows the second option."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda: 0, compiler_options=options)()
-    except jax.errors.JaxRuntimeError:
-        options.popitem()
-    return options
-
-
-def fast(function, **options):
-    """``jax.jit`` for tests: compiled quickly, not optimised."""
-    return jax.jit(function, compiler_options=_options(), **options)
-
-
 def drawn(shapes: Any, seed: int = 0) -> Any:
     """A tree of arrays like ``shapes`` (of ``jax.eval_shape``), far enough from initial values to tell them apart.
 
@@ -97,7 +81,7 @@ def pair(*parts: str) -> tuple[inversion.Inverter, dict]:
 def compiled(method: str):
     """``map``, ``encode``, ``render``, ``invert`` or ``hyper`` of the tiny pair; one compilation serves all tests."""
     inverter = pair()[0]
-    return fast(inverter.hyper.apply if method == "hyper" else getattr(inverter, method))
+    return jax.jit(inverter.hyper.apply if method == "hyper" else getattr(inverter, method))
 
 
 def save_pair(folder: Path, *parts: str) -> Path:

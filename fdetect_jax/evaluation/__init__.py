@@ -1,1 +1,1 @@
-"""evaluation."""
+"""What a run has learned: metrics, curves, pictures, and the report that shows them."""

@@ -1,1 +1,1 @@
-"""losses."""
+"""Terms of a detector's loss, how they combine, and perceptual distances for inversion."""

@@ -1,1 +1,1 @@
-"""optim."""
+"""Sharpness-aware minimisation and learning-rate schedules."""

@@ -1,1 +1,1 @@
-"""train."""
+"""The one loop, and the trainers that it runs: detector, GAN, inversion."""

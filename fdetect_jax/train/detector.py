@@ -24,6 +24,7 @@ from fdetect_jax.evaluation.metrics import Test, psnr
 from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
 from fdetect_jax.losses.objective import make_objective
+from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.sam import sam
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.train import parallel
@@ -64,7 +65,7 @@ class DetectorTask:
     def init(self, seed: int) -> TrainState:
         key, rng = jax.random.split(jax.random.key(seed))
         image = jnp.zeros((1, self.source.size, self.source.size, 3))
-        variables = jax.jit(self.detector.init)(key, image)
+        variables = jit_once(self.detector.init)(key, image)
         # One optimiser state per objective, stacked: the turn picks its own.
         state = self.optimizer.init(variables["params"])
         opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.turns), state)

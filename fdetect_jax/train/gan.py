@@ -26,6 +26,7 @@ from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
+from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
@@ -68,9 +69,9 @@ class GanTask:
         g = self.networks.generator.config
         image = jnp.zeros((self.config.group_size, g.resolution, g.resolution, 3))
         variables = {
-            "generator": jax.jit(self.networks.generator.init)(kg, jnp.zeros((1, g.z_dim))),
-            "discriminator": jax.jit(self.discriminator.init)(kd, image),
-            "encoder": jax.jit(self.networks.encoder.init)(ke, image),
+            "generator": jit_once(self.networks.generator.init)(kg, jnp.zeros((1, g.z_dim))),
+            "discriminator": jit_once(self.discriminator.init)(kd, image),
+            "encoder": jit_once(self.networks.encoder.init)(ke, image),
         }
         params = {name: variables[name]["params"] for name in variables}
         params["reconstruction"] = {name: params[name] for name in ("generator", "encoder")}

@@ -24,6 +24,7 @@ from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.losses import perceptual
+from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
@@ -79,8 +80,8 @@ class InversionTask:
         image = jnp.zeros((2, r, r, 3))
         variables = dict(self.start)
         if "encoder" not in variables:
-            variables["encoder"] = jax.jit(self.networks.encoder.init)(ke, image)
-        variables["hyper"] = jax.jit(self.networks.hyper.init)(kh, image, image)
+            variables["encoder"] = jit_once(self.networks.encoder.init)(ke, image)
+        variables["hyper"] = jit_once(self.networks.hyper.init)(kh, image, image)
         if self.trunk_from_e:
             # E2 starts from what E has learned, as the original starts it from a trained face network.
             for collection, tree in variables["hyper"].items():

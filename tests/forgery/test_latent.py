@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from tiny import compiled, fast, images, pair, save_pair
+from tiny import compiled, images, pair, save_pair
 
 from fdetect_jax.forgery import FORGERIES, make_forgery
 from fdetect_jax.forgery.latent import SPACES, LatentAdversary, Reconstruction, fit
@@ -72,7 +72,7 @@ def probability(image):
 def forge(space="w", epsilon=1.0, steps=8, judge=classify, **attack):
     """The compiled adversary of the toy: (keys, images) -> Forged."""
     adversary = LatentAdversary(Toy(), Attack(epsilon=epsilon, steps=steps, **attack), space)
-    run = fast(lambda keys, faces, frozen: adversary.forge(keys, judge, faces, frozen))
+    run = jax.jit(lambda keys, faces, frozen: adversary.forge(keys, judge, faces, frozen))
     return lambda keys, faces: run(keys, faces, FROZEN)
 
 
@@ -177,7 +177,7 @@ def test_plain_reconstruction():
 def test_with_real_networks():
     inverter, variables = pair("generator", "encoder")
     adversary = LatentAdversary(inverter, Attack(epsilon=1.0, steps=4), "w")
-    run = fast(lambda keys, faces, frozen: adversary.forge(keys, classify, faces, frozen))
+    run = jax.jit(lambda keys, faces, frozen: adversary.forge(keys, classify, faces, frozen))
     forged = run(KEYS, images(3), variables)
     whole = compiled("render")(pair()[1], compiled("encode")(pair()[1], images(3)))
     np.testing.assert_allclose(forged.reconstruction, whole, atol=1e-4)

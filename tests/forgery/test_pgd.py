@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import fast
 
 from fdetect_jax.forgery.pgd import Attack, ascend
 
@@ -21,7 +20,7 @@ def linear(delta):
 
 
 def run(attack, objective=linear, keys=KEYS, shape=(2, 4)):
-    return np.asarray(fast(lambda keys: ascend(objective, keys, shape, attack))(keys))
+    return np.asarray(jax.jit(lambda keys: ascend(objective, keys, shape, attack))(keys))
 
 
 @pytest.mark.parametrize("random_start", [True, False])
@@ -105,7 +104,7 @@ def test_rows_are_independent():
     attack = Attack(epsilon=1.0, steps=5)
     whole = run(attack, bumpy)
 
-    @fast
+    @jax.jit
     def alone(i):
         objective = lambda delta: bumpy(jnp.zeros((3, 2, 4)).at[i].set(delta[0]))[i][None]  # noqa: E731
         return ascend(objective, KEYS[i][None], (2, 4), attack)[0]
@@ -116,7 +115,7 @@ def test_rows_are_independent():
 
 def test_the_result_carries_no_gradient():
     attack = Attack(gradient="raw", steps=2)
-    gradient = fast(jax.grad(lambda scale: jnp.sum(ascend(lambda d: scale * linear(d), KEYS, (2, 4), attack))))(1.0)
+    gradient = jax.jit(jax.grad(lambda scale: jnp.sum(ascend(lambda d: scale * linear(d), KEYS, (2, 4), attack))))(1.0)
     assert gradient == 0.0
 
 

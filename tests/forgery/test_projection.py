@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import fast
 
 from fdetect_jax.forgery.projection import project, project_l2, project_linf, radius, random_in_ball, row_norm
 
@@ -13,7 +12,7 @@ SCALES = np.array([0.01, 0.1, 0.3, 1, 10, 1e4], np.float32)[:, None, None]
 
 
 def draw(keys, shape, epsilon, norm):
-    return np.asarray(fast(lambda keys: random_in_ball(keys, shape, epsilon, norm))(keys))
+    return np.asarray(jax.jit(lambda keys: random_in_ball(keys, shape, epsilon, norm))(keys))
 
 
 def norms(x, norm):
@@ -41,13 +40,13 @@ def test_linf_clips_every_entry():
 def test_zero_stays_zero_with_a_finite_gradient(project):
     zero = jnp.zeros((2, 3))
     np.testing.assert_array_equal(project(zero, 0.5), zero)
-    gradient = fast(jax.grad(lambda x: jnp.sum(project(x, 0.5) * jnp.arange(3.0))))(zero)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(project(x, 0.5) * jnp.arange(3.0))))(zero)
     np.testing.assert_allclose(gradient, np.tile([0.0, 1.0, 2.0], (2, 1)))
 
 
 def test_gradient_outside_is_tangent():
     x, c = np.array([[3.0, 4.0]]), np.array([1.0, 2.0])
-    gradient = fast(jax.grad(lambda x: jnp.sum(project_l2(x, 0.5) * c)))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(project_l2(x, 0.5) * c)))(x)
     u = x / 5
     np.testing.assert_allclose(gradient, 0.5 / 5 * (c - u * (u @ c)), rtol=1e-5)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import drawn, fast
+from tiny import drawn
 
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.layers import minibatch_stddev
@@ -45,7 +45,7 @@ def taps():
     discriminator = Discriminator(DiscriminatorConfig(32, channel_base=128, channel_max=16, group_size=2))
     image = np.random.default_rng(1).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
     variables = drawn(jax.eval_shape(discriminator.init, jax.random.key(0), image))
-    run = fast(lambda v, x: discriminator.apply(v, x, capture_intermediates=True))
+    run = jax.jit(lambda v, x: discriminator.apply(v, x, capture_intermediates=True))
     logits, found = run(variables, image)
     outputs = {name: np.asarray(v["__call__"][0]) for name, v in found["intermediates"].items() if name != "__call__"}
     return variables["params"], np.asarray(logits), outputs

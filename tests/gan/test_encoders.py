@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import drawn, fast, images, pair
+from tiny import drawn, images, pair
 
 from fdetect_jax.gan.encoders import (
     Encoder,
@@ -68,7 +68,7 @@ def test_unit_without_a_residual_is_its_shortcut():
     assert "shortcut_conv" not in variables["params"]
     silent = {name: np.zeros_like(value) for name, value in variables["params"]["bn1"].items()}
     variables = variables | {"params": variables["params"] | {"bn1": silent}}
-    found = fast(lambda v, x: unit.apply(v, x, False))(variables, x)
+    found = jax.jit(lambda v, x: unit.apply(v, x, False))(variables, x)
     np.testing.assert_allclose(found, x[:, ::2, ::2], atol=1e-6)
 
 
@@ -86,7 +86,7 @@ def test_pooling():
 def test_running_statistics_move_in_training_alone():
     inverter, variables = pair()
     encoder, variables = inverter.encoder, variables["encoder"]
-    run = fast(lambda v, x, train: encoder.apply(v, x, train, mutable=["batch_stats"]), static_argnames="train")
+    run = jax.jit(lambda v, x, train: encoder.apply(v, x, train, mutable=["batch_stats"]), static_argnames="train")
     x = 2 * images(4) - 1
     out, changed = run(variables, x, train=False)
     jax.tree.map(np.testing.assert_array_equal, dict(changed["batch_stats"]), variables["batch_stats"])
@@ -131,7 +131,7 @@ def test_pyramid_adds_coarse_to_fine():
     encoder = LayerwiseEncoder(TrunkConfig(4, ((4, 1), (8, 1), (8, 1)), 4), input_size=32, n_styles=8, width=8)
     x = images(1)
     variables = drawn(jax.eval_shape(encoder.init, KEY, x))
-    run = fast(encoder.apply)
+    run = jax.jit(encoder.apply)
 
     def without(*names):
         params = {

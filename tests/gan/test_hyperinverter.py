@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import compiled, drawn, fast, images, pair
+from tiny import compiled, drawn, images, pair
 
 from fdetect_jax.gan.hyperinverter import HyperConfig, HyperInverter, Regressor, kernel_from, style_index
 from fdetect_jax.gan.stylegan2 import GeneratorConfig, LayerSpec, layer_specs
@@ -77,7 +77,7 @@ def regressor():
     module = Regressor(spec, width=6, regressor=3, hidden=7, instance_norm=True)
     rng = np.random.default_rng(0)
     first, image = rng.standard_normal((2, 3, 4, 4, 6), np.float32)
-    return fast(module.apply), drawn(jax.eval_shape(module.init, KEY, first, image)), first, image
+    return jax.jit(module.apply), drawn(jax.eval_shape(module.init, KEY, first, image)), first, image
 
 
 def test_regressor_takes_the_first_reconstruction_first(regressor):
@@ -104,7 +104,7 @@ def test_regressor_normalises_each_channel_of_each_sample(regressor):
 def test_regressor_without_normalisation_sees_the_scale(regressor):
     _, variables, first, image = regressor
     spec = LayerSpec("b8_conv1", 8, 0, 3, 5, 4)
-    run = fast(Regressor(spec, width=6, regressor=3, hidden=7, instance_norm=False).apply)
+    run = jax.jit(Regressor(spec, width=6, regressor=3, hidden=7, instance_norm=False).apply)
     assert np.abs(run(variables, 4 * first, 4 * image) - run(variables, first, image)).max() > 0.1
 
 

@@ -1,9 +1,10 @@
 """The inversion pair: files there and back, and both phases of an inversion."""
 
 import flax.traverse_util
+import jax
 import numpy as np
 import pytest
-from tiny import PAIR, compiled, fast, images, pair, pair_configs, save_pair
+from tiny import PAIR, compiled, images, pair, pair_configs, save_pair
 
 from fdetect_jax import weights
 from fdetect_jax.gan import inversion
@@ -77,7 +78,7 @@ def test_invert(found):
 
 def test_w_is_relative_to_the_mean(found):
     inverter, variables = pair()
-    own = fast(inverter.encoder.apply)(variables["encoder"], 2 * images(3) - 1)
+    own = jax.jit(inverter.encoder.apply)(variables["encoder"], 2 * images(3) - 1)
     mean = variables["generator"]["buffers"]["mapping"]["w_avg"]
     assert np.abs(mean).max() > 0.05
     np.testing.assert_allclose(found.w, own + mean, rtol=1e-3, atol=1e-3)
@@ -97,7 +98,7 @@ def test_encoder_alone(tmp_path, found):
     save_pair(tmp_path, "generator", "encoder")
     inverter, variables = inversion.load(tmp_path)
     assert inverter.hyper is None
-    alone = fast(inverter.invert)(variables, images(3))
+    alone = jax.jit(inverter.invert)(variables, images(3))
     assert alone.offsets is None
     np.testing.assert_allclose(alone.w, found.w, rtol=0.02, atol=0.02)  # stored as float16
     np.testing.assert_allclose(alone.image, compiled("render")(variables, alone.w), atol=1e-4)
@@ -108,6 +109,6 @@ def test_map_is_the_generator_s():
     z = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
     w = compiled("map")(variables, z)
     assert w.shape == (3, 8)
-    image = fast(inverter.generator.apply)(variables["generator"], z)
+    image = jax.jit(inverter.generator.apply)(variables["generator"], z)
     rendered = compiled("render")(variables, w)
     np.testing.assert_allclose(np.clip(image / 2 + 0.5, 0, 1), rendered, atol=1e-4)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import drawn, fast, pair
+from tiny import drawn, pair
 
 from fdetect_jax.gan.stylegan2 import (
     Generator,
@@ -32,7 +32,7 @@ def tiny():
     return inverter.generator, variables["generator"]
 
 
-@functools.partial(fast, static_argnames=("noise", "clamp"))
+@functools.partial(jax.jit, static_argnames=("noise", "clamp"))
 def synthesize(variables, w, offsets=None, rng=None, noise="const", clamp=None):
     config = tiny()[0].config
     generator = Generator(config if clamp is None else GeneratorConfig(**vars(config) | {"conv_clamp": clamp}))
@@ -110,7 +110,7 @@ def test_unknown_resolution():
 def test_mapping_is_its_formula():
     generator, variables = tiny()
     z = np.random.default_rng(2).standard_normal((4, 8)).astype(np.float32)
-    found = fast(functools.partial(generator.apply, method=Generator.map))(variables, z)
+    found = jax.jit(functools.partial(generator.apply, method=Generator.map))(variables, z)
     wanted = z / np.sqrt(np.mean(z**2, axis=1, keepdims=True))
     for i in range(2):
         layer = variables["params"]["mapping"][f"fc{i}"]
@@ -122,7 +122,7 @@ def test_mapping_is_its_formula():
 def test_mapping_normalises_its_input():
     generator, variables = tiny()
     z = np.random.default_rng(2).standard_normal((4, 8)).astype(np.float32)
-    run = fast(functools.partial(generator.apply, method=Generator.map))
+    run = jax.jit(functools.partial(generator.apply, method=Generator.map))
     np.testing.assert_allclose(run(variables, z), run(variables, 5 * z), rtol=1e-4, atol=1e-5)
 
 
@@ -132,7 +132,7 @@ def modulated(spec, x, w, scale=1.0):
     variables = drawn(jax.eval_shape(functools.partial(layer.init, noise="none"), jax.random.key(0), x, w, None))
     affine = jax.tree.map(lambda p: scale * p, variables["params"]["affine"])
     params = variables["params"] | {"affine": affine, "bias": np.zeros(spec.outputs, np.float32)}
-    return fast(functools.partial(layer.apply, noise="none"))({**variables, "params": params}, x, w, None)
+    return jax.jit(functools.partial(layer.apply, noise="none"))({**variables, "params": params}, x, w, None)
 
 
 @pytest.fixture(scope="module")

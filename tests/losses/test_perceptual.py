@@ -29,12 +29,9 @@ def variables(name):
 
 @functools.cache
 def values_and_gradient(name):
-    """(image, target) -> (distances, gradient of their sum); one compilation serves the whole file.
+    """(image, target) -> (distances, gradient of their sum); one compilation serves the whole file."""
 
-    At full optimisation LLVM takes twice as long on the deep networks, which then run little faster.
-    """
-
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def compute(frozen, image, target):
         def total(image):
             distances = TERMS[name].distance(frozen, image, target)
