@@ -106,7 +106,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     """What ``adv.py`` and ``baseline.py`` share: detector, data, optimiser, objective and tests."""
     if variant not in ("facesim", "folder", "paper"):
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
-    config = run("detector", description, steps=150)
+    config = run("detector", description, steps=100)
     config.update(
         log_every=1,
         checkpoint_every=50,
@@ -126,7 +126,8 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         },
         objective={"lam": 1.0, "mode": "joint", "turn": "step"},
         optimizer={
-            "learning_rate": 0.05,
+            "name": "adam",
+            "learning_rate": 0.004,
             "momentum": 0.9,
             "weight_decay": 0.0,
             "decay_after": 0.75,
@@ -142,7 +143,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     if variant == "paper":
         config.data = folder("paper", 380) | {"workers": 8}
         config.detector.update(name="efficientnet_b4", dtype="bfloat16")
-        config.optimizer.learning_rate = 0.001
+        config.optimizer.update(name="sgd", learning_rate=0.001)
         config.evaluation.forgery = latent("") | {"dtype": "bfloat16"}
         config.evaluation.limit = 1000
         # 100 epochs of 10 % of FaceForensics++: 72 videos of 32 frames, 144 batches of 16.

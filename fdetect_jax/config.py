@@ -68,6 +68,7 @@ def _detector(config: ConfigDict) -> None:
     from fdetect_jax.forgery import FORGERIES
     from fdetect_jax.losses.objective import MODES, TURNS
     from fdetect_jax.losses.terms import FORMS, PAIRS, TERMS
+    from fdetect_jax.optim.base import OPTIMIZERS
 
     _one_of(config, "detector.name", DETECTORS)
     _one_of(config, "detector.dtype", ("float32", "bfloat16"))
@@ -94,6 +95,7 @@ def _detector(config: ConfigDict) -> None:
         _refuse("losses", sorted(config.losses), f"a term with weight for each objective of {sorted(needed)}")
     if mode == "alternating" and lam != 1.0:
         _refuse("objective.lam", lam, "1.0: it weighs joint objectives, and alternating ones take turns unweighted")
+    _one_of(config, "optimizer.name", OPTIMIZERS)
     _above(config, "optimizer.learning_rate", 0)
     _between(config, "optimizer.momentum", 0, 1)
     _between(config, "optimizer.decay_after", 0, 1)

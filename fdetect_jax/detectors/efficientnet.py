@@ -318,6 +318,6 @@ class EfficientNet(nn.Module):
         features["head"] = x
         embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
         h = nn.Dropout(config.dropout, deterministic=not train)(embedding)
-        init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         logits = nn.Dense(config.num_classes, kernel_init=init, name="fc")(h)
         return Outputs(logits=logits, embedding=embedding, features=features)

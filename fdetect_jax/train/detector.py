@@ -25,6 +25,7 @@ from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
 from fdetect_jax.losses.objective import make_objective
 from fdetect_jax.nn.once import jit_once
+from fdetect_jax.optim.base import OPTIMIZERS
 from fdetect_jax.optim.sam import sam
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.train import parallel
@@ -57,7 +58,7 @@ class DetectorTask:
         self.objective = make_objective(config, self.steps_per_epoch)
         rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
         self.rate = rate
-        base = optax.sgd(rate, momentum=config.optimizer.momentum)
+        base = OPTIMIZERS[config.optimizer.name](rate, config.optimizer.momentum)
         if config.optimizer.weight_decay:
             base = optax.chain(optax.add_decayed_weights(config.optimizer.weight_decay), base)
         self.optimizer = sam(base, config.optimizer.sam.rho, config.optimizer.sam.adaptive)
