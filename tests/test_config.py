@@ -65,16 +65,18 @@ def test_unknown_variant(file):
         load(file, "large")
 
 
-def test_adv_and_baseline_differ_in_their_fakes_alone():
+def test_adv_and_baseline_differ_in_their_fakes_and_steps():
     adv, baseline = load("adv").to_dict(), load("baseline").to_dict()
     different = {name for name in adv.keys() | baseline.keys() if adv.get(name) != baseline.get(name)}
-    assert different == {"forgery", "description"}
+    assert different == {"forgery", "description", "steps"}
+    assert load("adv", "paper").steps == load("baseline", "paper").steps
 
 
 def test_the_paper_s_numbers():
     config = load("adv", "paper")
     assert (config.detector.name, config.data.size, config.batch_size) == ("efficientnet_b4", 380, 16)
-    assert (config.optimizer.learning_rate, config.optimizer.decay_after) == (0.001, 0.75)
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.decay_after) == ("sgd", 0.001, 0.75)
     attack = config.forgery.attack
     assert (attack.steps, attack.epsilon, attack.norm, attack.step_size) == (10, 4.0, "l2", 0.0)
 
