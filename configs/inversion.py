@@ -47,8 +47,8 @@ def get_config(variant: str = "facesim"):
             "regressor": 64,
             "hidden": 128,
             "instance_norm": True,
+            "residual_init": False,
         }
-        config.hyper.residual_init = False
         config.freeze_batch_stats = False
         config.data = common.folder("aligned1024", 1024)
         config.steps = 500_000

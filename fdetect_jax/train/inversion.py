@@ -136,7 +136,7 @@ class InversionTask:
         shown = jax.lax.stop_gradient(first)
         train = not self.config.freeze_batch_stats
         offsets, changed = self.networks.hyper.apply(hyper, real, shown, train=train, mutable="batch_stats")
-        stats["hyper"] = {**hyper["batch_stats"], **changed.get("batch_stats", {})}
+        stats["hyper"] = changed["batch_stats"]
         image = g.apply(frozen["generator"], jax.lax.stop_gradient(w), offsets, method=Generator.synthesize)
         metrics, total = {}, 0.0
         for part, made in (("encoder", first), ("hyper", image)):
