@@ -21,7 +21,7 @@ from fdetect_jax.data.facesim_person import EXPRESSIONS, Person, Shot, expressio
 if TYPE_CHECKING:
     from fdetect_jax.types import Example
 
-VERSION = 2
+VERSION = 3
 SPLITS = ("train", "val", "test")
 MIN_SIZE, MAX_SIZE = 32, 256
 
@@ -30,8 +30,8 @@ def render(who: Person, how: Shot, size: int, noise_seed: list[int]) -> tuple[np
     """One picture: image (size, size, 3) uint8 RGB, landmarks (68, 2) float32 px, mask (size, size) uint8."""
     g = geometry.grid(max(96, round(1.5 * size)))
     face = geometry.build(who, how)
-    base, t = geometry.head_height(g, who, how, face)
-    layers, flow = paint(g, who, how, face, base, t)
+    head = geometry.head(g, who, how, face)
+    layers, flow = paint(g, who, how, face, head)
     view = geometry.view(face, how, who, size)
     radiance = light.shade(g, layers, flow, who, how, view.matrix)
     cells = max(48, min(size // 2 + 16, 128))
@@ -45,10 +45,10 @@ def render(who: Person, how: Shot, size: int, noise_seed: list[int]) -> tuple[np
     flat = cv2.remap(layers.face, mx, my, cv2.INTER_LINEAR)
     seen = cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA)
     mask = (cv2.resize(flat, (size, size), interpolation=cv2.INTER_AREA) > 0.5).astype(np.uint8)
-    back = light.background(how, size)
-    points = geometry.surface(base, g, face.points)
+    points = geometry.surface(head.height, g, face.points)
     landmarks = view.project(points).astype(np.float32)
-    picture = seen[..., :3] + back * (1 - seen[..., 3:])
+    through = cv2.cvtColor(1 - cv2.extractChannel(seen, 3), cv2.COLOR_GRAY2RGB)
+    picture = cv2.cvtColor(seen, cv2.COLOR_RGBA2RGB) + light.background(how, size) * through
     return light.camera(picture, who, how, noise_seed), landmarks, mask
 
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from fdetect_jax.data.facesim_geometry import Eye, Face, Grid, clamp, curve, spline_matrix
-from fdetect_jax.data.facesim_layers import BLOOD, MELANIN, Layers, mix, planes, step, tile, window
+from fdetect_jax.data.facesim_geometry import LIP_X, SEAM_X, SIDES, Eyes, Face, Grid, clamp, curve, spline_matrix
+from fdetect_jax.data.facesim_layers import BLOOD, MELANIN, Layers, Pair, mix, pair, planes, step, tile, window
 from fdetect_jax.data.facesim_person import Person, Shot
 
 _F = np.float32
@@ -23,55 +23,61 @@ def paint_nose(g: Grid, layers: Layers, face: Face) -> None:
     half, _ = face.nose_size
     base = float(face.points[33, 1])
     at, xs, ys = window(g, -half - 0.9, half + 0.9, base - 2.0, base + 0.7)
-    ax = np.abs(xs)
-    hole = np.exp(
-        -((((ax - half * 0.42) / (half * 0.24)) ** 2 + ((ys - base + 0.20 + 0.12 * (ax - 0.7)) / 0.19) ** 2) ** 1.5)
-    )
-    layers.occlusion[at] *= 1 - 0.6 * hole
+    ax, down = np.abs(xs), ys - base
+    off = np.square((ax - half * 0.42) / (half * 0.24)) + np.square((down + (0.20 - 0.084) + 0.12 * ax) / 0.19)
+    hole = np.exp(-off * np.sqrt(off))
     layers.albedo[:, at[0], at[1]] *= 1 - 0.85 * hole
-    wing = np.exp(-(((np.hypot((ax - half * 0.62) / 0.95, (ys - base + 0.72) / 1.05) - 0.62) / 0.11) ** 2))
-    wing = wing * clamp((ax - half * 0.62) * 3, 0, 1) * clamp((ys - base + 1.35) * 2, 0, 1)
-    layers.occlusion[at] *= 1 - 0.45 * wing
-    under = np.exp(-(((ys - base - 0.10) / 0.16) ** 2)) * np.exp(-((ax / (half * 0.8)) ** 4))
-    layers.occlusion[at] *= 1 - 0.22 * under
+    out = ax - half * 0.62
+    wing = np.exp(-np.square((np.hypot(out / 0.95, (down + 0.72) / 1.05) - 0.62) / 0.11))
+    wing *= clamp(out * 3, 0, 1) * clamp(down * 2 + 2.7, 0, 1)
+    under = np.exp(-np.square((down - 0.10) / 0.16) - np.square(np.square(ax / (half * 0.8))))
+    layers.occlusion[at] *= (1 - 0.6 * hole) * (1 - 0.45 * wing) * (1 - 0.22 * under)
 
 
 @lru_cache(maxsize=4096)
-def _brow_hairs(texture: int, side: int) -> np.ndarray:
-    """(4, 250): place along and across the brow, lean in radians, relative length of every hair."""
-    rng = np.random.default_rng([texture, 7 + side])
-    u = rng.random((4, 250))
-    return np.stack([u[0], 2 * u[1] - 1, rng.normal(0, 0.16, 250), 0.8 + 0.4 * u[2]])
+def _brow_hairs(texture: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """250 hairs of both brows: place along (2, 250) and across, the same times the taper of the brow, and the
+    three points of every stroke from its root (2, 250, 3, 2), cm.
+    """
+    hairs = []
+    for side in (-1, 1):
+        rng = np.random.default_rng([texture, 7 + side])
+        u = rng.random((4, 250))
+        hairs.append((u[0], 2 * u[1] - 1, rng.normal(0, 0.16, 250), 0.8 + 0.4 * u[2]))
+    s, across, lean, grow = np.stack(hairs, 1)
+    taper = np.minimum(1, 0.55 + 1.5 * s) * np.sqrt(np.clip(1.08 - s, 0, 1))
+    angle = 1.3 * np.clip(1 - 2.0 * s, 0, 1) - 0.25 * s + 0.25 * across * (s > 0.3) + lean
+    tip = np.stack([np.cos(angle), -np.sin(angle)], -1) * (0.42 * grow)[..., None]
+    strokes = tip[:, :, None] * _ROOT_TO_TIP[:, None]
+    strokes[:, :, 2, 1] += 0.06
+    return s, across, across * taper, strokes
 
 
-def paint_brow(g: Grid, layers: Layers, person: Person, line: np.ndarray, side: int) -> None:
+def paint_brows(g: Grid, layers: Layers, person: Person, face: Face) -> None:
     """Hairs as strokes on a finer patch, averaged down."""
-    inner = line[0] if side > 0 else line[-1]
-    outer = line[-1] if side > 0 else line[0]
-    x0, x1 = min(inner[0], outer[0]) - 0.5, max(inner[0], outer[0]) + 0.6
-    at, xs, ys = window(g, x0, x1, line[:, 1].min() - 0.8, line[:, 1].max() + 0.9)
-    fine = max(1, int(np.ceil(34 / g.ppc)))
-    count = int(170 + 40 * min(max(person.shape["brow_thick"], -2), 2))
-    s, across, lean, grow = _brow_hairs(person.texture, side)[:, :count]
-    thick = (0.36 + 0.085 * person.shape["brow_thick"]) * np.minimum(1, 0.55 + 1.5 * s) * np.sqrt(
-        clamp(1.08 - s, 0, 1)
-    ) + 0.03
-    x = inner[0] + (outer[0] - inner[0]) * s
-    y = curve(x, line[:, 0], line[:, 1]) + across * thick + 0.12
-    angle = 1.3 * clamp(1 - 2.0 * s, 0, 1) - 0.25 * s + 0.25 * across * (s > 0.3) + lean
-    length = 0.42 * grow
-    dx, dy = side * np.cos(angle) * length, -np.sin(angle) * length
-    pts = np.empty((count, 3, 2))
-    pts[:, :, 0] = x[:, None] + dx[:, None] * _ROOT_TO_TIP
-    pts[:, :, 1] = y[:, None] + dy[:, None] * _ROOT_TO_TIP
-    pts[:, 2, 1] += 0.06
+    inner, outer = face.brow[[0, -1], 0].tolist()
+    tops, shift = face.brow[:, 1].tolist(), abs(float(face.brow_shift[0]))
+    at, xs, ys = pair(g, inner - 0.5, outer + 0.6, min(tops) - shift - 0.8, max(tops) + shift + 0.9)
+    rows, columns = ys.size, xs.size
+    fine = max(1, math.ceil(34 / g.ppc))
+    dense = min(max(person.shape["brow_thick"], -2), 2)
+    s, across, tapered, strokes = (v[:, : int(170 + 40 * dense)] for v in _brow_hairs(person.texture))
+    x = inner + (outer - inner) * s
+    y = curve(x, face.brow[:, 0], face.brow[:, 1]) + (0.36 + 0.085 * person.shape["brow_thick"]) * tapered
+    y += 0.03 * across + (face.brow_shift[:, None] + 0.12)
+    strokes = strokes + np.stack([x, y], -1)[:, :, None]
     origin = np.array([xs[0, 0], ys[0, 0]]) - 0.5 / g.ppc
-    px = (pts - origin) * g.ppc * fine - 0.5
-    patch = np.zeros((ys.size * fine, xs.size * fine), np.uint8)
-    cv2.polylines(patch, list(np.round(px * 16).astype(np.int32)), False, 255, 1, cv2.LINE_AA, 4)
-    alpha = cv2.resize(patch, (xs.size, ys.size), interpolation=cv2.INTER_AREA).astype(_F) / 255
-    mix(layers.albedo, at, planes(person.brow_color), np.minimum(alpha * 1.05, 0.93))
-    layers.gloss[at] *= 1 - alpha
+    strokes = np.rint((strokes - origin) * (g.ppc * fine * 16) - 8).astype(np.int32)
+    patches = np.zeros((2, rows * fine, columns * fine), np.uint8)
+    for patch, lines in zip(patches, strokes, strict=True):
+        cv2.polylines(patch, list(lines), False, 255, 1, cv2.LINE_AA, 4)
+    patches = patches.reshape(2 * rows * fine, columns * fine)
+    alpha = cv2.resize(patches, (columns, 2 * rows), interpolation=cv2.INTER_AREA).astype(_F) * _F(1 / 255)
+    alpha = alpha.reshape(2, rows, columns)
+    albedo = at.of(layers.albedo)
+    albedo += (planes(person.brow_color) - albedo) * np.minimum(alpha * 1.05, 0.93)[:, None]
+    at.put(layers.albedo, albedo)
+    at.put(layers.gloss, at.of(layers.gloss) * (1 - alpha))
 
 
 @lru_cache(maxsize=4096)
@@ -81,91 +87,96 @@ def _spokes(texture: int) -> np.ndarray:
     return cv2.resize(rng.normal(0, 1, (1, 48)).astype(_F), (512, 1), interpolation=cv2.INTER_CUBIC)[0]
 
 
-def _iris(person: Person, xs: np.ndarray, ys: np.ndarray, x: float, y: float, r: np.ndarray) -> np.ndarray:
-    """(3, h, w) colour of an iris and pupil around (x, y), at distance r (cm)."""
-    turn = ((np.arctan2(ys - y, xs - x) / (2 * np.pi) + 0.5) * 511).astype(np.int32)
+def _iris(person: Person, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """(2, 3, h, w) colour of both irises and pupils, at dx, dy and distance r from their centres, cm."""
+    turn = ((np.arctan2(dy, dx) * _F(0.5 / np.pi) + _F(0.5)) * 511).astype(np.int32)
     light = 1 + 0.28 * _spokes(person.texture)[turn] + 0.5 * clamp(1 - r / 0.42, 0, 1)
-    light = light + 0.3 * clamp((ys - y) / _IRIS, -1, 1)
-    return planes(person.iris) * (clamp(light, 0.25, 2.2) * (1 - 0.75 * clamp((r - 0.46) / 0.14, 0, 1)))
+    light += 0.3 * clamp(dy / _IRIS, -1, 1)
+    light = clamp(light, 0.25, 2.2) * (1 - 0.75 * clamp((r - 0.46) / 0.14, 0, 1))
+    return planes(person.iris) * light[:, None]
 
 
-def paint_eye(g: Grid, layers: Layers, person: Person, shot: Shot, eye: Eye) -> None:
-    """Eyeball, its place in the height, its glint, and the lids around it."""
-    side = eye.side
-    x, y = ((eye.inner + eye.outer) / 2).tolist()
-    inner = float(eye.inner[0])
-    x0, x1 = sorted((inner - side * 0.5, float(eye.outer[0]) + side * 0.9))
-    at, xs, ys = window(g, x0, x1, y - 1.9, y + 1.5)
-    row = xs[0].astype(float)
-    up, low = eye.upper_lid(row).astype(_F), eye.lower_lid(row).astype(_F)
-    xa, xb = sorted((inner, float(eye.outer[0])))
-    ends = np.minimum(xs - xa, xb - xs)
-    inside = step(ys - up, g, 0.05) * step(low - ys, g, 0.05) * step(ends + 0.02, g)
-    ball = float(shot.gaze[0]) * 1.15 + x - 0.1 * side, y - 0.02 + float(shot.gaze[1]) * 0.9
-    r = np.sqrt((xs - ball[0]) ** 2 + (ys - ball[1]) ** 2)
-    iris = _iris(person, xs, ys, *ball, r)
-    iris *= step(r - 0.23, g, 0.05) * _F(0.98) + _F(0.02)
-    white = planes([0.60, 0.55, 0.51]) * _F(1 - 0.14 * person.wrinkles)
-    colour = white * (0.55 + 0.45 * clamp(ends / 0.6, 0, 1))
-    corner = np.exp(-(((xs - inner - side * 0.12) / 0.14) ** 2))
-    colour = colour + (planes([0.42, 0.19, 0.16]) - colour) * (0.8 * corner)
-    colour = colour + (iris - colour) * step(_IRIS - r, g, 0.07)
-    mix(layers.albedo, at, colour * (0.42 + 0.58 * clamp((ys - up) / 0.42, 0, 1)), inside)
-    layers.gloss[at] = layers.gloss[at] * (1 - inside) + 0.6 * inside
-    bulge = 0.5 * clamp(1 - ((xs - x) / 1.7) ** 2 - ((ys - y) / 1.5) ** 2, 0, 1)
-    layers.height[at] += inside * (bulge - 0.22)
-    spot = ball[0] + 0.2 * (1 if shot.key[0] >= 0 else -1), ball[1] - 0.2
-    glint = np.exp(-(((xs - spot[0]) / 0.10) ** 2 + ((ys - spot[1]) / 0.11) ** 2)) * inside
-    layers.glint[at] += 0.85 * glint * (0.4 + 0.6 * (1 - shot.softness))
-    _lids(layers, person, eye, at, xs, ys, up, low)
+def paint_eyes(g: Grid, layers: Layers, person: Person, shot: Shot, eyes: Eyes) -> None:
+    """Eyeballs, their place in the height, their glints, and the lids around them."""
+    inner, outer = eyes.inner, eyes.outer
+    x, middle = (inner + outer) / 2, eyes.middle.tolist()
+    at, xs, ys = pair(g, inner - 0.5, outer + 0.9, min(middle) - 1.9, max(middle) + 1.5)
+    s = (xs - inner) / (outer - inner)
+    upper, lower = (lid.astype(_F)[:, None] for lid in eyes.lids(clamp(s[0].astype(float), 0, 1)))
+    up, low = ys - upper, ys - lower
+    ends = np.minimum(xs - inner, outer - xs)
+    inside = step(up, g, 0.05) * step(-low, g, 0.05) * step(ends + 0.02, g)
+    sides = SIDES.astype(_F)[:, None, None]
+    dx = xs - (float(shot.gaze[0]) * 1.15 * sides + _F(x - 0.1))
+    dy = ys - (eyes.middle + (float(shot.gaze[1]) * 0.9 - 0.02)).astype(_F)[:, None, None]
+    r = np.sqrt(np.square(dx) + np.square(dy))
+    iris = _iris(person, dx * sides, dy, r)
+    iris *= (step(r - 0.23, g, 0.05) * _F(0.98) + _F(0.02))[:, None]
+    colour = planes([0.60, 0.55, 0.51]) * (_F(1 - 0.14 * person.wrinkles) * (0.55 + 0.45 * clamp(ends / 0.6, 0, 1)))
+    colour += (planes([0.42, 0.19, 0.16]) - colour) * (0.8 * np.exp(-np.square((xs - inner - 0.12) / 0.14)))
+    colour = colour + (iris - colour) * step(_IRIS - r, g, 0.07)[:, None]
+    albedo = at.of(layers.albedo)
+    albedo += (colour * (0.42 + 0.58 * clamp(up / 0.42, 0, 1))[:, None] - albedo) * inside[:, None]
+    gloss = at.of(layers.gloss)
+    at.put(layers.gloss, gloss + (0.6 - gloss) * inside)
+    height = np.square((ys - eyes.middle.astype(_F)[:, None, None]) / 1.5) + np.square((xs - x) / 1.7)
+    height = at.of(layers.height) + inside * (0.5 * clamp(1 - height, 0, 1) - 0.22)
+    spot = dx - (0.2 if shot.key[0] >= 0 else -0.2) * sides
+    glint = np.exp(-np.square(spot / 0.10) - np.square((dy + 0.2) / 0.11)) * inside
+    at.put(layers.glint, 0.85 * (0.4 + 0.6 * (1 - shot.softness)) * glint)
+    _lids(layers, person, eyes, at, s, up, low, albedo, height)
 
 
-def _lids(layers: Layers, person: Person, eye: Eye, at, xs, ys, up, low) -> None:
-    """Lash lines, the fold above, the bag below."""
+def _lids(layers: Layers, person: Person, eyes: Eyes, at: Pair, s, up, low, albedo, height) -> None:
+    """Lash lines, the fold above, the bag below. s: inner to outer corner; up, low: cm below each lid."""
     p = person.shape
-    s = (xs - float(eye.inner[0])) / float(eye.outer[0] - eye.inner[0])
     along = clamp(np.minimum(s + 0.05, 1.12 - s) * 6, 0, 1)
     make = float(person.makeup[4])
     thick = 0.055 + 0.05 * make + 0.03 * (1 - person.masculine)
-    flick = np.where(s > 0.9, (s - 0.9) * -(0.4 + 1.3 * make), 0)
-    lash = np.exp(-(((ys - up - flick + 0.03) / (thick * (0.6 + 0.7 * s))) ** 2)) * along * (0.72 + 0.25 * make)
-    lash = np.maximum(lash, np.exp(-(((ys - low - 0.02) / 0.05) ** 2)) * along * (0.25 + 0.3 * make))
-    mix(layers.albedo, at, planes(np.minimum(person.brow_color, 0.02)), lash)
-    fold_y = up - (0.34 + 0.06 * p["eye_open"] + 0.1 * (1 - eye.open)) * np.sqrt(clamp(4 * s * (1.06 - s), 0.05, 1))
-    depth = min(max(0.55 - 0.22 * p["fold"], 0.05), 0.9)
-    fold = np.exp(-(((ys - fold_y) / 0.075) ** 2)) * along * depth
-    layers.occlusion[at] *= 1 - 0.55 * fold
-    layers.height[at] -= 0.07 * fold
+    flick = (0.4 + 1.3 * make) * np.maximum(s - 0.9, 0) + 0.03
+    lash = np.exp(-np.square((up + flick) / (thick * (0.6 + 0.7 * s)))) * (0.72 + 0.25 * make)
+    lash = np.maximum(lash, np.exp(-np.square((low - 0.02) / 0.05)) * (0.25 + 0.3 * make)) * along
+    albedo += (planes(np.minimum(person.brow_color, 0.02)) - albedo) * lash[:, None]
+    height_of_fold = (0.34 + 0.06 * p["eye_open"] + 0.1 * (1 - eyes.open)).astype(_F)[:, None, None]
+    above = up + height_of_fold * np.sqrt(clamp(4 * s * (1.06 - s), 0.05, 1))
+    fold = np.exp(-np.square(above / 0.075)) * (along * min(max(0.55 - 0.22 * p["fold"], 0.05), 0.9))
     if make > 0.3:
-        shadow = clamp((up - ys) / 0.5, 0, 1) * clamp((ys - fold_y + 0.45) / 0.4, 0, 1) * along
-        mix(layers.albedo, at, planes((0.10, 0.05, 0.05)), 0.4 * make * shadow)
-    above = clamp((up - ys) * 4, 0, 1) * along
-    layers.height[at] += 0.08 * np.exp(-(((ys - up + 0.16) / 0.16) ** 2)) * above
-    bag_y = low + 0.55
-    bag = np.exp(-(((ys - bag_y - 0.25) / 0.10) ** 2)) * along * (0.10 + 0.45 * person.wrinkles)
-    layers.occlusion[at] *= 1 - 0.35 * bag
-    rim = np.exp(-(((ys - low - 0.09) / 0.06) ** 2)) * along
-    layers.albedo[:, at[0], at[1]] *= 1 + rim * planes([0.06, -0.08, -0.08])
+        shadow = clamp(up / -0.5, 0, 1) * clamp((above + 0.45) / 0.4, 0, 1) * (0.4 * make * along)
+        albedo += (planes((0.10, 0.05, 0.05)) - albedo) * shadow[:, None]
+    rim = np.exp(-np.square((low - 0.09) / 0.06)) * along
+    albedo *= 1 + rim[:, None] * planes([0.06, -0.08, -0.08])
+    at.put(layers.albedo, albedo)
+    roll = np.exp(-np.square((up + 0.16) / 0.16)) * clamp(up * -4, 0, 1) * along
+    at.put(layers.height, height + (0.08 * roll - 0.07 * fold))
+    bag = np.exp(-np.square((low - 0.80) / 0.10)) * (along * (0.10 + 0.45 * person.wrinkles))
+    at.put(layers.occlusion, at.of(layers.occlusion) * (1 - 0.55 * fold) * (1 - 0.35 * bag))
+
+
+_MOUTH_X = np.linspace(-1, 1, 513)
+_LIP_CURVES = np.stack([curve(_MOUTH_X, LIP_X, unit) for unit in np.eye(7)], 1)
+_SEAM_CURVES = np.stack([curve(_MOUTH_X, np.concatenate([[-1], SEAM_X, [1]]), unit) for unit in np.eye(7)], 1)
+
+
+def _mouth(face: Face, xs: np.ndarray) -> np.ndarray:
+    """(4, w) y of the four lines of the lips at these x, constant beyond the corners."""
+    upper, seam_up, seam_low, lower = face.lips
+    seams = [np.concatenate([upper[:1], line, upper[-1:]]) for line in (seam_up, seam_low)]
+    lines = np.concatenate([np.stack([upper, lower]) @ _LIP_CURVES.T, np.stack(seams) @ _SEAM_CURVES.T])
+    x = xs / face.mouth_half
+    return np.stack([np.interp(x, _MOUTH_X, line) for line in lines]).astype(_F)
 
 
 def paint_mouth(g: Grid, layers: Layers, person: Person, face: Face) -> None:
     """Lips, the seam between them, and the open mouth."""
-    upper, inner_up, inner_low, lower = face.lips
-    x0, x1 = float(upper[0, 0]), float(upper[-1, 0])
-    at, xs, ys = window(g, x0 - 0.5, x1 + 0.5, upper[:, 1].min() - 0.5, lower[:, 1].max() + 0.7)
-    x = xs[0].astype(float)
-    top, bottom = (curve(x, c[:, 0], c[:, 1]).astype(_F) for c in (upper, lower))
-    corner = [upper[0], upper[-1]]
-    a, b = (np.vstack([corner[0], c, corner[1]]) for c in (inner_up, inner_low))
-    mid_up, mid_low = (curve(x, c[:, 0], c[:, 1]).astype(_F) for c in (a, b))
-    within = step(np.minimum(xs - x0, x1 - xs), g)
-    lips = step(ys - top, g, 0.10) * step(bottom - ys, g, 0.14) * within
-    gap = (
-        step(ys - mid_up, g, 0.05)
-        * step(mid_low - ys, g, 0.05)
-        * within
-        * clamp((mid_low - mid_up - 0.03) / 0.08, 0, 1)
-    )
+    half = face.mouth_half
+    at, xs, ys = window(g, -half - 0.5, half + 0.5, face.lips[0].min() - 0.5, face.lips[3].max() + 0.7)
+    top, bottom, mid_up, mid_low = _mouth(face, xs[0])
+    ends = half - np.abs(xs)
+    under_top, over_bottom, under_seam, over_seam = ys - top, bottom - ys, ys - mid_up, mid_low - ys
+    within = step(ends, g)
+    lips = step(under_top, g, 0.10) * step(over_bottom, g, 0.14) * within
+    opening = within * clamp((mid_low - mid_up - 0.03) / 0.08, 0, 1)
+    gap = step(under_seam, g, 0.05) * step(over_seam, g, 0.05) * opening
     albedo = layers.albedo
     dark = np.exp(-BLOOD * 1.0 - MELANIN * 0.05).astype(_F)
     grooves = tile("strand", g.n, (person.texture >> 3) & 3)[at]
@@ -173,35 +184,37 @@ def paint_mouth(g: Grid, layers: Layers, person: Person, face: Face) -> None:
     albedo[:, at[0], at[1]] *= tint * (1 + _F(0.05) * grooves * lips)
     mix(albedo, at, planes(person.makeup[1:4]), lips * _F(person.makeup[0]))
     layers.gloss[at] += lips * (0.35 + 0.3 * float(person.makeup[0]))
-    profile_up = clamp((ys - top) / np.maximum(mid_up - top, 0.1), 0, 1)
-    profile_low = clamp((bottom - ys) / np.maximum(bottom - mid_low, 0.1), 0, 1)
-    bulge = np.where(ys < mid_up, 0.26 * profile_up * (1.15 - profile_up) * 2, 0.34 * np.sqrt(profile_low))
-    layers.height[at] += bulge * lips * clamp(np.minimum(xs - x0, x1 - xs) / 1.2, 0, 1)
-    seam = np.exp(-(((ys - (mid_up + mid_low) / 2) / 0.07) ** 2)) * step(np.minimum(xs - x0, x1 - xs) + 0.12, g, 0.2)
-    layers.occlusion[at] *= 1 - 0.72 * seam * (1 - gap)
-    below = np.exp(-(((ys - bottom - 0.28) / 0.26) ** 2)) * np.exp(-((xs / 1.5) ** 2))
-    layers.occlusion[at] *= 1 - 0.16 * below
-    _inside(g, layers, person, face, at, xs, ys, mid_up, mid_low, gap)
+    profile_up = clamp(under_top / np.maximum(mid_up - top, 0.1), 0, 1)
+    profile_low = clamp(over_bottom / np.maximum(bottom - mid_low, 0.1), 0, 1)
+    bulge = np.where(under_seam < 0, 0.52 * profile_up * (1.15 - profile_up), 0.34 * np.sqrt(profile_low))
+    layers.height[at] += bulge * lips * clamp(ends / 1.2, 0, 1) - 0.3 * gap
+    seam = np.exp(-np.square((under_seam - over_seam) / 0.14)) * step(ends + 0.12, g, 0.2) * (1 - gap)
+    below = np.exp(-np.square((over_bottom + 0.28) / 0.26) - np.square(xs / 1.5))
+    layers.occlusion[at] *= (1 - 0.72 * seam) * (1 - 0.16 * below)
+    if gap.any():
+        _inside(g, layers, person, face, at, xs, ys, under_seam, over_seam, gap)
 
 
-def _inside(g: Grid, layers: Layers, person: Person, face: Face, at, xs, ys, mid_up, mid_low, gap) -> None:
+def _inside(g: Grid, layers: Layers, person: Person, face: Face, at, xs, ys, under_seam, over_seam, gap) -> None:
     """Teeth and the dark behind them."""
     rest = float(face.points[60, 1] + face.points[64, 1]) / 2 * 0.25 + float(face.points[62, 1]) * 0.75
-    tongue = np.exp(-((xs / 1.3) ** 2) - ((ys - mid_low - 0.02) / 0.5) ** 2)
+    middle = np.square(xs / 1.3)
+    tongue = np.exp(-np.square((over_seam + 0.02) / 0.5) - middle)
     cavity = planes([0.055, 0.014, 0.012]) + tongue * planes([0.20, 0.06, 0.055])
-    edge = rest + 0.72 - 0.045 * xs**2
-    bounds = np.array([0, 0.86, 1.5, 2.2, 2.8], _F)
-    lines = np.abs(np.abs(xs) - bounds[:, None]).min(0)[None]
+    ax = np.abs(xs)
+    lines = np.abs(ax - _TEETH).min(0)[None]
     tooth = planes([0.74, 0.69, 0.58]) * (1 - _F(0.25 * person.wrinkles) * planes([0.4, 0.7, 1.2]))
-    light = (1 - 0.30 * np.exp(-((lines / 0.06) ** 2))) * np.exp(-((np.abs(xs) / 2.5) ** 3))
-    light = light * (0.55 + 0.45 * clamp((ys - mid_up) / 0.3, 0, 1))
-    teeth = step(edge - ys, g, 0.06)
-    low_teeth = 0.5 * step(ys - mid_low + 0.32, g, 0.08) * np.exp(-((xs / 1.3) ** 4)) * (1 - teeth)
+    light = (1 - 0.30 * np.exp(-np.square(lines / 0.06))) * np.exp(-((ax / 2.5) ** 3))
+    light = light * (0.55 + 0.45 * clamp(under_seam / 0.3, 0, 1))
+    teeth = step((rest + 0.72 - 0.045 * np.square(xs)) - ys, g, 0.06)
+    low_teeth = 0.5 * step(0.32 - over_seam, g, 0.08) * np.exp(-np.square(middle)) * (1 - teeth)
     colour = cavity + (tooth * light - cavity) * np.maximum(teeth, low_teeth)
-    shade = 0.75 + 0.25 * clamp((mid_low - ys) / 0.2, 0, 1)
-    mix(layers.albedo, at, colour * shade, gap)
-    layers.gloss[at] = layers.gloss[at] * (1 - gap) + 0.35 * gap * teeth
-    layers.height[at] -= 0.3 * gap
+    mix(layers.albedo, at, colour * (0.75 + 0.25 * clamp(over_seam / 0.2, 0, 1)), gap)
+    gloss = layers.gloss[at]
+    gloss += (0.35 * teeth - gloss) * gap
+
+
+_TEETH = np.array([0, 0.86, 1.5, 2.2, 2.8], _F)[:, None]  # |x| of the lines between the teeth
 
 
 def _folds(person: Person, shot: Shot, face: Face) -> tuple[np.ndarray, np.ndarray]:
@@ -223,8 +236,7 @@ def _folds(person: Person, shot: Shot, face: Face) -> tuple[np.ndarray, np.ndarr
 
     for side in (-1, 1):
         mx, my = face.points[54 if side > 0 else 48].tolist()
-        eye = face.eyes[(side + 1) // 2]
-        (ex, ey), ix = eye.outer.tolist(), float(eye.inner[0])
+        ex, ix, ey = side * face.eyes.outer, side * face.eyes.inner, float(face.points[36 if side < 0 else 45, 1])
         fold(
             0.10 + 0.5 * smile + 0.5 * w,
             (side * (half + 0.15), tip - 0.1),

@@ -5,6 +5,7 @@ and the map from picture pixels back to canvas pixels. x to the right of the pic
 viewer; the origin is midway between the eyes. The canvas is a 27 cm square seen from the front.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ SPAN, LEFT, TOP = 27.0, -13.5, -11.8
 PIVOT = np.array([0.0, 1.9, 1.0])
 FLOOR = -2.5  # height of the canvas outside head and hair
 _MARCH = 12  # steps of every ray before refinement
+_STEPS = np.linspace(11.0, FLOOR - 3.0, _MARCH, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -48,63 +50,78 @@ def clamp(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def curve(x: np.ndarray, knots_x: np.ndarray, knots_y: np.ndarray) -> np.ndarray:
     """Smooth (C1 cubic Hermite) curve through knots with growing x; constant outside."""
-    gap = knots_x[1:] - knots_x[:-1]
-    rise = (knots_y[1:] - knots_y[:-1]) / gap
+    gap, rise = knots_x[1:] - knots_x[:-1], knots_y[1:] - knots_y[:-1]
+    steep = rise / gap
     slope = np.empty(len(knots_x))
-    slope[0], slope[-1] = rise[0], rise[-1]
-    slope[1:-1] = (rise[:-1] * gap[1:] + rise[1:] * gap[:-1]) / (gap[1:] + gap[:-1])
-    x = np.minimum(np.maximum(x, knots_x[0]), knots_x[-1])
-    i = np.minimum(np.maximum(knots_x.searchsorted(x, side="right") - 1, 0), len(knots_x) - 2)
-    h = gap[i]
-    t = (x - knots_x[i]) / h
-    a, b = knots_y[i], knots_y[i + 1]
-    p, q = slope[i] * h - (b - a), (b - a) - slope[i + 1] * h
-    return a + (b - a) * t + t * (1 - t) * (p * (1 - t) + q * t)
+    slope[0], slope[-1] = steep[0], steep[-1]
+    slope[1:-1] = (steep[:-1] * gap[1:] + steep[1:] * gap[:-1]) / (gap[1:] + gap[:-1])
+    at = np.interp(x, knots_x, _COUNT[: len(knots_x)])
+    i = np.minimum(at.astype(np.intp), len(gap) - 1)
+    t = at - i
+    r = 1 - t
+    p, q = slope[:-1] * gap - rise, rise - slope[1:] * gap
+    return knots_y[i] + t * (rise[i] + r * (p[i] * r + q[i] * t))
+
+
+_COUNT = np.arange(32.0)
+
+
+@lru_cache(maxsize=64)
+def _stretch(k: int, n: int) -> np.ndarray:
+    """(n, k): cubic interpolation of k values to n."""
+    return cv2.resize(np.eye(k, dtype=np.float32), (k, n), interpolation=cv2.INTER_CUBIC)
+
+
+def enlarge(coarse: np.ndarray, n: int) -> np.ndarray:
+    """(k, k) float32 to (n, n), cubic: `cv2.resize`, which is slow for so few values."""
+    by = _stretch(len(coarse), n)
+    return by @ coarse @ by.T
+
+
+SIDES = np.array([-1.0, 1.0])  # left and right of the picture: the order of everything that comes in pairs
 
 
 @dataclass(frozen=True)
-class Eye:
-    """One eye opening. Corners are (x, y) in cm.
+class Eyes:
+    """Both eye openings, in cm. They mirror each other but for `middle` and `open`.
 
-    side: -1 left of the picture, +1 right. upper, lower: height above and below the line between the corners
-    when open. open: 0 shut .. 1, above 1 wide.
+    inner, outer: |x| of the corners. middle: (2,) y of the line between the corners. tilt: how far the inner
+    corner lies below the middle, and the outer one above. upper, lower: height above and below that line when
+    open. open: (2,) 0 shut .. 1, above 1 wide.
     """
 
-    side: int
-    inner: np.ndarray
-    outer: np.ndarray
+    inner: float
+    outer: float
+    middle: np.ndarray
+    tilt: float
     upper: float
     lower: float
-    open: float
+    open: np.ndarray
 
-    def _place(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        s = np.clip((x - self.inner[0]) / (self.outer[0] - self.inner[0]), 0, 1)
-        return s, self.inner[1] + s * (self.outer[1] - self.inner[1])
-
-    def lower_lid(self, x: np.ndarray) -> np.ndarray:
-        s, line = self._place(x)
-        return line + self.lower * np.power(4 * s * (1 - s), 0.75) * (0.85 + 0.3 * s)
-
-    def upper_lid(self, x: np.ndarray) -> np.ndarray:
-        s, line = self._place(x)
-        arch = np.power(4 * s * (1 - s), 0.62) * (1.08 - 0.16 * s)
-        shut = line + 0.9 * self.lower * np.power(4 * s * (1 - s), 0.75) * (0.85 + 0.3 * s)
-        return shut + (line - self.upper * arch - shut) * self.open
+    def lids(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """y of the upper and the lower lid, (2, k) each, at these fractions (k,) of the way inner to outer."""
+        line = self.middle[:, None] + self.tilt * (1 - 2 * s)
+        arch = 4 * s * (1 - s)
+        low = self.lower * np.power(arch, 0.75) * (0.85 + 0.3 * s)
+        reach = self.upper * np.power(arch, 0.62) * (1.08 - 0.16 * s) + 0.9 * low
+        return line + (0.9 * low - reach * self.open[:, None]), line + low
 
 
 @dataclass(frozen=True)
 class Face:
     """Everything about the features, in cm.
 
-    outline: (k, 2) right half from crown to chin. lips: upper outer (7, 2), upper inner (5, 2), lower inner
-    (5, 2), lower outer (7, 2), left to right. brows: two (5, 2), left to right. points: (68, 2), iBUG order.
+    outline: (k, 2) right half from crown to chin. lips: upper outer (7,), upper inner (5,), lower inner (5,),
+    lower outer (7,): y at LIP_X and SEAM_X times half of the width of the mouth. brow: (5, 2) the right one, inner
+    end first; brow_shift: (2,) what is added to its y on each side. points: (68, 2), iBUG order.
     """
 
     outline: np.ndarray
-    eyes: tuple[Eye, Eye]
+    eyes: Eyes
     lips: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-    brows: tuple[np.ndarray, np.ndarray]
-    nose: np.ndarray  # (9, 2) landmarks 27..35
+    mouth_half: float
+    brow: np.ndarray
+    brow_shift: np.ndarray
     points: np.ndarray
     jaw_drop: float
     nose_size: tuple[float, float]  # half width, tip y
@@ -143,99 +160,111 @@ def spline_matrix(knots: int, samples: int) -> np.ndarray:
 
 
 _DENSE = spline_matrix(len(_OUTLINE), 193)
-# Where the jaw points 8 (chin) .. 16 (by the ear) lie on the outline, in knots.
-_JAW = np.array([12.0, 11.2, 10.35, 9.45, 8.55, 7.65, 6.65, 5.75, 5.0])
+# Where the jaw points 8 (chin) .. 16 (by the ear) lie on the outline.
+_JAW = np.round(np.array([12.0, 11.2, 10.35, 9.45, 8.55, 7.65, 6.65, 5.75, 5.0]) * 16).astype(int)
+_WIDTHS = {
+    "forehead": [0, 0.10, 0.2, 0.25, 0.2, 0.12, 0.06, 0, 0, 0, 0, 0, 0],
+    "cheek": [0, 0, 0, 0, 0.05, 0.14, 0.22, 0.2, 0.12, 0.05, 0, 0, 0],
+    "jaw": [0, 0, 0, 0, 0, 0, 0.06, 0.17, 0.3, 0.33, 0.25, 0.1, 0],
+    "gonial": [0, 0, 0, 0, 0, 0, 0, 0.08, 0.22, 0.15, -0.05, -0.05, 0],
+    "chin": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0.1, 0.25, 0.22, 0],
+    "fat": [0, 0, 0, 0, 0, 0.03, 0.1, 0.18, 0.22, 0.22, 0.15, 0.05, 0],
+}
+_DENSE_OUTLINE, _DENSE_CHIN = _DENSE @ _OUTLINE, _DENSE @ _CHIN_WEIGHT
+_DENSE_WIDTHS = np.array(list(_WIDTHS.values())) @ _DENSE.T
 
 
 def _outline(p: dict[str, float], drop: float) -> np.ndarray:
-    k = _OUTLINE.copy()
-    x, y = k[:, 0], k[:, 1]
-    width = np.array([0, 0.10, 0.2, 0.25, 0.2, 0.12, 0.06, 0, 0, 0, 0, 0, 0]) * p["forehead"]
-    width += np.array([0, 0, 0, 0, 0.05, 0.14, 0.22, 0.2, 0.12, 0.05, 0, 0, 0]) * p["cheek"]
-    width += np.array([0, 0, 0, 0, 0, 0, 0.06, 0.17, 0.3, 0.33, 0.25, 0.1, 0]) * p["jaw"]
-    width += np.array([0, 0, 0, 0, 0, 0, 0, 0.08, 0.22, 0.15, -0.05, -0.05, 0]) * p["gonial"]
-    width += np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0.1, 0.25, 0.22, 0]) * p["chin"]
-    width += np.array([0, 0, 0, 0, 0, 0.03, 0.1, 0.18, 0.22, 0.22, 0.15, 0.05, 0]) * p["fat"]
-    x += width
-    y += (0.35 * p["length"] + drop) * _CHIN_WEIGHT
-    return _DENSE @ k
+    out = _DENSE_OUTLINE.copy()
+    out[:, 0] += np.array([p[name] for name in _WIDTHS]) @ _DENSE_WIDTHS
+    out[:, 1] += (0.35 * p["length"] + drop) * _DENSE_CHIN
+    return out
 
 
-def _mirror(points: np.ndarray) -> np.ndarray:
-    return (points * np.array([-1.0, 1.0]))[::-1]
+_BROW = np.array([(1.3, -1.95), (2.2, -2.3), (3.25, -2.45), (4.35, -2.3), (5.2, -1.65)])
+_BROW_MOVES = np.array(  # x of the five points, then y
+    [
+        (0.12, 0.12, 0.12, 0.12, 0.12, 0, 0, 0, 0, 0),  # eye_gap
+        (0, 0, 0, 0, 0, -0.22, -0.22, -0.22, -0.22, -0.22),  # brow_height
+        (0, 0, 0, 0, 0, 0.064, -0.032, -0.144, -0.16, 0),  # brow_arch
+        (0, 0, 0, 0, 0, -0.55, -0.7, -0.8, -0.75, -0.45),  # raise
+        (-0.3, -0.18, -0.05, 0, 0, 0.55, 0.42, 0.2, 0.05, 0),  # frown
+        (0, 0, 0, 0, 0, -0.55, -0.25, 0, 0.1, 0.12),  # sad
+        (0, 0, 0, 0, 0, 0.12, 0.12, 0.12, 0.12, 0.12),  # squint
+    ]
+)
 
 
-def _brow(p: dict[str, float], e: dict[str, float], side: int, tilt: float) -> np.ndarray:
-    b = np.array([(1.3, -1.95), (2.2, -2.3), (3.25, -2.45), (4.35, -2.3), (5.2, -1.65)])
-    b[:, 1] -= 0.22 * p["brow_height"] + 0.09 * tilt * side
-    b[:, 1] -= 0.16 * p["brow_arch"] * np.array([-0.4, 0.2, 0.9, 1, 0])
-    b[:, 0] += 0.12 * p["eye_gap"]
-    b[:, 1] -= e["raise"] * np.array([0.55, 0.7, 0.8, 0.75, 0.45])
-    b[:, 1] += e["frown"] * np.array([0.55, 0.42, 0.2, 0.05, 0])
-    b[:, 0] -= e["frown"] * np.array([0.3, 0.18, 0.05, 0, 0])
-    b[:, 1] -= e["sad"] * np.array([0.55, 0.25, 0, -0.1, -0.12])
-    b[:, 1] += 0.12 * e["squint"]
-    return b if side > 0 else _mirror(b)
+def _brow(p: dict[str, float], e: dict[str, float]) -> np.ndarray:
+    moves = [p["eye_gap"], p["brow_height"], p["brow_arch"], e["raise"], e["frown"], e["sad"], e["squint"]]
+    return _BROW + (np.array(moves) @ _BROW_MOVES).reshape(2, 5).T
 
 
-def _eye(person: Person, shot: Shot, side: int) -> Eye:
+def _eyes(person: Person, shot: Shot) -> Eyes:
     p, e = person.shape, shot.expression
     wide = 1.44 + 0.075 * p["eye_size"]
     x = 3.13 + 0.13 * p["eye_gap"]
-    tilt = 0.06 + 0.08 * p["eye_tilt"]
-    y = 0.04 * person.asymmetry[0] * side
-    inner = np.array([side * (x - wide), y + 0.1 + tilt])
-    outer = np.array([side * (x + wide), y + 0.1 - tilt])
     look = 0.35 * max(0.0, float(shot.gaze[1])) / 0.3
     smile = e["smile"]
     opened = 1 - 0.42 * e["squint"] - 0.12 * smile + 0.25 * e["raise"] - 0.1 * e["frown"] - 0.55 * look
-    opened = max(opened, 0.25) * (1 - float(shot.blink[(side + 1) // 2]))
-    upper = 0.60 + 0.05 * p["eye_size"] + 0.08 * p["eye_open"]
-    lower = 0.40 + 0.03 * p["eye_size"] - 0.13 * smile - 0.12 * e["squint"]
-    return Eye(side, inner, outer, upper, lower, opened)
+    return Eyes(
+        inner=x - wide,
+        outer=x + wide,
+        middle=0.04 * person.asymmetry[0] * SIDES + 0.1,
+        tilt=0.06 + 0.08 * p["eye_tilt"],
+        upper=0.60 + 0.05 * p["eye_size"] + 0.08 * p["eye_open"],
+        lower=0.40 + 0.03 * p["eye_size"] - 0.13 * smile - 0.12 * e["squint"],
+        open=max(opened, 0.25) * (1 - shot.blink),
+    )
 
 
 # Along the mouth, corner to corner: places of the outer and inner points, and the reach of each part there.
-_LIP_X, _SEAM_X = np.array([-1, -0.62, -0.2, 0, 0.2, 0.62, 1]), np.array([-0.88, -0.32, 0, 0.32, 0.88])
+LIP_X, SEAM_X = np.array([-1, -0.62, -0.2, 0, 0.2, 0.62, 1]), np.array([-0.88, -0.32, 0, 0.32, 0.88])
 _BOW, _LIFT = np.array([0, 0.62, 1.12, 0.98, 1.12, 0.62, 0]), np.array([0, 0.7, 1, 1, 1, 0.7, 0])
-_FULL, _FULL_ENDS = np.array([0, 0.54, 0.97, 1, 0.97, 0.54, 0]), np.array([0, 0.12, 0, 0, 0, 0.12, 0])
+_FULL, _FULL_DROP = np.array([0, 0.54, 0.97, 1, 0.97, 0.54, 0]), np.array([0, 0.66, 0.97, 1, 0.97, 0.66, 0])
 _PARTED = np.array([0.05, 0.9, 1, 0.9, 0.05])
+_CORNERS = np.square(np.concatenate([LIP_X, SEAM_X]))  # how far each of them follows the corners
+_RIGHT = np.concatenate([LIP_X, SEAM_X]) > 0
 
 
-def _lips(person: Person, e: dict[str, float], drop: float) -> tuple[np.ndarray, ...]:
+def _lips(person: Person, e: dict[str, float], drop: float) -> tuple[tuple[np.ndarray, ...], float]:
+    """y of the four lines, and half of the width of the mouth."""
     p = person.shape
-    smile, pucker, grin = e["smile"], e["pucker"], e["grin"]
+    smile, pucker, grin, smirk = e["smile"], e["pucker"], e["grin"], e["smirk"]
     half = (2.5 + 0.16 * p["mouth_width"]) * (1 + 0.20 * smile + 0.04 * grin - 0.26 * pucker - 0.05 * e["open"])
     y = 6.95 + 0.13 * p["philtrum"] + 0.12 * p["length"]
     up = max(0.34, 0.58 + 0.12 * p["upper_lip"]) * (1 - 0.28 * smile + 0.3 * pucker)
     down = max(0.45, 0.95 + 0.15 * p["lower_lip"]) * (1 - 0.18 * smile + 0.25 * pucker)
     gap_up = 0.06 * grin + 0.42 * grin * smile + 0.12 * e["open"]
     gap_down = 0.34 * grin * smile + drop
-    skew = e["smirk"] or 1.0
+    corner, skew = 0.5 * (e["sad"] - smile), 0.06 * float(person.asymmetry[1])
+    left, right = corner - skew + 0.65 * min(smirk, 0), corner + skew - 0.65 * max(smirk, 0)
+    line = y + np.where(_RIGHT, right, left) * _CORNERS
+    outer, inner = line[:7], line[7:] + 0.03
+    return (
+        outer - up * _BOW - gap_up * _LIFT,
+        inner - gap_up * _PARTED,
+        inner + 0.02 + gap_down * _PARTED,
+        outer + down * _FULL + gap_down * _FULL_DROP,
+    ), half
 
-    def rise(u: np.ndarray) -> np.ndarray:
-        corner = 0.5 * (e["sad"] - smile) + 0.06 * person.asymmetry[1] * np.sign(u)
-        return y + corner * u * u - 0.65 * abs(e["smirk"]) * np.square(np.maximum(u * np.sign(skew), 0))
 
-    outer, inner = np.empty((2, 7, 2)), np.empty((2, 5, 2))
-    outer[:, :, 0], inner[:, :, 0] = half * _LIP_X, half * _SEAM_X
-    outer[:, :, 1], inner[:, :, 1] = rise(_LIP_X), rise(_SEAM_X) + 0.03
-    outer[0, :, 1] -= up * _BOW + gap_up * _LIFT
-    outer[1, :, 1] += down * _FULL + gap_down * (_FULL + _FULL_ENDS)
-    inner[0, :, 1] -= gap_up * _PARTED
-    inner[1, :, 1] += 0.02 + gap_down * _PARTED
-    return outer[0], inner[0], inner[1], outer[1]
+_BRIDGE = np.linspace(0, 1, 4)
+_WINGS, _WINGS_Y = np.array([-0.82, -0.42, 0, 0.42, 0.82]), np.array([-0.28, -0.06, 0.08, -0.06, -0.28])
 
 
 def _nose(p: dict[str, float], e: dict[str, float]) -> tuple[np.ndarray, float, float]:
     half = 1.72 + 0.14 * p["nose_width"] + 0.12 * e["smile"]
     tip = 3.75 + 0.16 * p["nose_length"] + 0.1 * p["length"] - 0.06 * e["smile"]
-    base = tip + 1.12 - 0.12 * p["nose_tip"]
-    ys = np.linspace(-0.25, tip, 4)
-    bridge = np.column_stack([np.zeros(4), ys])
-    u = np.array([-0.82, -0.42, 0, 0.42, 0.82])
-    nostrils = np.column_stack([half * u, base + np.array([-0.28, -0.06, 0.08, -0.06, -0.28])])
-    return np.vstack([bridge, nostrils]), half, tip
+    out = np.zeros((9, 2))
+    out[:4, 1] = (tip + 0.25) * _BRIDGE - 0.25
+    out[4:, 0] = half * _WINGS
+    out[4:, 1] = _WINGS_Y + (tip + 1.12 - 0.12 * p["nose_tip"])
+    return out, half, tip
+
+
+# Where the points of a lid lie, as fractions of the way from the inner to the outer corner.
+_LID_AT = np.array([0.68, 0.32])
 
 
 def build(person: Person, shot: Shot) -> Face:
@@ -243,35 +272,34 @@ def build(person: Person, shot: Shot) -> Face:
     p, e = person.shape, shot.expression
     drop = 1.25 * e["open"] + 0.12 * e["grin"] * e["smile"]
     dense = _outline(p, 0.75 * drop)
-    jaw = dense[np.round(_JAW * 16).astype(int)]
-    eyes = (_eye(person, shot, -1), _eye(person, shot, 1))
-    lips = _lips(person, e, drop)
-    brows = (_brow(p, e, -1, person.asymmetry[2]), _brow(p, e, 1, person.asymmetry[2]))
+    jaw = dense[_JAW]
+    eyes = _eyes(person, shot)
+    lips, mouth_half = _lips(person, e, drop)
+    brow, brow_shift = _brow(p, e), -0.09 * person.asymmetry[2] * SIDES
     nose, half, tip = _nose(p, e)
     points = np.empty((68, 2))
     points[8:17] = jaw
-    points[0:8] = _mirror(jaw[1:])
+    points[0:8] = jaw[:0:-1] * (-1, 1)
     # Just inside the rim, where the height is still well defined.
     points[:17] = (points[:17] - (0, 3)) * (0.975, 0.985) + (0, 3)
-    points[17:22], points[22:27] = brows
+    points[22:27] = brow
+    points[17:22] = brow[::-1] * (-1, 1)
+    points[17:22, 1] += brow_shift[0]
+    points[22:27, 1] += brow_shift[1]
     points[27:36] = nose
-    for eye, order in zip(eyes, ((36, 37, 38, 39, 40, 41), (45, 44, 43, 42, 47, 46)), strict=True):
-        a, b = eye.outer + (eye.inner - eye.outer) * 0.32, eye.outer + (eye.inner - eye.outer) * 0.68
-        xs = np.array([a[0], b[0]])
-        up, low = eye.upper_lid(xs), eye.lower_lid(xs)
-        points[list(order)] = [
-            eye.outer,
-            (a[0], up[0]),
-            (b[0], up[1]),
-            eye.inner,
-            (b[0], low[1]),
-            (a[0], low[0]),
-        ]
-    points[48:55] = lips[0]
-    points[55:60] = lips[3][5:0:-1]
-    points[60:65] = lips[1]
-    points[65:68] = lips[2][3:0:-1]
-    return Face(dense, eyes, lips, brows, nose, points, drop, (half, tip))
+    upper, lower = eyes.lids(_LID_AT)
+    near, far = (eyes.inner + _LID_AT[::-1] * (eyes.outer - eyes.inner)).tolist()
+    # Outer corner, upper lid, inner corner, lower lid; the right eye runs the other way round.
+    for k, order in enumerate(([36, 37, 38, 39, 40, 41], [45, 44, 43, 42, 47, 46])):
+        ys = eyes.middle[k] + eyes.tilt * np.array([-1, 0, 0, 1, 0, 0])
+        ys[[1, 2]], ys[[5, 4]] = upper[k], lower[k]
+        points[order, 0] = SIDES[k] * np.array([eyes.outer, far, near, eyes.inner, near, far])
+        points[order, 1] = ys
+    points[48:55, 0], points[48:55, 1] = mouth_half * LIP_X, lips[0]
+    points[55:60, 0], points[55:60, 1] = mouth_half * LIP_X[5:0:-1], lips[3][5:0:-1]
+    points[60:65, 0], points[60:65, 1] = mouth_half * SEAM_X, lips[1]
+    points[65:68, 0], points[65:68, 1] = mouth_half * SEAM_X[3:0:-1], lips[2][3:0:-1]
+    return Face(dense, eyes, lips, mouth_half, brow, brow_shift, points, drop, (half, tip))
 
 
 def bells(g: Grid, rows: list[tuple]) -> np.ndarray:
@@ -281,11 +309,17 @@ def bells(g: Grid, rows: list[tuple]) -> np.ndarray:
     the processor time of a whole 256 px picture on busy cores.
     """
     coarse = g if g.n <= 160 else grid(160)
-    b = np.array(rows, np.float32)
-    gx = np.exp(-0.5 * ((coarse.xs[None] - b[:, :1]) / b[:, 2:3]) ** 2)
-    gy = np.exp(-0.5 * ((coarse.ys[None] - b[:, 1:2]) / b[:, 3:4]) ** 2) * b[:, 4:5]
+    x, y, wide, high, height = np.array(rows, np.float32).T[:, :, None]
+    gx = np.exp(-0.5 * np.square((coarse.xs - x) / wide))
+    gy = np.exp(-0.5 * np.square((coarse.ys - y) / high)) * height
     out = gy.T @ gx
     return out if coarse is g else cv2.resize(out, (g.n, g.n), interpolation=cv2.INTER_CUBIC)
+
+
+def bell(g: Grid, x: float, y: float, wide: float, high: float, height: float) -> np.ndarray:
+    """`bells` for one."""
+    across = np.exp(-0.5 * np.square((g.xs - x) / wide))
+    return across * (height * np.exp(-0.5 * np.square((g.ys - y) / high)))[:, None]
 
 
 def _bumps(person: Person, shot: Shot, face: Face) -> list[tuple]:
@@ -294,7 +328,7 @@ def _bumps(person: Person, shot: Shot, face: Face) -> list[tuple]:
     old = person.wrinkles
     half, tip = face.nose_size
     mouth = float(face.points[62, 1])
-    eye_x = abs(float(face.eyes[0].inner[0] + face.eyes[0].outer[0])) / 2
+    eye_x = (face.eyes.inner + face.eyes.outer) / 2
     chin = float(face.points[8, 1])
     smile = e["smile"]
     centre = [
@@ -331,6 +365,20 @@ def _bumps(person: Person, shot: Shot, face: Face) -> list[tuple]:
 
 _PROFILE_Y = np.array([-14, -11, -8.5, -6, -3.5, -1.8, -0.2, 2, 5, 7, 8.6, 10, 11, 12.2, 16], float)
 _PROFILE_Z = np.array([0.0, 4.5, 7.3, 8.4, 8.75, 8.75, 8.25, 8.15, 8.35, 8.5, 8.35, 8.3, 7.6, 6.4, 6.0])
+_LOW, _JAW_PROFILE = (_PROFILE_Y > 5).astype(float), np.clip((_PROFILE_Y - 5) / 4, 0, 1)
+_RIDGE_WIDTH = np.array([0.9, 0.56, 0.54, 0.60, 0.52, 0.42, 0.4])
+
+
+@dataclass(frozen=True)
+class Head:
+    """The bare head over the canvas. height: (n, n) cm. rim: (n, n) |x| over the half width, 1 on the rim.
+
+    width: (n,) half width of every row, cm, 0 below the chin.
+    """
+
+    height: np.ndarray
+    rim: np.ndarray
+    width: np.ndarray
 
 
 def half_width(face: Face, ys: np.ndarray) -> np.ndarray:
@@ -339,25 +387,27 @@ def half_width(face: Face, ys: np.ndarray) -> np.ndarray:
     return np.interp(ys, o[:, 1], o[:, 0], left=0.0, right=0.0)
 
 
-def head_height(g: Grid, person: Person, shot: Shot, face: Face) -> tuple[np.ndarray, np.ndarray]:
-    """Height map of the bare head (n, n) in cm and |x| over the half width (n, n), 1 on the rim."""
+def head(g: Grid, person: Person, shot: Shot, face: Face) -> Head:
+    """The head without ears, hair and neck."""
     p = person.shape
-    width = np.maximum(half_width(face, g.ys), 0.02)
-    t = np.abs(g.xs)[None] / width[:, None].astype(np.float32) + 2 * (width[:, None] <= 0.02).astype(np.float32)
-    shift = np.where(_PROFILE_Y > 5, 0.35 * p["length"] + 0.75 * face.jaw_drop * np.clip((_PROFILE_Y - 5) / 4, 0, 1), 0)
-    profile = curve(g.ys, _PROFILE_Y + shift, _PROFILE_Z)
+    bare = half_width(face, g.ys)
+    width = np.maximum(bare, 0.02)
+    row = width.astype(np.float32)[:, None]
+    t = np.abs(g.xs) / row
+    t[width <= 0.02] += 2
+    profile = curve(g.ys, _PROFILE_Y + (0.35 * p["length"] + 0.75 * face.jaw_drop * _JAW_PROFILE) * _LOW, _PROFILE_Z)
     deep = np.minimum(1.32 * width, 9.0)
     square = np.minimum(t * t, 1)
     inside = np.sqrt(1 - square * (np.float32(0.86) + np.float32(0.14) * square))
-    h = (profile - deep)[:, None].astype(np.float32) + deep[:, None].astype(np.float32) * inside
+    h = (profile - deep).astype(np.float32)[:, None] + deep.astype(np.float32)[:, None] * inside
     ridge, wide = _ridge(g, p, face)
     forms = bells(g, _bumps(person, shot, face))
-    forms += np.float32(0.10) * cv2.resize(person.bumps, (g.n, g.n), interpolation=cv2.INTER_CUBIC)
-    rows, columns = (np.flatnonzero(m) for m in ((g.ys > -1.7) & (ridge > 0), np.abs(g.xs) < 3))
-    near = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    forms[near] += ridge[near[0], None] * np.exp(-0.5 * (g.xs[None, near[1]] / wide[near[0], None]) ** 2)
+    forms += np.float32(0.10) * enlarge(person.bumps, g.n)
+    rows = slice(*np.searchsorted(g.ys, (-1.7, face.nose_size[1] + 1.5)))
+    columns = slice(*np.searchsorted(g.xs, (-3, 3)))
+    forms[rows, columns] += ridge[rows, None] * np.exp(-0.5 * np.square(g.xs[columns] / wide[rows, None]))
     h += forms * np.minimum(1, 3 * inside)
-    return h, t
+    return Head(h, t, bare)
 
 
 def _ridge(g: Grid, p: dict[str, float], face: Face) -> tuple[np.ndarray, np.ndarray]:
@@ -367,19 +417,17 @@ def _ridge(g: Grid, p: dict[str, float], face: Face) -> tuple[np.ndarray, np.nda
     bridge = 0.14 * p["nose_bridge"]
     z = np.array([0, 0.30 + bridge, 1.05 + bridge + 0.12 * p["nose_hump"], 1.45, 1.05, 0.42, 0.0])
     ridge = curve(g.ys, at, z)
-    wide = np.interp(g.ys, at, np.array([0.9, 0.56, 0.54, 0.60, 0.52, 0.42, 0.4]) * (1 + 0.06 * p["nose_width"]))
+    wide = np.interp(g.ys, at, _RIDGE_WIDTH * (1 + 0.06 * p["nose_width"]))
     return ridge.astype(np.float32), wide.astype(np.float32)
 
 
 def rotation(shot: Shot) -> np.ndarray:
-    """(3, 3) head to camera."""
-    cy, sy = np.cos(shot.yaw), np.sin(shot.yaw)
-    cp, sp = np.cos(shot.pitch), np.sin(shot.pitch)
-    cr, sr = np.cos(shot.roll), np.sin(shot.roll)
-    turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    tilt = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return tilt @ nod @ turn
+    """(3, 3) head to camera: turn by yaw, nod by pitch, then tilt by roll."""
+    cy, sy = math.cos(shot.yaw), math.sin(shot.yaw)
+    cp, sp = math.cos(shot.pitch), math.sin(shot.pitch)
+    cr, sr = math.cos(shot.roll), math.sin(shot.roll)
+    nod = np.array([(cy, 0, sy), (sp * sy, cp, -sp * cy), (-cp * sy, sp, cp * cy)])
+    return np.array([(cr, -sr, 0), (sr, cr, 0), (0, 0, 1)]) @ nod
 
 
 @dataclass(frozen=True)
@@ -400,14 +448,10 @@ def view(face: Face, shot: Shot, person: Person, size: int) -> View:
     """Frame the face: hairline to chin fills `shot.zoom` of the height, centred, then shifted."""
     matrix = rotation(shot)
     chin = face.points[8, 1] - 0.6 * face.jaw_drop
-    anchors = np.array([[0, -7.2, 8.0], [0, chin, 7.4], [-7, 1.5, 1.5], [7, 1.5, 1.5]])
-    flat = (anchors - PIVOT) @ matrix[:2].T
-    centre = np.array(
-        [
-            0.5 * (flat[2, 0] + flat[3, 0]) * 0.6 + 0.4 * (flat[0, 0] + flat[1, 0]) / 2,
-            (flat[0, 1] + flat[1, 1]) / 2,
-        ]
-    )
+    anchors = np.array([(0, -7.2, 8.0), (0, chin, 7.4), (-7, 1.5, 1.5), (7, 1.5, 1.5)])
+    top, low, left, right = (anchors - PIVOT) @ matrix[:2].T
+    centre = 0.5 * (top + low)
+    centre[0] = 0.3 * (left[0] + right[0]) + 0.2 * (top[0] + low[0])
     scale = shot.zoom * size / (chin + 7.2)
     offset = (0.5 + shot.shift) * size - 0.5 - scale * centre
     return View(matrix, scale, offset, size)
@@ -425,30 +469,26 @@ def trace(h: np.ndarray, g: Grid, v: View, cells: int) -> tuple[np.ndarray, np.n
 
     Marches every ray from the front in even steps and refines the first crossing by false position.
     """
-    step = v.size / cells
-    at = (np.arange(cells, dtype=np.float32) + 0.5) * step - 0.5
-    cx = ((at - v.offset[0]) / v.scale)[None].astype(np.float32)
-    cy = ((at - v.offset[1]) / v.scale)[:, None].astype(np.float32)
-    m = v.matrix.astype(np.float32)
-    k = np.float32(g.ppc)
-    x0 = (m[0, 0] * cx + m[1, 0] * cy + PIVOT[0] - LEFT) * k - 0.5
-    y0 = (m[0, 1] * cx + m[1, 1] * cy + PIVOT[1] - TOP) * k - 0.5
-    z0 = m[0, 2] * cx + m[1, 2] * cy + np.float32(PIVOT[2])
-    dx, dy, dz = m[2, 0] * k, m[2, 1] * k, m[2, 2]
-    x0, y0, z0 = x0.astype(np.float32), y0.astype(np.float32), z0.astype(np.float32)
+    at = ((np.arange(cells) + 0.5) * (v.size / cells) - 0.5)[:, None] - v.offset
+    at = (at / v.scale).T
+    turn = v.matrix * (g.ppc, g.ppc, 1)  # camera to canvas pixels and cm
+    start = (PIVOT - (LEFT, TOP, 0)) * (g.ppc, g.ppc, 1) - (0.5, 0.5, 0)
+    along = (turn[0, :, None] * at[0] + start[:, None]).astype(np.float32)
+    down = (turn[1, :, None] * at[1]).astype(np.float32)
+    x0, y0, z0 = along[:, None] + down[:, :, None]
+    dx, dy, dz = turn[2].astype(np.float32)
 
     def above(x, y, z):
         return z - cv2.remap(h, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    steps = np.linspace(11.0, FLOOR - 3.0, _MARCH, dtype=np.float32)
-    at = steps[:, None, None]
-    gap = above(*((a + d * at).reshape(-1, cells) for a, d in ((x0, dx), (y0, dy), (z0, dz)))).reshape(_MARCH, -1)
-    gap[-1] = np.minimum(gap[-1], -1e-3)
-    gap[0] = np.maximum(gap[0], 1e-3)
-    first = np.argmax(gap <= 0, axis=0)
-    columns = np.arange(cells * cells)
-    near, far = steps[first - 1].reshape(cells, cells), steps[first].reshape(cells, cells)
-    f_near, f_far = (gap[i, columns].reshape(cells, cells) for i in (first - 1, first))
+    rays = (_STEPS[:, None] * d + a.reshape(-1) for a, d in ((x0, dx), (y0, dy), (z0, dz)))
+    gap = above(*(r.reshape(-1, cells) for r in rays)).reshape(_MARCH, -1)
+    np.minimum(gap[-1], -1e-3, out=gap[-1])
+    np.maximum(gap[0], 1e-3, out=gap[0])
+    first = np.argmax(gap <= 0, axis=0).reshape(cells, cells)
+    crossing = np.arange(cells * cells).reshape(cells, cells) + cells * cells * first
+    near, far = _STEPS.take(first - 1), _STEPS.take(first)
+    f_near, f_far = gap.take(crossing - cells * cells), gap.take(crossing)
     for _ in range(3):
         z = near + (far - near) * (f_near / np.maximum(f_near - f_far, 1e-4))
         f = above(x0 + dx * z, y0 + dy * z, z0 + dz * z)

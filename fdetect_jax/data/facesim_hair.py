@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fdetect_jax.data.facesim_geometry import FLOOR, Face, Grid, clamp, half_width
+from fdetect_jax.data.facesim_geometry import FLOOR, Face, Grid, Head, clamp, half_width
 from fdetect_jax.data.facesim_layers import TILE, Layers, mix, planes, step, tile, tiles, window
 from fdetect_jax.data.facesim_person import Person, Shot
 
@@ -56,11 +56,11 @@ def _soft_strands() -> np.ndarray:
     return cv2.GaussianBlur(tiles()["strand"], (0, 0), sigmaX=1.6, sigmaY=2)
 
 
-def _strands(g: Grid, person: Person, curl: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Strand texture combed away from the parting, and the combing direction (x, y)."""
+def _strands(g: Grid, person: Person, curl: float) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Strand texture combed away from the parting, and the combing direction x and y."""
     dx = (g.xs - _F(person.part * 0.8))[None]
     dy = (g.ys + _F(15.5))[:, None]
-    r = cv2.magnitude(np.repeat(dx, g.n, 0), np.repeat(dy, g.n, 1))
+    r = np.sqrt(np.square(dx) + np.square(dy))
     angle = np.arctan2(dx, dy)
     wave = person.wave * 0.5 + curl
     along = r * _F(TILE / 40)
@@ -72,10 +72,10 @@ def _strands(g: Grid, person: Person, curl: float) -> tuple[np.ndarray, np.ndarr
     look = cv2.remap(source, across, along, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     if curl > 0.4:
         look = 0.5 * look + 0.8 * tile("cloudy", g.n, 1) + 0.7 * min(curl, 1.0) * tile("spots", g.n, 2)
-    return look, dx / r, dy / r
+    return look, (dx / r, dy / r)
 
 
-def _ring(g: Grid, person: Person, shot: Shot, face: Face, style: Style) -> np.ndarray:
+def _ring(g: Grid, person: Person, shot: Shot, head: Head, style: Style) -> np.ndarray:
     """(n, n): below 0 in the opening the hair leaves for the face, above 0 under hair."""
     xs, ys = g.xs[None], g.ys[:, None]
     side = float(np.sign(person.part)) if abs(person.part) > 1.2 else 0.0
@@ -88,34 +88,37 @@ def _ring(g: Grid, person: Person, shot: Shot, face: Face, style: Style) -> np.n
     crown = person.hairline + style.fringe + 0.15 * float(shot.hair_shift[2]) + lean
     reach = style.opening + 0.06 * person.shape["forehead"]
     if style.end > 8:
-        rim = half_width(face, g.ys).astype(_F)[:, None] - _F(0.3)
+        rim = head.width.astype(_F)[:, None] - _F(0.3)
         reach = reach + (np.maximum(rim, 3.5) - reach) * clamp((ys + 1.5) / 6, 0, 1)
     across = np.abs(xs) / reach
     above = np.maximum((_CENTRE - ys) / np.maximum(_CENTRE - crown, 0.5), 0)
     return across * across * across + above * above * above - 1
 
 
-def paint_hair(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head: np.ndarray) -> np.ndarray:
-    """Puts hair over the head; returns the combing direction (2, n, n)."""
+def paint_hair(
+    g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, head: Head, cover: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Puts hair over the head, `cover`; returns the combing direction, x and y (n, n) each, if there is hair."""
     style = _STYLES[person.style]
     if style is None:
-        return np.zeros((2, g.n, g.n), _F)
+        return None
     top, sides, _, _, flare, _, _, curl = style
     shift = shot.hair_shift.tolist()
-    strand, fx, fy = _strands(g, person, curl)
+    strand, flow = _strands(g, person, curl)
     xs, ys = np.abs(g.xs)[None], g.ys[:, None]
     width = half_width(face, np.minimum(g.ys, 2.0)).astype(_F)
-    width = np.maximum(width, _F(half_width(face, np.array([2.0]))[0]) * (g.ys > 0))[:, None]
+    width = np.maximum(width, width[-1] * (g.ys > 0))[:, None]
     extent = width + sides * clamp((ys + 12) / 7, 0.3, 1) + 0.10 * shift[0] * (sides > 0.5)
     extent = extent + flare * clamp(ys - 2, 0, 10) * 1.3
     rough = 0.10 + 0.35 * min(curl, 1) + 0.12 * (sides > 1)
     outer = extent + rough * strand - xs
     ends = style.end + 0.5 * strand + 0.3 * shift[1] - ys
-    ring = _ring(g, person, shot, face, style)
+    ring = _ring(g, person, shot, head, style)
     inward = ring * 1.9 + 0.16 * strand * (1 if person.style != "buzz" else 0.4)
     edge = 0.5 if person.style in ("buzz", "receding") else 0.16
     alpha = step(inward, g, edge) * step(outer, g, 0.14) * step(ends, g, 0.5)
-    alpha = alpha * (1 - head * clamp((ys - 5.0) / 1.5, 0, 1))
+    low = slice(int(np.searchsorted(g.ys, 1.5)), g.n)  # below it hair is thinned out over the face, and shaded
+    alpha[low] *= 1 - cover[low] * clamp((ys[low] - 5.0) / 1.5, 0, 1)
     if person.style == "buzz":
         alpha = alpha * 0.78
     if person.style == "receding":
@@ -126,23 +129,24 @@ def paint_hair(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face, 
         t = np.minimum(xs / (extent + 0.05), 1)
         shell = np.maximum(shell, FLOOR + 1.0 + 5.2 * np.sqrt(1 - t * t))
     raised = np.maximum(layers.height + thick * clamp(inward / 0.5, 0, 1), shell)
-    raised = raised + 0.09 * (top + sides > 0.4) * strand
+    if top + sides > 0.4:
+        raised += 0.09 * strand
     # Beyond the silhouette the surface goes on unseen, so that its edge is cut by coverage and not by a wall.
-    beyond = (outer > -0.8) & (head < 0.5) & (ends > -0.3) & (inward > -0.1)
-    layers.height += (raised - layers.height) * np.maximum(clamp(alpha * 1.5, 0, 1), beyond)
+    beyond = (outer > -0.8) & (cover < 0.5) & (ends > -0.3) & (inward > -0.1)
+    layers.height += (raised - layers.height) * np.maximum(clamp(alpha * 1.5, 0, 1), beyond.astype(_F))
     layers.albedo += (planes(person.hair) * clamp(1 + 0.34 * strand, 0.25, 2.2) - layers.albedo) * alpha
     shadow = clamp(1 - np.abs(inward + 0.15) / 0.55, 0, 1) * (0.35 if top + sides > 0.9 else 0.12)
-    layers.occlusion *= 1 - shadow * (1 - alpha) * (ring < 0.1)
-    deep = clamp((ys - 1.5) / 5, 0, 1) * clamp(1 - (xs - width) / 1.2, 0, 1) * 0.55 * alpha
-    layers.occlusion *= 1 - deep
+    layers.occlusion *= 1 - shadow * (1 - alpha) * (ring < 0.1).astype(_F)
+    deep = clamp((width[low] + 1.2 - xs) / 1.2, 0, 1) * (0.55 * clamp((ys[low] - 1.5) / 5, 0, 1))
+    layers.occlusion[low] *= 1 - deep * alpha[low]
     layers.hair, layers.strand = alpha, strand
     layers.cover = np.maximum(layers.cover, alpha)
     layers.gloss *= 1 - alpha
-    return np.stack([fx, fy])
+    return flow
 
 
-def paint_beard(g: Grid, layers: Layers, person: Person, face: Face, t: np.ndarray) -> None:
-    """Stubble as a tint; moustache, chin and cheeks as short hairs. t: |x| over the head's half width."""
+def paint_beard(g: Grid, layers: Layers, person: Person, face: Face, rim: np.ndarray) -> None:
+    """Stubble as a tint; moustache, chin and cheeks as short hairs. rim: |x| over the head's half width."""
     stubble, moustache, chin, cheeks = (float(v) for v in person.beard)
     if max(person.beard) <= 0.02:
         return
@@ -157,7 +161,7 @@ def paint_beard(g: Grid, layers: Layers, person: Person, face: Face, t: np.ndarr
         (top + 0.1 + 0.42 * np.maximum(ax - 0.6, 0) - ys) / 0.3 + 0.5, 0, 1
     )
     lip = lip * clamp((corner + 0.55 - ax - 0.55 * np.maximum(top - ys, 0)) / 0.9, 0, 1)
-    jaw = clamp((low + 0.55 - 0.2 * (ax < 0.6) - ys) / -0.4, 0, 1) * clamp((3.0 - ax) / 0.8 + 0.5, 0, 1)
+    jaw = clamp((low + 0.55 - _F(0.2) * (ax < 0.6) - ys) / -0.4, 0, 1) * clamp((3.0 - ax) / 0.8 + 0.5, 0, 1)
     side_strip = (
         clamp((ax - corner + 0.1) / 0.4, 0, 1)
         * clamp((3.0 - ax) / 0.8 + 0.5, 0, 1)
@@ -165,13 +169,13 @@ def paint_beard(g: Grid, layers: Layers, person: Person, face: Face, t: np.ndarr
     )
     jaw = np.maximum(jaw, side_strip * (0.75 if moustache > 0.3 else 0.0))
     line = mouth - 0.6 - 1.25 * (ax - 3.0)
-    cheek = clamp((ys - line) / 0.9, 0, 1) * clamp((ax - np.where(ys > low, 1.6, corner - 0.1)) / 0.7, 0, 1)
+    cheek = clamp((ys - line) / 0.9, 0, 1) * clamp((ax - np.where(ys > low, _F(1.6), _F(corner - 0.1))) / 0.7, 0, 1)
     full = np.maximum(np.maximum(lip * moustache, jaw * chin), cheek * cheeks)
-    full = full * clamp((1.04 - t[c]) * 12, 0, 1)
+    full = full * clamp((1.04 - rim[c]) * 12, 0, 1)
     hairs = tile("short", g.n, (person.texture >> 5) & 3)[c]
     clump = tile("strand", g.n, (person.texture >> 8) & 3)[c]
     alpha = clamp(full * 2.1 - 0.55 + full * (0.34 * hairs + 0.24 * clump), 0, 0.95)
-    shadow = np.maximum(np.maximum(lip, jaw), cheek) * clamp((1.02 - t[c]) * 12, 0, 1) * stubble
+    shadow = np.maximum(np.maximum(lip, jaw), cheek) * clamp((1.02 - rim[c]) * 12, 0, 1) * stubble
     layers.albedo[:, c[0], c[1]] *= 1 - planes([0.36, 0.30, 0.25]) * (shadow * (1 + _F(0.25) * hairs))
     colour = planes(person.brow_color * 0.9) * clamp(1 + 0.5 * hairs + 0.3 * clump, 0.3, 2.4)
     mix(layers.albedo, c, colour, alpha)

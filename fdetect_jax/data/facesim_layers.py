@@ -92,6 +92,32 @@ def window(g: Grid, x0: float, x1: float, y0: float, y1: float):
     return (slice(c, d), slice(a, b)), g.xs[None, a:b], g.ys[c:d, None]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two windows that mirror each other, left of the picture first; arrays over them are (2, …, h, w).
+
+    The left one is read from right to left, so that column 0 is the one nearest to the middle on both sides.
+    """
+
+    left: tuple[slice, slice]
+    right: tuple[slice, slice]
+
+    def of(self, layer: np.ndarray) -> np.ndarray:
+        """A copy of both windows of a layer (..., n, n)."""
+        return np.stack([layer[(..., *self.left)][..., ::-1], layer[(..., *self.right)]])
+
+    def put(self, layer: np.ndarray, both: np.ndarray) -> None:
+        layer[(..., *self.left)] = both[0, ..., ::-1]
+        layer[(..., *self.right)] = both[1]
+
+
+def pair(g: Grid, x0: float, x1: float, y0: float, y1: float):
+    """The `Pair` of a box in cm right of the middle, its |xs| (1, w) and ys (h, 1)."""
+    right, xs, ys = window(g, x0, x1, y0, y1)
+    rows, columns = right
+    return Pair((rows, slice(g.n - columns.stop, g.n - columns.start)), right), xs, ys
+
+
 def planes(colour) -> np.ndarray:
     """A colour (3,) as (3, 1, 1) float32."""
     return np.asarray(colour, _F)[:, None, None]

@@ -271,7 +271,7 @@ def _lights(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _muted(colour: np.ndarray, amount: float) -> np.ndarray:
-    return colour + (colour.mean() - colour) * amount
+    return colour * (1 - amount) + colour.sum() * (amount / 3)
 
 
 def shot(seed: int, identity: int, number: int) -> Shot:
