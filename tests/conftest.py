@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-_FLAGS = os.environ.get("XLA_FLAGS", "")
-if "host_platform_device_count" not in _FLAGS:  # before JAX is imported
-    _FLAGS += " --xla_force_host_platform_device_count=4"
 # Tests spend their time in the compiler. An unknown flag ends the process, and not every version knows the second.
 _QUICK = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
 
@@ -20,7 +17,10 @@ def _known(flags: str) -> bool:
     return subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True).returncode == 0
 
 
-os.environ["XLA_FLAGS"] = " ".join([_FLAGS, *(flag for flag in _QUICK if _known(flag))]).strip()
+_FLAGS = os.environ.get("XLA_FLAGS", "")
+if "host_platform_device_count" not in _FLAGS:  # before JAX is imported; the processes of pytest-xdist inherit it
+    _FLAGS += " --xla_force_host_platform_device_count=4"
+    os.environ["XLA_FLAGS"] = " ".join([_FLAGS, *(flag for flag in _QUICK if _known(flag))]).strip()
 
 from fdetect_jax.media.faces import Faces, ModelsUnavailable  # noqa: E402
 

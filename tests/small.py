@@ -1,8 +1,13 @@
 """The shipped configs, shrunk until a whole run takes seconds."""
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from configs import adv, baseline, gan, inversion
+from fdetect_jax.config import check
+from fdetect_jax.train.loop import train_and_evaluate
+from fdetect_jax.train.trainers import make_task
 
 GENERATOR = {
     "resolution": 32,
@@ -30,6 +35,11 @@ DETECTOR = {
     "dropout": 0.0,
     "drop_connect": 0.0,
 }
+
+
+def run(config: ConfigDict, workdir: Path) -> dict:
+    check(config)
+    return train_and_evaluate(config, workdir, make_task(config))
 
 
 def small_gan() -> ConfigDict:

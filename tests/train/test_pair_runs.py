@@ -1,0 +1,49 @@
+"""A pair from its two trainers, and a detector trained against it: the shipped configs in one line, shrunk."""
+
+from pathlib import Path
+
+import pytest
+from small import run, small_adv, small_gan, small_inversion
+
+from fdetect_jax import weights
+from fdetect_jax.train.writer import read_history
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> str:
+    """A pair made by the two trainers, one after the other."""
+    folder = tmp_path_factory.mktemp("pair")
+    found = run(small_gan(), folder / "gan")
+    assert {"psnr/encoder", "ssim/encoder"} <= found["tests"].keys()
+    found = run(small_inversion(str(folder / "gan" / "pair")), folder / "inversion")
+    assert {"psnr/encoder", "psnr/hyper"} <= found["tests"].keys()
+    made = folder / "inversion" / "pair"
+    assert (made / "README.md").is_file()
+    assert (made / "samples.png").is_file()
+    return str(made)
+
+
+def test_gan_and_inversion_log_their_terms(pair):
+    folder = Path(pair).parents[1]
+    gan = read_history(folder / "gan")[-1]
+    assert {"loss/discriminator", "loss/generator", "loss/r1", "loss/path_length", "loss/reconstruction"} <= gan.keys()
+    assert gan["loss/discriminator"] > 0
+    assert {"loss/encoder_l2", "loss/hyper_l2"} <= read_history(folder / "inversion")[-1].keys()
+
+
+def test_adversarial_run_reports_the_attack_and_the_tests(pair, tmp_path):
+    found = run(small_adv(pair), tmp_path)
+    for name in ("gan_inverted", "adversarial", "swap"):
+        assert {"accuracy", "auc", "eer", "ap", "n_real", "n_fake"} == found["tests"][name].keys()
+    assert found["tests"]["gan_inverted"]["n_real"] == 6
+    history = read_history(tmp_path)
+    assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+    for row in history:
+        assert row["p_fake/adversary"] < row["p_fake/reconstruction"]
+        assert row["delta_norm"] <= 4.0 + 1e-4
+    html = (tmp_path / "report.html").read_text()
+    assert "http-equiv" not in html
+    assert "adversary" in html
+    config, _, notes = weights.read(tmp_path / "detector.safetensors", "detector")
+    assert config["name"] == "efficientnet_small64"
+    assert notes["size"] == "32"

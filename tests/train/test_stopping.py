@@ -1,0 +1,84 @@
+"""Runs that are killed or asked to stop, as processes of their own, and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from fdetect_jax.train.writer import read_history
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """Starts the small adversarial run as a user does; the config is a file."""
+    folder = tmp_path_factory.mktemp("command")
+    pair, file = str(tiny.save_pair(folder / "pair")), folder / "small_run.py"
+    file.write_text(
+        f"import sys\nsys.path[:0] = [{str(ROOT / 'tests')!r}]\nfrom small import small_adv\n\n"
+        f"def get_config():\n    config = small_adv({pair!r})\n"
+        "    config.steps = 12\n"
+        "    config.forgery.attack.random_start = True\n"
+        "    config.detector.overrides = {**config.detector.overrides, 'dropout': 0.3}\n"
+        "    return config\n"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "", "XDG_CACHE_HOME": str(folder / "cache")}
+
+    def start(workdir: Path) -> subprocess.Popen:
+        line = [sys.executable, "-m", "fdetect_jax.main", f"--config={file}", f"--workdir={workdir}"]
+        return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    return start
+
+
+def until_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
+    """Waits until the log holds ``step``."""
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        log = workdir / "metrics.jsonl"
+        if log.is_file() and any(row["step"] >= step for row in read_history(workdir)):
+            return
+        time.sleep(0.005)
+    pytest.fail(f"step {step} was not reached: {process.communicate()[0][-2000:]}")
+
+
+def test_a_killed_run_ends_in_the_same_bits(command, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = command(whole)
+    assert process.wait(280) == 0, process.communicate()[0][-2000:]
+    process = command(killed)
+    until_step(process, killed, 5)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "report.json").exists(), "the run had ended before it was killed"
+    process = command(killed)
+    output = process.communicate(timeout=280)[0].decode()
+    assert process.returncode == 0, output[-2000:]
+    assert "going on from step" in output
+    assert (killed / "detector.safetensors").read_bytes() == (whole / "detector.safetensors").read_bytes()
+
+    def log(folder: Path) -> list:
+        return [{k: v for k, v in row.items() if k not in ("time", "seconds")} for row in read_history(folder)]
+
+    assert log(killed) == log(whole)
+    tests = [json.loads((folder / "report.json").read_text())["tests"] for folder in (whole, killed)]
+    assert tests[0] == tests[1]
+
+
+def test_sigterm_saves_and_says_how_to_go_on(command, tmp_path):
+    workdir = tmp_path / "stopped"
+    process = command(workdir)
+    until_step(process, workdir, 3)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 143, output[-2000:]
+    assert "the same command goes on from here" in output
+    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
+    assert max(steps) >= 3
