@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fdetect_jax.media.models import ModelsUnavailable
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line and runs one job; a user's mistake is one line on stderr and exit status 2."""
@@ -28,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModelsUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -12,15 +12,16 @@ from ml_collections import ConfigDict
 TASKS = ("detector", "gan", "inversion")
 SOURCES = ("facesim", "folder")
 
-_WHERE_TO_FIND = {
-    "folder": ("a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"),
-    "paper": (
-        "face crops of FaceForensics++ (original_sequences/youtube, c23): ask its authors for the download script "
-        "(https://github.com/ondyari/FaceForensics), extract frames, and give their folder as --config.data.root=DIR; "
-        "and a 1024 px pair (StyleGAN2 FFHQ with HyperInverter, https://github.com/VinAIResearch/HyperInverter) as "
-        "--config.forgery.pair=DIR and --config.evaluation.forgery.pair=DIR"
-    ),
-}
+_FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"
+_FACEFORENSICS = (
+    "frames of FaceForensics++ (original_sequences/youtube, c23): ask its authors for the download script "
+    "(https://github.com/ondyari/FaceForensics), extract 32 frames of each of 72 training videos (10 %) into "
+    "DIR/train/VIDEO/, held-out videos into DIR/test/VIDEO/, and give --config.data.root=DIR"
+)
+_PAIR = (
+    "the paper's is a 1024 px StyleGAN2 with HyperInverter on FFHQ (https://github.com/NVlabs/ffhq-dataset): "
+    "configs/gan.py:config_f and then configs/inversion.py:paper write one to <workdir>/pair"
+)
 
 
 class ConfigError(ValueError):
@@ -34,8 +35,10 @@ def check(config: ConfigDict) -> None:
       ConfigError: naming the first field that does not fit, what was found and what was wanted.
     """
     _one_of(config, "task", TASKS)
-    for field in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+    for field in ("steps", "log_every", "checkpoint_every", "keep_checkpoints"):
         _at_least(config, field, 1)
+    _rows(config, "batch_size")
+    _at_least(config, "data.workers", 0)
     _data(config)
     {"detector": _detector, "gan": _gan, "inversion": _inversion}[config.task](config)
 
@@ -54,8 +57,7 @@ def _data(config: ConfigDict) -> None:
     recipe = RECIPES[config.data.recipe]
     if config.data.size != recipe.size:
         _refuse("data.size", config.data.size, f"{recipe.size}, the side of the recipe {config.data.recipe!r}")
-    root = config.data.root
-    where = _WHERE_TO_FIND["paper" if "paper" in config.description else "folder"]
+    root, where = config.data.root, _FACEFORENSICS if config.data.recipe == "paper" else _FOLDER
     if not root:
         _refuse("data.root", root, where)
     if not Path(root).is_dir():
@@ -63,8 +65,9 @@ def _data(config: ConfigDict) -> None:
 
 
 def _detector(config: ConfigDict) -> None:
+    from fdetect_jax.data.augment import Augment
     from fdetect_jax.data.forgeries import HOST_FORGERIES
-    from fdetect_jax.detectors import DETECTORS
+    from fdetect_jax.detectors import DETECTORS, make_detector
     from fdetect_jax.forgery import FORGERIES
     from fdetect_jax.losses.objective import MODES, TURNS
     from fdetect_jax.losses.terms import FORMS, PAIRS, TERMS
@@ -73,10 +76,14 @@ def _detector(config: ConfigDict) -> None:
     _one_of(config, "detector.name", DETECTORS)
     _one_of(config, "detector.dtype", ("float32", "bfloat16"))
     _one_of(config, "forgery.kind", [*FORGERIES, *HOST_FORGERIES])
-    _one_of(config, "evaluation.forgery.kind", FORGERIES)
+    _one_of(config, "evaluation.forgery.kind", ("latent",))  # it gives the reconstruction as well
     for path in ("forgery", "evaluation.forgery"):
-        if "pair" in _get(config, path):
+        if _get(config, f"{path}.kind") in ("latent", "reconstruction"):
             _pair(config, path)
+    if config.evaluation.forgery.space == "z":
+        _refuse("evaluation.forgery.space", "z", "'w' or 'w+': in z there is no reconstruction of the face at hand")
+    make_detector(config.detector.name, config.detector.overrides.to_dict())  # these two name the field themselves
+    Augment(**config.augment.to_dict())
     for name in config.losses:
         if name not in TERMS:
             _refuse("losses", name, f"terms among {sorted(TERMS)}")
@@ -102,9 +109,14 @@ def _detector(config: ConfigDict) -> None:
     _at_least(config, "optimizer.weight_decay", 0)
     _at_least(config, "optimizer.sam.rho", 0)
     _one_of(config, "optimizer.sam.batch_stats", ("first", "both"))
+    if config.forgery.kind in FORGERIES:
+        _at_least(config, "forgery.warmup", 0)
     _one_of(config, "evaluation.split", ("val", "test"))
-    _at_least(config, "evaluation.batch_size", 1)
+    _rows(config, "evaluation.batch_size")
     _at_least(config, "evaluation.limit", 1)
+    if config.data.source == "facesim":
+        _at_least(config, f"data.identities.{config.evaluation.split}", 2)  # a swap takes another person's face
+        _at_least(config, "data.identities.train", 2)
 
 
 def _pair(config: ConfigDict, path: str) -> None:
@@ -121,7 +133,7 @@ def _pair(config: ConfigDict, path: str) -> None:
     try:
         assets.pair(_get(config, f"{path}.pair"))
     except ValueError as error:
-        hint = f"; {_WHERE_TO_FIND['paper']}" if "paper" in config.description else ""
+        hint = f"; {_PAIR}, given as --config.{path}.pair=DIR" if _get(config, "data").get("recipe") == "paper" else ""
         raise ConfigError(f"{path}.{error}{hint}") from None
 
 
@@ -142,19 +154,45 @@ def _gan(config: ConfigDict) -> None:
     for field in ("r1.interval", "path_length.interval"):
         _at_least(config, field, 1)
     _between(config, "style_mixing", 0, 1)
+    _above(config, "ema_kimg", 0)
+    _trained(config)
+
+
+def _trained(config: ConfigDict) -> None:
+    """Fields of both trainers of a pair."""
+    _above(config, "learning_rate", 0)
+    _rows(config, "eval_batch_size")
+    _at_least(config, "eval_limit", 1)
 
 
 def _inversion(config: ConfigDict) -> None:
+    from fdetect_jax import weights
+
+    _trained(config)
+    _at_least(config, "encoder_learning_rate", 0)
+    _at_least(config, "losses.adversarial.r1_interval", 1)
     if not (Path(config.pair) / "generator.safetensors").is_file():
         _refuse(
             "pair", config.pair, "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/pair)"
         )
+    size = weights.describe(Path(config.pair) / "generator.safetensors", "generator")[0]["resolution"]
+    if config.data.size != size:
+        _refuse("data.size", config.data.size, f"{size}, the resolution of the generator of {config.pair}")
     for name, options in config.losses.items():
         _at_least(config, f"losses.{name}.weight", 0)
         if options.weight and "weights" in options and not Path(options.weights).is_file():
-            _refuse(f"losses.{name}.weights", options.weights, "a safetensors file, since losses.{name}.weight > 0")
+            _refuse(f"losses.{name}.weights", options.weights, f"a safetensors file, since losses.{name}.weight > 0")
     if config.losses.adversarial.weight and not (Path(config.pair) / "discriminator.safetensors").is_file():
         _refuse("losses.adversarial.weight", config.losses.adversarial.weight, f"0: {config.pair} has no discriminator")
+
+
+def _rows(config: ConfigDict, field: str) -> None:
+    """A batch that every device gets an equal share of."""
+    import jax
+
+    _at_least(config, field, 1)
+    if _get(config, field) % jax.device_count():
+        _refuse(field, _get(config, field), f"a multiple of {jax.device_count()}, the number of devices")
 
 
 def _get(config: ConfigDict, field: str):

@@ -19,6 +19,7 @@ def main(argv: list[str]) -> None:
     import jax
 
     from fdetect_jax import config as checks
+    from fdetect_jax.media.models import ModelsUnavailable
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
         checks.check(config)
         workdir = _WORKDIR.value or Path("runs") / _name(flags.FLAGS["config"].config_filename)
         train_and_evaluate(config, workdir, make_task(config))
-    except (ValueError, NonFiniteError) as error:
+    except (ValueError, NonFiniteError, ModelsUnavailable) as error:
         raise SystemExit(f"error: {error}") from error
 
 

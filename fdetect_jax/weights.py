@@ -43,19 +43,29 @@ def _ordered(file: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + file[end:]
 
 
+def describe(path: str | os.PathLike, kind: str | None = None) -> tuple[dict, dict]:
+    """(config, metadata) of a file, from its header alone. Raises like ``read``."""
+    config, _, metadata = _open(path, kind, tensors=False)
+    return config, metadata
+
+
 def read(path: str | os.PathLike, kind: str | None = None) -> tuple[dict, dict, dict]:
     """Reads (config, variables as float32, metadata).
 
     Raises:
       WeightsError: no such file, not safetensors, no description, or another kind than ``kind``.
     """
+    return _open(path, kind, tensors=True)
+
+
+def _open(path: str | os.PathLike, kind: str | None, tensors: bool) -> tuple[dict, dict, dict]:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file, wanted safetensors weights" + (f" of kind {kind!r}" if kind else ""))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            flat = {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a safetensors file ({error})") from None
     if "kind" not in metadata or "config" not in metadata:

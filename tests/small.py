@@ -46,7 +46,8 @@ def small_gan() -> ConfigDict:
     config = gan.get_config()
     config.update(generator=GENERATOR, encoder=ENCODER, data=DATA, steps=4, batch_size=4, adversarial_interval=2)
     config.update(eval_batch_size=4, eval_limit=4, log_every=2, checkpoint_every=2)
-    config.path_length.weight = 2.0
+    config.path_length.update(weight=2.0, interval=1)
+    config.r1.interval = 1
     return config
 
 

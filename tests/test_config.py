@@ -2,10 +2,13 @@
 
 import importlib
 import re
+import shutil
 
+import numpy as np
 import pytest
 from tiny import save_pair
 
+from fdetect_jax import weights
 from fdetect_jax.config import ConfigError, check
 
 VARIANTS = [
@@ -32,7 +35,10 @@ def given(file, variant, pair, root):
     if config.data.source == "folder":
         config.data.root = str(root)
     if config.task == "inversion":
-        config.pair = pair
+        config.pair = str(root / "pair")
+        shutil.copytree(pair, config.pair, dirs_exist_ok=True)
+        size = {"resolution": config.data.size}
+        weights.save(root / "pair" / "generator.safetensors", "generator", size, {"none": np.zeros(1)})
         for options in config.losses.values():
             if "weights" in options:
                 options.weights = f"{pair}/encoder.safetensors"
@@ -90,7 +96,9 @@ def test_the_paper_s_data_and_where_they_are_to_be_had(file, tmp_path):
     with pytest.raises(ConfigError, match=r"^data\.root: found .*nowhere.*FaceForensics"):
         check(config)
     config.data.root = str(tmp_path)
-    with pytest.raises(ConfigError, match=r"forgery\.pair: found ''.*HyperInverter.*--config\.forgery\.pair=DIR"):
+    with pytest.raises(
+        ConfigError, match=r"forgery\.pair: found ''.*HyperInverter.*--config\.(evaluation\.)?forgery\.pair=DIR"
+    ):
         check(config)
 
 
@@ -109,6 +117,12 @@ WRONG = {
         ("keep_checkpoints", 0),
         ("data.source", "web"),
         ("data.identities.test", 0),
+        ("data.identities.test", 1),
+        ("data.workers", -1),
+        ("batch_size", 6),
+        ("evaluation.batch_size", 6),
+        ("evaluation.forgery.kind", "reconstruction"),
+        ("evaluation.forgery.space", "z"),
         ("data.per_identity", 0),
         ("data.size", 16),
         ("data.size", 512),
@@ -148,11 +162,20 @@ WRONG = {
         ("path_length.weight", -1.0),
         ("path_length.interval", 0),
         ("style_mixing", 1.5),
+        ("ema_kimg", 0.0),
+        ("learning_rate", 0.0),
+        ("eval_batch_size", 0),
+        ("eval_limit", 0),
     ],
     "inversion": [
         ("pair", "nowhere"),
         ("losses.l2.weight", -1.0),
         ("losses.moco.weight", -0.5),
+        ("data.size", 32),
+        ("learning_rate", -1.0),
+        ("encoder_learning_rate", -1.0),
+        ("eval_batch_size", 6),
+        ("losses.adversarial.r1_interval", 0),
     ],
 }
 
@@ -181,6 +204,36 @@ def test_an_attack_with_a_field_too_many(pair, tmp_path):
     config.forgery.attack.momentum = 0.9
     with pytest.raises(ConfigError, match=r"^forgery\.attack: .*momentum"):
         check(config)
+
+
+def test_augmentations_and_overrides_are_checked(pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    config.augment.flip = 2.0
+    with pytest.raises(ValueError, match=r"^augment\.flip: found 2\.0"):
+        check(config)
+    config = given("adv", "facesim", pair, tmp_path)
+    config.detector.overrides.depht = 1.0
+    with pytest.raises(ValueError, match=r"^detector\.depht: found"):
+        check(config)
+
+
+def test_a_latent_forgery_wants_a_pair(pair, tmp_path):
+    config = given("baseline", "facesim", pair, tmp_path)
+    config.forgery.kind = "latent"
+    with pytest.raises(ConfigError, match=r"^forgery\.space: found no such field"):
+        check(config)
+
+
+def test_what_is_missing_is_said_for_the_variant_at_hand(pair, tmp_path):
+    for file, variant, wanted in (
+        ("adv", "paper", "FaceForensics"),
+        ("adv", "folder", "a folder of photographs"),
+        ("inversion", "paper", "a folder of photographs"),
+    ):
+        config = given(file, variant, pair, tmp_path / file / variant)
+        config.data.root = ""
+        with pytest.raises(ConfigError, match=rf"^data\.root: found '', wanted .*{wanted}"):
+            check(config)
 
 
 def test_missing_and_unknown_fields(pair, tmp_path):
@@ -246,7 +299,8 @@ def test_terms_of_the_inversion_need_their_files(pair, tmp_path):
 
 def test_the_adversarial_term_of_the_inversion_needs_a_discriminator(tmp_path):
     config = load("inversion")
-    config.pair = str(save_pair(tmp_path, "generator", "encoder"))
+    config.update(pair=str(save_pair(tmp_path, "generator", "encoder")))
+    config.data.size = 32
     config.losses.adversarial.weight = 0.1
     with pytest.raises(ConfigError, match=r"^losses\.adversarial\.weight: found 0\.1, wanted 0: .* no discriminator"):
         check(config)

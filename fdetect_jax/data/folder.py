@@ -130,8 +130,8 @@ class FaceFolder:
         if not len(self):
             people = len(set(np.load(self._folder / _IDENTITIES).tolist()))
             raise ValueError(
-                f"data.root: none of the {people} people under {self.root} falls into split {self.split!r} "
-                f"(data.fractions {self.fractions}, data.seed {self.seed}), wanted at least one"
+                f"data.root: none of the {people} people under {self.root} falls into split {self.split!r}; wanted "
+                "more people (90 % train, 5 % validate, 5 % are held out), or folders train, val and test of them"
             )
 
     @property
@@ -228,9 +228,16 @@ def _people(photos: Sequence[str]) -> list[str]:
 
 
 def _fingerprint(root: Path, photos: Sequence[str], recipe: CropRecipe) -> str:
-    stats = [(root / photo).stat() for photo in photos]
-    listing = [[photo, stat.st_size, stat.st_mtime_ns] for photo, stat in zip(photos, stats, strict=True)]
+    listing = [[photo, *_size_and_time(root / photo)] for photo in photos]
     return _digest([_FORMAT, recipe.fingerprint(), listing] + ["splits"] * _depth(photos))
+
+
+def _size_and_time(photo: Path) -> tuple[int, int] | tuple[None, None]:
+    try:
+        stat = photo.stat()
+    except OSError:  # gone, or a link to nothing: quarantined when it is read
+        return None, None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _digest(value: list) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 import grain
 import jax
 import numpy as np
+from absl import flags
 
 from fdetect_jax.types import Example
 
@@ -50,7 +51,12 @@ class _Make:
             other = self.source[int(rng.integers(len(self.source)))]
             if other["identity"] != example["identity"]:
                 return other
-        raise ValueError("data: found one identity in 100 draws, wanted at least two people to swap faces between")
+        start = int(rng.integers(len(self.source)))  # one person holds nearly all photographs
+        for index in range(start, start + len(self.source)):
+            other = self.source[index % len(self.source)]
+            if other["identity"] != example["identity"]:
+                return other
+        raise ValueError("data: found one person, wanted at least two to swap faces between")
 
 
 def train_batches(
@@ -76,6 +82,8 @@ def train_batches(
     options = grain.ReadOptions(num_threads=0 if workers else threads, prefetch_buffer_size=2 * batch_size)
     stream = data.to_iter_dataset(options).batch(batch_size, drop_remainder=True)
     if workers:
+        if not flags.FLAGS.is_parsed():  # grain reads flags of its own here, whoever calls
+            flags.FLAGS.mark_as_parsed()
         stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
     return iter(stream)
 

@@ -65,7 +65,7 @@ def ascend(
     def climb(delta: jax.Array, _: None) -> tuple[jax.Array, None]:
         g = gradient_of(delta).astype(jnp.float32)
         if attack.gradient == "normalized":
-            g = jnp.sign(g) if attack.norm == "linf" else g / (row_norm(g) + 1e-12)
+            g = jnp.sign(g) if attack.norm == "linf" else g / (row_norm(g) + 1e-8)
         return project(delta + attack.eta * g, attack.epsilon, attack.norm), None
 
     if attack.random_start:

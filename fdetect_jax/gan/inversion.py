@@ -47,16 +47,18 @@ class Inverter:
 
     def render(self, variables: Any, w: jax.Array, offsets: Offsets | None = None) -> jax.Array:
         """w (B, w_dim) or w+ (B, num_ws, w_dim) -> images (B, R, R, 3) in [0, 1]."""
-        synthesize = Generator.synthesize
-        return from_signed(self.generator.apply(variables["generator"], w, offsets, "const", method=synthesize))
+        return from_signed(self._synthesize(variables, w, offsets))
+
+    def _synthesize(self, variables: Any, w: jax.Array, offsets: Offsets | None) -> jax.Array:
+        return self.generator.apply(variables["generator"], w, offsets, "const", method=Generator.synthesize)
 
     def invert(self, variables: Any, image: jax.Array) -> Inversion:
         """Both phases: w = E(x), Δθ = H(G(w), x), and G(w; θ + Δθ). Images in [0, 1]."""
         w = self.encode(variables, image)
-        first = self.render(variables, w)
+        first = self._synthesize(variables, w, None)
         if self.hyper is None:
-            return Inversion(w, None, first)
-        offsets = self.hyper.apply(variables["hyper"], to_signed(image), to_signed(first))
+            return Inversion(w, None, from_signed(first))
+        offsets = self.hyper.apply(variables["hyper"], to_signed(image), first)
         return Inversion(w, offsets, self.render(variables, w, offsets))
 
     def map(self, variables: Any, z: jax.Array) -> jax.Array:

@@ -61,4 +61,9 @@ def make_objective(config: ConfigDict, steps_per_epoch: int) -> Objective:
         for objective in OBJECTIVES
     ]
     period = 1 if config.objective.turn == "step" else steps_per_epoch
+    if period >= config.steps:
+        raise ValueError(
+            f"objective.turn: found 'epoch', {steps_per_epoch} steps of the {config.steps}, so that the metric's turn "
+            "never comes; wanted 'step', or steps beyond an epoch"
+        )
     return Objective(tuple(names), tuple(terms), tuple(rows), period)

@@ -1,5 +1,6 @@
 """Reads one photograph. In: a path. Out: (H, W, 3) uint8 RGB, or UnreadableMedia with the reason."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def read_photo(path: str | Path) -> np.ndarray:
         KeyError,
         TypeError,
         OverflowError,
+        struct.error,
     ) as error:
         raise UnreadableMedia(f"cannot be decoded: {error}") from error
 

@@ -46,19 +46,25 @@ class DetectorTask:
 
     def __init__(self, config: ConfigDict):
         self.config = config
-        self.source = make_source(config.data, "train")
         axis = parallel.AXIS if config.detector.sync_batch_stats else None
         dtype = jnp.dtype(config.detector.dtype)
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
         self.host_forgery = HOST_FORGERIES.get(config.forgery.kind)
         self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
         self.judge = make_forgery(config.evaluation.forgery)
+        self.source, self.held_out = (make_source(config.data, split) for split in ("train", config.evaluation.split))
+        first = self.held_out[0]["identity"]
+        if all(self.held_out[i]["identity"] == first for i in range(1, len(self.held_out))):
+            raise ValueError(
+                f"data: found one person in split {config.evaluation.split!r}, wanted two to swap faces between"
+            )
         self.frozen = {"forgery": self.forgery.frozen if self.forgery else {}}
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
         self.objective = make_objective(config, self.steps_per_epoch)
-        rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
-        self.rate = rate
-        base = OPTIMIZERS[config.optimizer.name](rate, config.optimizer.momentum)
+        # The rate multiplies the updates of a unit step: objectives that take turns keep a state each, and a schedule
+        # inside would count each one's turns for steps.
+        self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
+        base = OPTIMIZERS[config.optimizer.name](1.0, config.optimizer.momentum)
         if config.optimizer.weight_decay:
             base = optax.chain(optax.add_decayed_weights(config.optimizer.weight_decay), base)
         self.optimizer = sam(base, config.optimizer.sam.rho, config.optimizer.sam.adaptive)
@@ -89,7 +95,10 @@ class DetectorTask:
         else:
             keys = parallel.row_keys(k_forge, images.shape[0])
             forged = self.forgery.forge(keys, self._classifier(state.variables), images, frozen["forgery"])
-            fakes = forged.image
+            # A detector that knows nothing learns nothing from fakes made against it: they take over one by one.
+            odds = (state.step + 1) / max(1, self.config.forgery.warmup)
+            attacked = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < odds
+            fakes = jnp.where(attacked[:, None, None, None], forged.image, forged.reconstruction)
             metrics |= self._attack_metrics(state.variables, forged)
         rows = pair_up(images, fakes, batch["identity"])
         state, found = self._update(state, rows, k_first, k_second)
@@ -123,6 +132,7 @@ class DetectorTask:
 
         own = jax.tree.map(lambda x: x[turn], state.opt_state)
         updates, own = self.optimizer.update(gradient, own, params, grad_fn=at)
+        updates = jax.tree.map(lambda x: x * jnp.asarray(self.rate(state.step), x.dtype), updates)
         opt_state = jax.tree.map(lambda all_, x: all_.at[turn].set(x), state.opt_state, own)
         variables = {"params": optax.apply_updates(params, updates), **latest[-1]}
         metrics = {f"loss/{name}": term for name, term in terms.items()}
@@ -147,7 +157,6 @@ class DetectorTask:
     def evaluate(self, state, compile_eval, show) -> Findings:
         """Held-out real faces against what the evaluation's pair makes of them, attacked and not, and against swaps."""
         config = self.config.evaluation
-        test = make_source(self.config.data, config.split)
 
         def run(frozen, batch):
             images = to_unit(batch["image"])
@@ -165,7 +174,7 @@ class DetectorTask:
         scores: dict[str, list] = {}
         done = 0
         for batch in pipeline.eval_batches(
-            test, config.batch_size, self.config.seed, HOST_FORGERIES["swap"], config.limit
+            self.held_out, config.batch_size, self.config.seed, HOST_FORGERIES["swap"], config.limit
         ):
             batch["row"] = np.arange(done, done + config.batch_size, dtype=np.uint32)
             keep = batch.pop("weight") > 0

@@ -50,7 +50,7 @@ class GanTask:
         self.discriminator = Discriminator(
             DiscriminatorConfig(g.resolution, g.channel_base, g.channel_max, config.group_size)
         )
-        self.source = make_source(config.data, "train")
+        self.source, self.held_out = (make_source(config.data, split) for split in ("train", "test"))
         pl, r1, rec = config.path_length, config.r1, config.reconstruction
         self.optimizers = {
             "generator": optax.adam(**lazy_adam(config.learning_rate, pl.interval if pl.weight else 0)),
@@ -80,9 +80,8 @@ class GanTask:
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, extra)
 
     def batches(self):
-        return pipeline.train_batches(
-            self.source, self.config.batch_size // jax.process_count(), self.config.seed, augment=FLIP
-        )
+        share, workers = self.config.batch_size // jax.process_count(), self.config.data.workers
+        return pipeline.train_batches(self.source, share, self.config.seed, augment=FLIP, workers=workers)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
         config, metrics = self.config, {}
@@ -177,16 +176,21 @@ class GanTask:
 
     def _sample(self, variables: Any, key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         """Random images with style mixing, (count, R, R, 3), and the mean of their first w."""
-        g, config = self.networks.generator, self.config
+        g = self.networks.generator
         kz, kc, ks, kn = jax.random.split(key, 4)
+        ws = self._mixed(variables, (kz, kc, ks), count)
+        noise = {"noise": jax.random.fold_in(kn, jax.lax.axis_index(parallel.AXIS))}
+        image = g.apply(variables, ws, None, "random", rngs=noise, method=Generator.synthesize)
+        return image, jax.lax.stop_gradient(jnp.mean(ws[:, 0], axis=0))
+
+    def _mixed(self, variables: Any, keys: tuple, count: int) -> jax.Array:
+        """(count, num_ws, w_dim) latents of random z, from some layer on of another z with the odds of the config."""
+        g, (kz, kc, ks) = self.networks.generator, keys
         z = parallel.normal_rows(kz, 2 * count, g.config.z_dim).reshape(2, count, -1)
         w = g.apply(variables, z.reshape(2 * count, -1), method=Generator.map).reshape(2, count, 1, -1)
         cut = jax.random.randint(kc, (), 1, g.config.num_ws)
-        cut = jnp.where(jax.random.uniform(ks) < config.style_mixing, cut, g.config.num_ws)
-        ws = jnp.where(jnp.arange(g.config.num_ws)[:, None] < cut, w[0], w[1])
-        noise = {"noise": jax.random.fold_in(kn, jax.lax.axis_index(parallel.AXIS))}
-        image = g.apply(variables, ws, None, "random", rngs=noise, method=Generator.synthesize)
-        return image, jax.lax.stop_gradient(jnp.mean(w[0, :, 0], axis=0))
+        cut = jnp.where(jax.random.uniform(ks) < self.config.style_mixing, cut, g.config.num_ws)
+        return jnp.where(jnp.arange(g.config.num_ws)[:, None] < cut, w[0], w[1])
 
     def _discriminate(self, params: Any, image: jax.Array) -> jax.Array:
         return self.discriminator.apply({"params": params}, image)
@@ -205,10 +209,9 @@ class GanTask:
     def _path_loss(self, params, variables, average, key, like):
         g, c = self.networks.generator, self.config.path_length
         generator = {**variables["generator"], "params": params}
-        kz, kn, ky = jax.random.split(key, 3)
+        kz, kc, ks, kn, ky = jax.random.split(key, 5)
         count = max(1, like.shape[0] // 2)
-        w = g.apply(generator, parallel.normal_rows(kz, count, g.config.z_dim), method=Generator.map)
-        ws = jnp.broadcast_to(w[:, None], (count, g.config.num_ws, w.shape[-1]))
+        ws = self._mixed(generator, (kz, kc, ks), count)
         noise = {"noise": jax.random.fold_in(kn, jax.lax.axis_index(parallel.AXIS))}
         y = parallel.normal_rows(ky, count, *like.shape[1:])
         lengths = path_lengths(
@@ -225,9 +228,8 @@ class GanTask:
         variables, config, figures = self.averaged(state), self.config, {}
         columns: dict[str, np.ndarray] = {}
         if config.reconstruction.weight:
-            test = make_source(config.data, "test")
             figures, columns = measure(
-                self.networks, variables, test, config.eval_limit, config.eval_batch_size, compile_eval
+                self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, compile_eval
             )
         shown = {name: rows[:SHOWN] for name, rows in columns.items()}
         count = min((len(rows) for rows in shown.values()), default=SHOWN)

@@ -39,7 +39,6 @@ class InversionTask:
 
     def __init__(self, config: ConfigDict):
         self.config = config
-        self.source = make_source(config.data, "train")
         folder = Path(config.pair)
         g_config, generator, self.made_from = weights.read(folder / "generator.safetensors", "generator")
         self.start = {}
@@ -67,6 +66,7 @@ class InversionTask:
                 folder / "discriminator.safetensors", "discriminator"
             )
             self.discriminator = Discriminator(DiscriminatorConfig(**d_config))
+        self.source, self.held_out = (make_source(config.data, split) for split in ("train", "test"))
         rate = config.learning_rate
         self.optimizers = {"hyper": optax.adam(cosine(rate, config.steps), b2=0.99)}
         if config.encoder_learning_rate:
@@ -91,7 +91,9 @@ class InversionTask:
 
     def batches(self):
         share = self.config.batch_size // jax.process_count()
-        return pipeline.train_batches(self.source, share, self.config.seed, augment=FLIP)
+        return pipeline.train_batches(
+            self.source, share, self.config.seed, augment=FLIP, workers=self.config.data.workers
+        )
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
         config, real = self.config, to_signed(to_unit(batch["image"]))
@@ -169,9 +171,8 @@ class InversionTask:
     def evaluate(self, state, compile_eval, show) -> Findings:
         config = self.config
         variables = {"generator": self.frozen["generator"], **state.variables}
-        test = make_source(config.data, "test")
         figures, columns = measure(
-            self.networks, variables, test, config.eval_limit, config.eval_batch_size, compile_eval
+            self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, compile_eval
         )
         return Findings(figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {}))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fdetect_jax.evaluation import report
@@ -23,7 +24,7 @@ from fdetect_jax.train.task import Task
 from fdetect_jax.train.writer import Writer, read_history
 from fdetect_jax.types import TrainState
 
-MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoints", "data.workers", "description")
+MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoints", "description")
 
 
 class NonFiniteError(RuntimeError):
@@ -51,6 +52,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     plain = json.loads(config.to_json())
+    plain["data"]["fingerprint"] = task.source.fingerprint
     mesh = parallel.make_mesh()
     checkpointer = Checkpointer(workdir, config.keep_checkpoints)
     state = parallel.put(task.init(config.seed), mesh)
@@ -129,6 +131,7 @@ class _Loop:
                 if last or stop.is_set() or (index + 1) % config.checkpoint_every == 0:
                     since = self._read(*pending, since)
                     pending = None
+                    self._refuse_unless_finite(index + 1, "a parameter", float(_largest(state.variables)))
                     self.checkpointer.save(state, self.batches.get_state(), self.plain)
                 self.writer.advance(index + 1)
                 if stop.is_set() and not last:
@@ -140,16 +143,26 @@ class _Loop:
     def _read(self, step: int, metrics: dict, since: float) -> float:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         for name, value in values.items():
-            if name.startswith("loss") and not math.isfinite(value):
-                self.checkpointer.wait()
-                good = self.checkpointer.latest()
-                where = f"{self.checkpointer.folder / str(good)}" if good is not None else "none yet"
-                raise NonFiniteError(f"step {step}: {name} is {value}; last good checkpoint: {where}")
+            if name.startswith("loss"):
+                self._refuse_unless_finite(step, name, value)
         if step % self.config.log_every and step != self.config.steps:
             return since
         now = time.monotonic()
         self.writer.scalars(step, values | {"seconds": now - since})
         return now
+
+    def _refuse_unless_finite(self, step: int, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            self.checkpointer.wait()
+            good = self.checkpointer.latest()
+            where = f"{self.checkpointer.folder / str(good)}" if good is not None else "none yet"
+            raise NonFiniteError(f"step {step}: {name} is {value}; last good checkpoint: {where}")
+
+
+@jax.jit
+def _largest(variables: Any) -> jax.Array:
+    """The largest magnitude among all arrays, NaN where there is one."""
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(variables)]))
 
 
 class _Flag:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from fdetect_jax.data.pipeline import Source
 from fdetect_jax.evaluation.gallery import Gallery
 from fdetect_jax.evaluation.metrics import Test
 from fdetect_jax.types import TrainState
@@ -25,6 +26,7 @@ class Task(Protocol):
     """A trainer, as the loop sees it. Built from a config by ``train.trainers``."""
 
     title: str
+    source: Source  # the faces it trains on
     frozen: Any  # networks that no step changes; an argument of the compiled step
 
     def init(self, seed: int) -> TrainState:

@@ -5,12 +5,11 @@ import os
 import pickle
 
 import cv2
-import grain
 import numpy as np
 import pytest
 
 from fdetect_jax.data import folder as module
-from fdetect_jax.data import photo_crops
+from fdetect_jax.data import photo_crops, pipeline
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.folder import SPLITS, FaceFolder, prepare_folder
 from fdetect_jax.media.crop import RECIPES, crop
@@ -121,11 +120,16 @@ def test_it_travels_to_workers_without_its_reader(people, cache):
     assert again == source
 
 
-def test_grain_reads_it_in_worker_processes(people, cache):
+def test_worker_processes_read_it_and_go_on_from_a_saved_place(people, cache):
     source = _open(people, cache, "train")
-    data = grain.MapDataset.source(source).map(lambda example: example["image"]).batch(len(source))
-    batch = next(iter(data))
-    np.testing.assert_array_equal(batch, np.stack([source[i]["image"] for i in range(len(source))]))
+    batches = pipeline.train_batches(source, 2, seed=0, workers=2)
+    next(batches)
+    place = json.loads(json.dumps(batches.get_state()))
+    wanted = [next(batches)["image"] for _ in range(3)]
+    again = pipeline.train_batches(source, 2, seed=0, workers=2)
+    again.set_state(place)
+    for image in wanted:
+        np.testing.assert_array_equal(next(again)["image"], image)
 
 
 def test_without_subfolders_every_photo_is_a_person(faces, tmp_path):

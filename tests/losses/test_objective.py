@@ -21,7 +21,7 @@ OUTPUTS = Outputs(RNG.standard_normal((5, 2)).astype(np.float32), RNG.standard_n
 
 def config(ce=1.0, metric=1.0, lam=1.0, mode="joint", turn="step"):
     losses = {"cross_entropy": {"weight": ce}, "contrastive": {"weight": metric, "margin": 2.0, "normalize": False}}
-    return ConfigDict({"losses": losses, "objective": {"lam": lam, "mode": mode, "turn": turn}})
+    return ConfigDict({"steps": 100, "losses": losses, "objective": {"lam": lam, "mode": mode, "turn": turn}})
 
 
 def means():

@@ -64,23 +64,39 @@ def test_a_loss_that_is_not_finite_names_step_term_and_checkpoint(pair, tmp_path
         run(config, tmp_path)
 
 
-@pytest.mark.parametrize("turn", ["step", "epoch"])
-def test_alternating_objectives_keep_a_state_each(pair, tmp_path, turn):
+def test_alternating_objectives_keep_a_state_each_and_share_the_schedule(pair):
     config = small_adv(pair)
-    config.objective.update(mode="alternating", turn=turn)
+    config.objective.update(mode="alternating", turn="step")
     task = make_task(config)
-    state = task.init(0)
+    task.rate = lambda step: jnp.where(step < 1, 0.0, 0.1)
     step = parallel.compile_step(task.step, parallel.make_mesh(1))
     batch = next(task.batches())
-    before = jax.device_get(state.opt_state)
-    after = jax.device_get(step(state, batch, task.frozen)[0].opt_state)
-    moved = [
-        any(
-            not np.array_equal(a[i], b[i]) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-        )
-        for i in range(2)
-    ]
-    assert moved == [True, False]
+    seen = [task.init(0)]
+    for _ in range(2):
+        seen.append(step(jax.tree.map(jnp.copy, seen[-1]), batch, task.frozen)[0])
+    seen = jax.device_get([(state.opt_state, state.variables["params"]) for state in seen])
+
+    def moved(before, after) -> bool:
+        return any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+
+    def of(turn: int, states) -> list:
+        return jax.tree.map(lambda x: x[turn], states)
+
+    for index, turn in enumerate((0, 1)):
+        (before, _), (after, _) = seen[index : index + 2]
+        assert moved(of(turn, before), of(turn, after))
+        assert not moved(of(1 - turn, before), of(1 - turn, after))
+    # The first step has rate 0 and the second has not, though it is the first of its own objective.
+    assert not moved(seen[0][1], seen[1][1])
+    assert moved(seen[1][1], seen[2][1])
+
+
+def test_an_epoch_s_turn_that_never_ends_is_refused(pair):
+    config = small_adv(pair)
+    config.objective.update(mode="alternating", turn="epoch")
+    config.steps = 4
+    with pytest.raises(ValueError, match=r"objective\.turn: found 'epoch', 4 steps of the 4"):
+        make_task(config)
 
 
 def test_one_device_and_four_devices_agree(pair, monkeypatch):
