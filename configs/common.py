@@ -106,7 +106,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     """What ``adv.py`` and ``baseline.py`` share: detector, data, optimiser, objective and tests."""
     if variant not in ("facesim", "folder", "paper"):
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
-    config = run("detector", description, steps=80)
+    config = run("detector", description, steps=64)
     config.update(
         log_every=1,
         checkpoint_every=50,
