@@ -14,15 +14,21 @@ from configs import common
 
 
 def get_config(variant: str = "facesim"):
+    if variant not in ("facesim", "folder", "paper"):
+        raise ValueError(f"configs/inversion.py: found variant {variant!r}, wanted facesim, folder or paper")
     config = common.run("inversion", f"HyperInverter ({variant})", steps=2000)
     networks = common.pair64()
-    config.update({name: networks[name] for name in ("encoder", "hyper")})
+    config.update(
+        {name: networks[name] for name in ("encoder", "hyper")}
+    )  # the pair's own encoder, if any, comes first
     config.update(
         data=common.folder() if variant in ("folder", "paper") else common.facesim(),
         pair="",
         batch_size=32,
         learning_rate=0.002,
         encoder_learning_rate=0.0,
+        schedule="cosine",
+        adam_b2=0.99,
         freeze_batch_stats=True,
         losses={
             "l2": {"weight": 1.0},
@@ -35,7 +41,6 @@ def get_config(variant: str = "facesim"):
         eval_limit=400,
         checkpoint_every=500,
         log_every=20,
-        card=_card(variant),
     )
     if variant == "paper":
         trunk = {"stem": 64, "stages": ((64, 3), (128, 4), (256, 14), (512, 3)), "se_reduction": 16}
@@ -53,37 +58,36 @@ def get_config(variant: str = "facesim"):
         config.data = common.folder("aligned1024", 1024)
         config.steps = 500_000
         config.batch_size = 8
-        config.learning_rate = 1e-4
+        # The paper halves the batch when the adversarial term starts; here it stays.
+        config.update(learning_rate=1e-4, schedule="constant", adam_b2=0.999)
         config.losses.lpips.weight = 0.8
         config.losses.identity.weight = 0.1
         config.losses.adversarial.update(weight=0.005, start=200_000)
-    elif variant not in ("facesim", "folder"):
-        raise ValueError(f"configs/inversion.py: found variant {variant!r}, wanted facesim, folder or paper")
+    config.card = _card(variant)
     return config
 
 
 def _card(variant: str) -> dict:
-    """What the card of the exported pair says."""
-    suffix, root = ("", "") if variant == "facesim" else ("_folder", " --config.data.root=DIR")
-    arm = "" if variant == "facesim" else ":folder"
-    if variant == "facesim":
-        name, data = "facesim64", "Procedural faces (`fdetect_jax/data/facesim.py`), split train; held out: split test."
-        licence = "Apache-2.0"
-    else:
-        name = "faces64"
-        data = (
-            "5,000 photographs of All-Age-Faces (train), cropped with the recipe `aligned64`; 90 % of the people "
-            "train, 5 % validate, 5 % are held out."
-        )
-        licence = "Apache-2.0 for the weights; the photographs belong to a research data set and are not included."
+    """What the card of the exported pair says; fields to be replaced where more is known of the photographs."""
+    gan, suffix, root = {
+        "facesim": ("configs/gan.py", "", ""),
+        "folder": ("configs/gan.py:folder", "_folder", " --config.data.root=DIR"),
+        "paper": ("configs/gan.py:config_f", "_paper", " --config.data.root=DIR"),
+    }[variant]
+    arm, size = "" if variant == "facesim" else f":{variant}", 1024 if variant == "paper" else 64
+    data = "Procedural faces (`fdetect_jax/data/facesim.py`), split train; held out: split test."
+    licence = "Apache-2.0"
+    if variant != "facesim":
+        data = f"A folder of photographs, cropped with the recipe `aligned{size}`; held out: people of the split test."
+        licence = "Apache-2.0 for the weights; the photographs keep their own terms and are not included."
     return {
-        "name": name,
-        "what": "StyleGAN2 generator (G), encoder (E) and HyperInverter (H) for faces of 64 px.",
+        "name": f"facesim{size}" if variant == "facesim" else f"faces{size}",
+        "what": f"StyleGAN2 generator (G), encoder (E) and HyperInverter (H) for faces of {size} px.",
         "data": data,
-        "config": f"configs/gan.py{arm}, then configs/inversion.py{arm}",
+        "config": f"{gan}, then configs/inversion.py{arm}",
         "licence": licence,
         "commands": (
-            f"python -m fdetect_jax.main --config=configs/gan.py{arm}{root} --workdir=runs/gan{suffix}",
+            f"python -m fdetect_jax.main --config={gan}{root} --workdir=runs/gan{suffix}",
             f"python -m fdetect_jax.main --config=configs/inversion.py{arm}{root} "
             f"--config.pair=runs/gan{suffix}/pair --workdir=runs/inversion{suffix}",
         ),

@@ -170,6 +170,8 @@ def _inversion(config: ConfigDict) -> None:
 
     _trained(config)
     _at_least(config, "encoder_learning_rate", 0)
+    _one_of(config, "schedule", ("constant", "cosine"))
+    _between(config, "adam_b2", 0, 1)
     _at_least(config, "losses.adversarial.r1_interval", 1)
     if not (Path(config.pair) / "generator.safetensors").is_file():
         _refuse(

@@ -4,6 +4,8 @@ from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.pipeline import Source
 from fdetect_jax.data.remember import Remembered
 
+REMEMBERED = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again
+
 
 def make_source(data, split: str) -> Source:
     """The faces of ``split`` ("train", "val" or "test").
@@ -12,7 +14,8 @@ def make_source(data, split: str) -> Source:
       ValueError: naming the field of ``config.data`` that cannot be used.
     """
     if data.source == "facesim":
-        return Remembered(FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed))
+        made = FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed)
+        return Remembered(made) if len(made) * made.size**2 * 4 <= REMEMBERED else made
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
     from fdetect_jax.media.crop import RECIPES
 

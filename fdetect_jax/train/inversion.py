@@ -27,7 +27,7 @@ from fdetect_jax.losses import perceptual
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
-from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
+from fdetect_jax.train.lazy import lazy_value_and_grad
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import TrainState, to_unit
 
@@ -67,12 +67,15 @@ class InversionTask:
             )
             self.discriminator = Discriminator(DiscriminatorConfig(**d_config))
         self.source, self.held_out = (make_source(config.data, split) for split in ("train", "test"))
-        rate = config.learning_rate
-        self.optimizers = {"hyper": optax.adam(cosine(rate, config.steps), b2=0.99)}
-        if config.encoder_learning_rate:
-            self.optimizers["encoder"] = optax.adam(cosine(config.encoder_learning_rate, config.steps))
+        rates = {"hyper": config.learning_rate, "encoder": config.encoder_learning_rate}
+        rates = {
+            name: cosine(rate, config.steps) if config.schedule == "cosine" else rate
+            for name, rate in rates.items()
+            if rate
+        }
         if config.losses.adversarial.weight:
-            self.optimizers["discriminator"] = optax.adam(rate)
+            rates["discriminator"] = config.learning_rate
+        self.optimizers = {name: optax.adam(rate, b2=config.adam_b2) for name, rate in rates.items()}
 
     def init(self, seed: int) -> TrainState:
         ke, kh, rng = jax.random.split(jax.random.key(seed), 3)
@@ -99,11 +102,13 @@ class InversionTask:
         config, real = self.config, to_signed(to_unit(batch["image"]))
         variables, opt_state = dict(state.variables), dict(state.opt_state)
 
-        def update(name: str, gradient: Any, interval: int = 1) -> None:
+        def update(name: str, gradient: Any, due: jax.Array | None = None) -> None:
             before = variables[name]["params"], opt_state[name]
             changes, changed = self.optimizers[name].update(parallel.mean(gradient), opt_state[name], before[0])
             after = optax.apply_updates(before[0], changes), changed
-            params, opt_state[name] = lazy_select(state.step, interval, after, before) if interval > 1 else after
+            if due is not None:
+                after = jax.tree.map(lambda new, old: jnp.where(due, new, old), after, before)
+            params, opt_state[name] = after
             variables[name] = {**variables[name], "params": params}
 
         learned = {name: variables[name]["params"] for name in ("encoder", "hyper")}
@@ -117,10 +122,11 @@ class InversionTask:
         if config.losses.adversarial.weight:
             c = config.losses.adversarial
             d_loss, gradient = jax.value_and_grad(self._d_loss)(variables["discriminator"]["params"], fake, real)
-            update("discriminator", gradient)
+            begun = state.step >= c.start  # the game starts for both players at once
+            update("discriminator", gradient, begun)
             params = variables["discriminator"]["params"]
             metrics["loss/r1"], gradient = lazy_value_and_grad(state.step, c.r1_interval, self._r1_loss, params, real)
-            update("discriminator", gradient, c.r1_interval)
+            update("discriminator", gradient, begun & ((state.step + 1) % c.r1_interval == 0))
             metrics["loss/discriminator"] = d_loss
         return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
 
@@ -154,7 +160,7 @@ class InversionTask:
         return total, (metrics, stats, jax.lax.stop_gradient(image))
 
     def _terms(self, made: jax.Array, real: jax.Array, frozen: Any) -> dict[str, jax.Array]:
-        found = {"l2": jnp.mean(jnp.square(made - real))}
+        found = {"l2": jnp.mean(jnp.square(perceptual.working_size(made) - perceptual.working_size(real)))}
         for name, term in self.terms.items():
             found[name] = jnp.mean(term(frozen[name], made, real))
         return found

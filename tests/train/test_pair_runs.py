@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from small import run, small_adv, small_gan, small_inversion
 
 from fdetect_jax import weights
+from fdetect_jax.config import check
+from fdetect_jax.train import parallel
+from fdetect_jax.train.trainers import make_task
 from fdetect_jax.train.writer import read_history
 
 
@@ -47,3 +52,19 @@ def test_adversarial_run_reports_the_attack_and_the_tests(pair, tmp_path):
     config, _, notes = weights.read(tmp_path / "detector.safetensors", "detector")
     assert config["name"] == "efficientnet_small64"
     assert notes["size"] == "32"
+
+
+def test_the_adversarial_game_of_the_inversion_starts_when_it_is_due(pair):
+    config = small_inversion(str(Path(pair).parents[1] / "gan" / "pair"))
+    config.losses.adversarial.update(weight=0.1, start=1, r1_interval=1)
+    check(config)
+    task = make_task(config)
+    step = parallel.compile_step(task.step, parallel.make_mesh(1))
+    state, batch, seen = task.init(0), next(task.batches()), []
+    for _ in range(2):
+        before = jax.tree.map(np.array, state.variables["discriminator"]["params"])
+        state, metrics = step(state, batch, task.frozen)
+        after = jax.tree.map(np.array, state.variables["discriminator"]["params"])
+        seen.append(all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)))
+        assert min(metrics[f"loss/{name}"] for name in ("discriminator", "r1", "adversarial")) > 0
+    assert seen == [True, False]
