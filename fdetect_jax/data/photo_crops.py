@@ -3,8 +3,10 @@ photo.
 """
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -101,9 +103,15 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def _open() -> None:
     global _faces
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)
     _faces = Faces()
+
+
+def _end_with(parent: int) -> None:
+    multiprocessing.connection.wait([parent])  # a parent that is killed cannot shut its pool down
+    os._exit(1)
 
 
 def _crop(path: Path, recipe: CropRecipe) -> Crop | Rejected:

@@ -120,6 +120,18 @@ def test_an_epoch_s_draws_are_its_own():
     assert sum(len(found) > 1 for found in partners.values()) >= 8
 
 
+def test_a_stranger_is_found_among_a_thousand_pictures_of_one_person():
+    class Crowd(Faces):
+        def __len__(self):
+            return 100_000
+
+        def __getitem__(self, index):
+            return super().__getitem__(0) | {"identity": np.int32(index == 99_999)}
+
+    fakes = next(eval_batches(Crowd(), 2, forgery=marked, limit=2))["forged"]
+    assert fakes.shape[0] == 2
+
+
 def test_one_person_has_nobody_to_swap_with():
     with pytest.raises(ValueError, match="found one person, wanted at least two to swap faces between"):
         next(train_batches(Faces(people=1), 4, 0, marked, threads=0))

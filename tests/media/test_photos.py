@@ -99,3 +99,13 @@ def test_large_files_are_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
     with pytest.raises(UnreadableMedia, match=f"{size} bytes"):
         read_photo(tmp_path / "a.png")
+
+
+def test_a_damaged_exif_block(tmp_path):
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "PNG")
+    png, exif = content.getvalue(), b"MM\0*"
+    block = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    (tmp_path / "exif.png").write_bytes(png[:33] + block + png[33:])  # after the header
+    with pytest.raises(UnreadableMedia, match="cannot be decoded"):
+        read_photo(tmp_path / "exif.png")
