@@ -17,7 +17,7 @@ from configs import common
 def get_config(variant: str = "facesim"):
     config = common.detector(f"Algorithm 1: latent adversaries ({variant})", variant, "configs/adv.py")
     config.forgery = config.evaluation.forgery.to_dict()
-    # Steps over which adversaries replace reconstructions; without them one seed in three does not learn in 64 steps.
+    # Steps over which adversaries replace reconstructions; without them seed 1 does not learn in 64 steps.
     config.forgery.warmup = 0 if variant == "paper" else 40
     if variant == "paper":
         config.forgery.attack.remat = True
