@@ -18,9 +18,8 @@ def get_config(variant: str = "facesim"):
         raise ValueError(f"configs/inversion.py: found variant {variant!r}, wanted facesim, folder or paper")
     config = common.run("inversion", f"HyperInverter ({variant})", steps=2000)
     networks = common.pair64()
-    config.update(
-        {name: networks[name] for name in ("encoder", "hyper")}
-    )  # the pair's own encoder, if any, comes first
+    # A pair that has an encoder keeps it: this one is built for pairs without.
+    config.update({name: networks[name] for name in ("encoder", "hyper")})
     config.update(
         data=common.folder() if variant in ("folder", "paper") else common.facesim(),
         pair="",

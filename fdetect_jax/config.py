@@ -133,7 +133,7 @@ def _pair(config: ConfigDict, path: str) -> None:
     try:
         assets.pair(_get(config, f"{path}.pair"))
     except ValueError as error:
-        hint = f"; {_PAIR}, given as --config.{path}.pair=DIR" if _get(config, "data").get("recipe") == "paper" else ""
+        hint = f"; {_PAIR}, given as --config.{path}.pair=DIR" if config.data.get("recipe") == "paper" else ""
         raise ConfigError(f"{path}.{error}{hint}") from None
 
 
@@ -167,10 +167,11 @@ def _trained(config: ConfigDict) -> None:
 
 def _inversion(config: ConfigDict) -> None:
     from fdetect_jax import weights
+    from fdetect_jax.optim.schedules import SCHEDULES
 
     _trained(config)
     _at_least(config, "encoder_learning_rate", 0)
-    _one_of(config, "schedule", ("constant", "cosine"))
+    _one_of(config, "schedule", SCHEDULES)
     _between(config, "adam_b2", 0, 1)
     _at_least(config, "losses.adversarial.r1_interval", 1)
     if not (Path(config.pair) / "generator.safetensors").is_file():

@@ -1,7 +1,10 @@
 """The shipped configs, shrunk until a whole run takes seconds."""
 
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from configs import adv, baseline, gan, inversion
@@ -40,6 +43,11 @@ DETECTOR = {
 def run(config: ConfigDict, workdir: Path) -> dict:
     check(config)
     return train_and_evaluate(config, workdir, make_task(config))
+
+
+def moved(before: Any, after: Any) -> bool:
+    """Whether any array of two like trees differs."""
+    return any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
 
 
 def small_gan() -> ConfigDict:

@@ -206,14 +206,17 @@ def test_an_attack_with_a_field_too_many(pair, tmp_path):
         check(config)
 
 
-def test_augmentations_and_overrides_are_checked(pair, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"augment.flip": 2.0}, r"^augment\.flip: found 2\.0"),
+        ({"detector.overrides.depht": 1.0}, r"^detector\.depht: found"),
+    ],
+)
+def test_augmentations_and_overrides_are_checked(changes, named, pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
-    config.augment.flip = 2.0
-    with pytest.raises(ValueError, match=r"^augment\.flip: found 2\.0"):
-        check(config)
-    config = given("adv", "facesim", pair, tmp_path)
-    config.detector.overrides.depht = 1.0
-    with pytest.raises(ValueError, match=r"^detector\.depht: found"):
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ValueError, match=named):
         check(config)
 
 

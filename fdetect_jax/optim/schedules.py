@@ -1,5 +1,7 @@
 """Learning rates over the steps of a run."""
 
+from collections.abc import Callable
+
 import optax
 
 
@@ -14,3 +16,9 @@ def constant_then_linear(rate: float, steps: int, decay_after: float) -> optax.S
 def cosine(rate: float, steps: int) -> optax.Schedule:
     """From ``rate`` to zero along half a cosine."""
     return optax.cosine_decay_schedule(rate, steps)
+
+
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "constant": lambda rate, steps: optax.constant_schedule(rate),
+    "cosine": cosine,
+}

@@ -29,7 +29,7 @@ from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.train import parallel
-from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
+from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import TrainState, to_unit
 
@@ -50,7 +50,8 @@ class GanTask:
         self.discriminator = Discriminator(
             DiscriminatorConfig(g.resolution, g.channel_base, g.channel_max, config.group_size)
         )
-        self.source, self.held_out = (make_source(config.data, split) for split in ("train", "test"))
+        self.source = make_source(config.data, "train")
+        self.held_out = make_source(config.data, "test") if config.reconstruction.weight else None
         pl, r1, rec = config.path_length, config.r1, config.reconstruction
         self.optimizers = {
             "generator": optax.adam(**lazy_adam(config.learning_rate, pl.interval if pl.weight else 0)),
@@ -140,12 +141,12 @@ class GanTask:
         keys = dict(zip("dgp", jax.random.split(jax.random.fold_in(state.rng, state.step), 3), strict=True))
         variables, opt_state, extra = dict(state.variables), dict(state.opt_state), dict(state.extra)
 
-        def update(name: str, gradient: Any, interval: int = 1) -> None:
+        def update(name: str, gradient: Any, due: jax.Array | None = None) -> None:
             gradient = jax.tree.map(lambda g: jnp.nan_to_num(g, posinf=1e5, neginf=-1e5), parallel.mean(gradient))
             before = variables[name]["params"], opt_state[name]
             changes, changed = self.optimizers[name].update(gradient, opt_state[name], before[0])
             after = optax.apply_updates(before[0], changes), changed
-            params, opt_state[name] = lazy_select(round_, interval, after, before) if interval > 1 else after
+            params, opt_state[name] = after if due is None else lazy_select(due, after, before)
             variables[name] = {**variables[name], "params": params}
 
         count = real.shape[0]
@@ -156,7 +157,7 @@ class GanTask:
         if config.r1.gamma:
             params, interval = variables["discriminator"]["params"], config.r1.interval
             metrics["loss/r1"], gradient = lazy_value_and_grad(round_, interval, self._r1_loss, params, real)
-            update("discriminator", gradient, interval)
+            update("discriminator", gradient, is_due(round_, interval))
 
         params = variables["generator"]["params"]
         (g_loss, w_mean), gradient = jax.value_and_grad(self._g_loss, has_aux=True)(params, variables, keys["g"], count)
@@ -171,7 +172,7 @@ class GanTask:
                 round_, interval, self._path_loss, params, variables, mean, keys["p"], real, otherwise=mean
             )
             extra["path_mean"] = parallel.mean(path_mean)
-            update("generator", gradient, interval)
+            update("generator", gradient, is_due(round_, interval))
         return metrics, state.replace(variables=variables, opt_state=opt_state, extra=extra)
 
     def _sample(self, variables: Any, key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:

@@ -25,9 +25,9 @@ from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_pe
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.losses import perceptual
 from fdetect_jax.nn.once import jit_once
-from fdetect_jax.optim.schedules import cosine
+from fdetect_jax.optim.schedules import SCHEDULES
 from fdetect_jax.train import parallel
-from fdetect_jax.train.lazy import lazy_value_and_grad
+from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import TrainState, to_unit
 
@@ -67,12 +67,10 @@ class InversionTask:
             )
             self.discriminator = Discriminator(DiscriminatorConfig(**d_config))
         self.source, self.held_out = (make_source(config.data, split) for split in ("train", "test"))
-        rates = {"hyper": config.learning_rate, "encoder": config.encoder_learning_rate}
-        rates = {
-            name: cosine(rate, config.steps) if config.schedule == "cosine" else rate
-            for name, rate in rates.items()
-            if rate
-        }
+        schedule = SCHEDULES[config.schedule]
+        rates = {"hyper": schedule(config.learning_rate, config.steps)}
+        if config.encoder_learning_rate:
+            rates["encoder"] = schedule(config.encoder_learning_rate, config.steps)
         if config.losses.adversarial.weight:
             rates["discriminator"] = config.learning_rate
         self.optimizers = {name: optax.adam(rate, b2=config.adam_b2) for name, rate in rates.items()}
@@ -106,9 +104,7 @@ class InversionTask:
             before = variables[name]["params"], opt_state[name]
             changes, changed = self.optimizers[name].update(parallel.mean(gradient), opt_state[name], before[0])
             after = optax.apply_updates(before[0], changes), changed
-            if due is not None:
-                after = jax.tree.map(lambda new, old: jnp.where(due, new, old), after, before)
-            params, opt_state[name] = after
+            params, opt_state[name] = after if due is None else lazy_select(due, after, before)
             variables[name] = {**variables[name], "params": params}
 
         learned = {name: variables[name]["params"] for name in ("encoder", "hyper")}
@@ -126,7 +122,7 @@ class InversionTask:
             update("discriminator", gradient, begun)
             params = variables["discriminator"]["params"]
             metrics["loss/r1"], gradient = lazy_value_and_grad(state.step, c.r1_interval, self._r1_loss, params, real)
-            update("discriminator", gradient, begun & ((state.step + 1) % c.r1_interval == 0))
+            update("discriminator", gradient, begun & is_due(state.step, c.r1_interval))
             metrics["loss/discriminator"] = d_loss
         return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
 

@@ -7,6 +7,11 @@ import jax
 import jax.numpy as jnp
 
 
+def is_due(step: jax.Array, interval: int) -> jax.Array:
+    """True on every ``interval``-th step, on all of them for 1."""
+    return (step + 1) % interval == 0
+
+
 def lazy_value_and_grad(
     step: jax.Array, interval: int, loss: Callable, params: Any, *rest: Any, otherwise: Any = None
 ) -> tuple[Any, Any]:
@@ -20,9 +25,9 @@ def lazy_value_and_grad(
         zero = jnp.zeros(())
         return (zero, otherwise) if has_aux else zero, jax.tree.map(jnp.zeros_like, params)
 
-    return jax.lax.cond((step + 1) % interval == 0, jax.value_and_grad(loss, has_aux=has_aux), skip, params, *rest)
+    return jax.lax.cond(is_due(step, interval), jax.value_and_grad(loss, has_aux=has_aux), skip, params, *rest)
 
 
-def lazy_select(step: jax.Array, interval: int, new: Any, old: Any) -> Any:
-    """``new`` on the steps that computed the term, ``old`` on the others: a gradient of zeros must not move Adam."""
-    return jax.tree.map(lambda a, b: jnp.where((step + 1) % interval == 0, a, b), new, old)
+def lazy_select(due: jax.Array, new: Any, old: Any) -> Any:
+    """``new`` where an update is due, ``old`` where it is not: a gradient of zeros must not move Adam."""
+    return jax.tree.map(lambda a, b: jnp.where(due, a, b), new, old)

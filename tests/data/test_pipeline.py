@@ -120,7 +120,7 @@ def test_an_epoch_s_draws_are_its_own():
     assert sum(len(found) > 1 for found in partners.values()) >= 8
 
 
-def test_a_stranger_is_found_among_a_thousand_pictures_of_one_person():
+def test_a_stranger_is_found_among_many_pictures_of_one_person():
     class Crowd(Faces):
         def __len__(self):
             return 100_000

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from fdetect_jax.train.lazy import lazy_select, lazy_value_and_grad
+from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
 
 PARAMS = {"a": jnp.array([1.0, -2.0]), "b": jnp.array(3.0)}
 
@@ -63,7 +63,7 @@ def test_adam_stands_still_between_due_steps():
         _, gradient = lazy_value_and_grad(i, 3, loss, params, 1.0)
         updates, new = tx.update(gradient, state, params)
         moved = optax.apply_updates(params, updates)
-        return lazy_select(i, 3, (moved, new), (params, state))
+        return lazy_select(is_due(i, 3), (moved, new), (params, state))
 
     params, state = PARAMS, tx.init(PARAMS)
     wanted, wanted_state = PARAMS, tx.init(PARAMS)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from small import run, small_adv, small_baseline
+from small import moved, run, small_adv, small_baseline
 
 from fdetect_jax.gan import inversion, stylegan2
 from fdetect_jax.train import parallel
@@ -75,9 +75,6 @@ def test_alternating_objectives_keep_a_state_each_and_share_the_schedule(pair):
     for _ in range(2):
         seen.append(step(jax.tree.map(jnp.copy, seen[-1]), batch, task.frozen)[0])
     seen = jax.device_get([(state.opt_state, state.variables["params"]) for state in seen])
-
-    def moved(before, after) -> bool:
-        return any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
 
     def of(turn: int, states) -> list:
         return jax.tree.map(lambda x: x[turn], states)
