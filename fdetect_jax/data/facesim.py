@@ -21,7 +21,7 @@ from fdetect_jax.data.facesim_person import EXPRESSIONS, Person, Shot, expressio
 if TYPE_CHECKING:
     from fdetect_jax.types import Example
 
-VERSION = 3
+VERSION = 4
 SPLITS = ("train", "val", "test")
 MIN_SIZE, MAX_SIZE = 32, 256
 

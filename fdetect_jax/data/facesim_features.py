@@ -34,63 +34,68 @@ def paint_nose(g: Grid, layers: Layers, face: Face) -> None:
     layers.occlusion[at] *= (1 - 0.6 * hole) * (1 - 0.45 * wing) * (1 - 0.22 * under)
 
 
-@lru_cache(maxsize=4096)
-def _brow_hairs(texture: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """250 hairs of both brows: place along (2, 250) and across, the same times the taper of the brow, and the
-    three points of every stroke from its root (2, 250, 3, 2), cm.
-    """
-    hairs = []
+_BROW_LENGTH, _BROW_HALF = 3.9, 0.36  # of the brow on whose hairs the maps below are drawn, cm
+_BROW_BOX = (-0.6, 4.6, -1.1, 0.8)  # left, right, top, bottom of these maps, cm from the root end of that brow
+_BROW_FINE = 34.0  # pixels per cm they are drawn with
+
+
+@lru_cache(maxsize=512)
+def _brow_hairs(variant: int, count: int, ppc: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage of the left and the right brow by `count` hairs each, float32 in [0, 1], `ppc` pixels per cm."""
+    left, right, top, bottom = _BROW_BOX
+    maps = []
     for side in (-1, 1):
-        rng = np.random.default_rng([texture, 7 + side])
+        rng = np.random.default_rng([variant, 7 + side])
         u = rng.random((4, 250))
-        hairs.append((u[0], 2 * u[1] - 1, rng.normal(0, 0.16, 250), 0.8 + 0.4 * u[2]))
-    s, across, lean, grow = np.stack(hairs, 1)
-    taper = np.minimum(1, 0.55 + 1.5 * s) * np.sqrt(np.clip(1.08 - s, 0, 1))
-    angle = 1.3 * np.clip(1 - 2.0 * s, 0, 1) - 0.25 * s + 0.25 * across * (s > 0.3) + lean
-    tip = np.stack([np.cos(angle), -np.sin(angle)], -1) * (0.42 * grow)[..., None]
-    strokes = tip[:, :, None] * _ROOT_TO_TIP[:, None]
-    strokes[:, :, 2, 1] += 0.06
-    return s, across, across * taper, strokes
+        s, across, lean, grow = (v[:count] for v in (u[0], 2 * u[1] - 1, rng.normal(0, 0.16, 250), 0.8 + 0.4 * u[2]))
+        taper = np.minimum(1, 0.55 + 1.5 * s) * np.sqrt(np.clip(1.08 - s, 0, 1))
+        angle = 1.3 * np.clip(1 - 2.0 * s, 0, 1) - 0.25 * s + 0.25 * across * (s > 0.3) + lean
+        tip = np.stack([np.cos(angle), -np.sin(angle)], -1) * (0.42 * grow)[:, None]
+        strokes = tip[:, None] * _ROOT_TO_TIP[:, None]
+        strokes[:, 2, 1] += 0.06
+        strokes += np.stack([_BROW_LENGTH * s, across * (_BROW_HALF * taper + 0.03)], -1)[:, None]
+        drawn = np.zeros((round((bottom - top) * _BROW_FINE), round((right - left) * _BROW_FINE)), np.uint8)
+        at = np.rint((strokes - (left, top)) * (_BROW_FINE * 16) - 8).astype(np.int32)
+        cv2.polylines(drawn, list(at), False, 255, 1, cv2.LINE_AA, 4)
+        shape = (math.ceil((right - left) * ppc), math.ceil((bottom - top) * ppc))
+        maps.append(cv2.resize(drawn, shape, interpolation=cv2.INTER_AREA).astype(_F) * _F(1 / 255))
+    return tuple(maps)
 
 
 def paint_brows(g: Grid, layers: Layers, person: Person, face: Face) -> None:
-    """Hairs as strokes on a finer patch, averaged down."""
+    """Maps of drawn hairs, bent to the shape of the brows."""
     inner, outer = face.brow[[0, -1], 0].tolist()
     tops, shift = face.brow[:, 1].tolist(), abs(float(face.brow_shift[0]))
     at, xs, ys = pair(g, inner - 0.5, outer + 0.6, min(tops) - shift - 0.8, max(tops) + shift + 0.9)
-    rows, columns = ys.size, xs.size
-    fine = max(1, math.ceil(34 / g.ppc))
     dense = min(max(person.shape["brow_thick"], -2), 2)
-    s, across, tapered, strokes = (v[:, : int(170 + 40 * dense)] for v in _brow_hairs(person.texture))
-    x = inner + (outer - inner) * s
-    y = curve(x, face.brow[:, 0], face.brow[:, 1]) + (0.36 + 0.085 * person.shape["brow_thick"]) * tapered
-    y += 0.03 * across + (face.brow_shift[:, None] + 0.12)
-    strokes = strokes + np.stack([x, y], -1)[:, :, None]
-    origin = np.array([xs[0, 0], ys[0, 0]]) - 0.5 / g.ppc
-    strokes = np.rint((strokes - origin) * (g.ppc * fine * 16) - 8).astype(np.int32)
-    patches = np.zeros((2, rows * fine, columns * fine), np.uint8)
-    for patch, lines in zip(patches, strokes, strict=True):
-        cv2.polylines(patch, list(lines), False, 255, 1, cv2.LINE_AA, 4)
-    patches = patches.reshape(2 * rows * fine, columns * fine)
-    alpha = cv2.resize(patches, (columns, 2 * rows), interpolation=cv2.INTER_AREA).astype(_F) * _F(1 / 255)
-    alpha = alpha.reshape(2, rows, columns)
+    hairs = _brow_hairs(person.texture & 31, 170 + 40 * round(dense), min(2 * g.ppc, _BROW_FINE))
+    left, right, top, bottom = _BROW_BOX
+    high, wide = hairs[0].shape
+    stretch = _BROW_LENGTH / (outer - inner)
+    thin = _BROW_HALF / (_BROW_HALF + 0.085 * person.shape["brow_thick"])
+    u = ((xs - inner) * stretch - left) * (wide / (right - left)) - 0.5
+    v = (ys - curve(xs[0], face.brow[:, 0], face.brow[:, 1]).astype(_F) - 0.12) * thin - top
+    v = v * (high / (bottom - top)) - 0.5
+    u = np.repeat(u.astype(_F), len(v), 0)
+    lower = (face.brow_shift * (thin * high / (bottom - top))).tolist()
+    alpha = np.stack([cv2.remap(m, u, v - _F(d), cv2.INTER_LINEAR) for m, d in zip(hairs, lower, strict=True)])
     albedo = at.of(layers.albedo)
     albedo += (planes(person.brow_color) - albedo) * np.minimum(alpha * 1.05, 0.93)[:, None]
     at.put(layers.albedo, albedo)
     at.put(layers.gloss, at.of(layers.gloss) * (1 - alpha))
 
 
-@lru_cache(maxsize=4096)
-def _spokes(texture: int) -> np.ndarray:
+@lru_cache(maxsize=256)
+def _spokes(variant: int) -> np.ndarray:
     """(512,) brightness of the iris around the pupil."""
-    rng = np.random.default_rng([texture, 3])
+    rng = np.random.default_rng([variant, 3])
     return cv2.resize(rng.normal(0, 1, (1, 48)).astype(_F), (512, 1), interpolation=cv2.INTER_CUBIC)[0]
 
 
 def _iris(person: Person, dx: np.ndarray, dy: np.ndarray, r: np.ndarray) -> np.ndarray:
     """(2, 3, h, w) colour of both irises and pupils, at dx, dy and distance r from their centres, cm."""
     turn = ((np.arctan2(dy, dx) * _F(0.5 / np.pi) + _F(0.5)) * 511).astype(np.int32)
-    light = 1 + 0.28 * _spokes(person.texture)[turn] + 0.5 * clamp(1 - r / 0.42, 0, 1)
+    light = 1 + 0.28 * _spokes(person.texture & 255)[turn] + 0.5 * clamp(1 - r / 0.42, 0, 1)
     light += 0.3 * clamp(dy / _IRIS, -1, 1)
     light = clamp(light, 0.25, 2.2) * (1 - 0.75 * clamp((r - 0.46) / 0.14, 0, 1))
     return planes(person.iris) * light[:, None]
@@ -225,7 +230,7 @@ def _folds(person: Person, shot: Shot, face: Face) -> tuple[np.ndarray, np.ndarr
     e, w = shot.expression, person.wrinkles
     half, tip = face.nose_size
     smile = max(e["smile"], abs(e["smirk"]) * 0.5)
-    wobble = _wobble(person.texture)
+    wobble = _wobble(person.texture & 1023)
     out: dict[int, list] = {2: [], 3: [], 4: []}
     depth: dict[int, list] = {2: [], 3: [], 4: []}
 
@@ -282,9 +287,9 @@ def _folds(person: Person, shot: Shot, face: Face) -> tuple[np.ndarray, np.ndarr
 _SMOOTH = {2: np.linspace([1.0, 0.0], [0.0, 1.0], 12)} | {knots: spline_matrix(knots, 12) for knots in (3, 4)}
 
 
-@lru_cache(maxsize=4096)
-def _wobble(texture: int) -> list[float]:
-    return np.random.default_rng([texture, 11]).normal(0, 1, 40).tolist()
+@lru_cache(maxsize=1024)
+def _wobble(variant: int) -> list[float]:
+    return np.random.default_rng([variant, 11]).normal(0, 1, 40).tolist()
 
 
 def paint_folds(g: Grid, layers: Layers, person: Person, shot: Shot, face: Face) -> None:

@@ -53,7 +53,9 @@ _STYLES = {
 
 @lru_cache(maxsize=1)
 def _soft_strands() -> np.ndarray:
-    return cv2.GaussianBlur(tiles()["strand"], (0, 0), sigmaX=1.6, sigmaY=2)
+    """Half of the size: it stays in the processor's cache."""
+    soft = cv2.GaussianBlur(tiles()["strand"], (0, 0), sigmaX=1.6, sigmaY=2)
+    return cv2.resize(soft, (TILE // 2, TILE // 2), interpolation=cv2.INTER_AREA)
 
 
 def _strands(g: Grid, person: Person, curl: float) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
@@ -63,12 +65,11 @@ def _strands(g: Grid, person: Person, curl: float) -> tuple[np.ndarray, tuple[np
     r = np.sqrt(np.square(dx) + np.square(dy))
     angle = np.arctan2(dx, dy)
     wave = person.wave * 0.5 + curl
-    along = r * _F(TILE / 40)
-    across = (angle * _F(9.0) + _F(0.10 + 0.30 * wave) * np.sin(r * _F(1.3 + 0.9 * curl) + 5 * angle)) * _F(TILE / 27)
-    across += _F(person.texture % 300 + 100)
-    source = tiles()["strand"]
-    if g.ppc < 12:
-        source = _soft_strands()
+    source = _soft_strands() if g.ppc < 12 else tiles()["strand"]
+    size = len(source)
+    along = r * _F(size / 40)
+    across = (angle * _F(9.0) + _F(0.10 + 0.30 * wave) * np.sin(r * _F(1.3 + 0.9 * curl) + 5 * angle)) * _F(size / 27)
+    across += _F((person.texture % 300 + 100) * (size / TILE))
     look = cv2.remap(source, across, along, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     if curl > 0.4:
         look = 0.5 * look + 0.8 * tile("cloudy", g.n, 1) + 0.7 * min(curl, 1.0) * tile("spots", g.n, 2)
