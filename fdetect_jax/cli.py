@@ -27,6 +27,23 @@ def main(argv: list[str] | None = None) -> int:
     sheet.add_argument("--seed", type=int, default=0)
     sheet.add_argument("--output", type=Path, default=Path("facesim.png"))
     sheet.set_defaults(run=_facesim)
+    change = jobs.add_parser("convert", help="turn a public checkpoint into safetensors; nothing in it is executed")
+    change.add_argument("kind", help="efficientnet, stylegan2, hyperinverter or ir_se50")
+    change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl or .safetensors")
+    change.add_argument("--generator", help="hyperinverter: the StyleGAN2 checkpoint it was made for")
+    change.add_argument("--output", required=True, help="the .safetensors to write")
+    change.add_argument(
+        "--normalization",
+        choices=("imagenet", "half", "none"),
+        help="efficientnet: of the input (default: none for SBI's weights, else imagenet)",
+    )
+    change.add_argument("--licence", default="", help="the licence of the weights, kept in the file")
+    change.set_defaults(run=_convert)
+    back = jobs.add_parser("export", help="write converted weights under their original's key names")
+    back.add_argument("input", help="what `fdetect convert` wrote")
+    back.add_argument("--layout", help="lukemelas, timm, sbi; nvlabs, rosinality (default: where it came from)")
+    back.add_argument("--output", required=True, help="the .safetensors to write")
+    back.set_defaults(run=_export)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -34,6 +51,21 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.convert.kinds import convert
+
+    names = ("kind", "input", "output", "generator", "normalization", "licence")
+    convert(*(getattr(arguments, name) for name in names))
+    print(arguments.output)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.convert.kinds import export
+
+    export(arguments.input, arguments.output, arguments.layout)
+    print(arguments.output)
 
 
 def _pair(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ ROOT = Path(__file__).parent
 
 
 def pair(name: str) -> Path:
-    """The folder of an inversion pair: a bundled one by name (``facesim64``, ``faces64``), or a path.
+    """Where an inversion pair lies: a bundled one by name (``facesim64``, ``faces64``), a folder, or one file.
 
     Raises:
       ValueError: neither.
@@ -14,8 +14,10 @@ def pair(name: str) -> Path:
     for folder in (ROOT / name, Path(name)):
         if (folder / "generator.safetensors").is_file():
             return folder
+    if Path(name).is_file():
+        return Path(name)
     bundled = sorted(path.parent.name for path in ROOT.glob("*/generator.safetensors"))
     raise ValueError(
         f"pair: found {name!r}, which holds no generator.safetensors; wanted one of {bundled} or a folder with "
-        "generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors"
+        "generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors, or a converted HyperInverter"
     )

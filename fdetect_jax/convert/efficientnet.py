@@ -1,91 +1,143 @@
-"""EfficientNet between the state dict of EfficientNet-PyTorch (L. Melas-Kyriazi) and our variables."""
+"""EfficientNet between three state dicts and our variables: lukemelas' PyTorch port, timm's, and SBI's.
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+Names of layers are EfficientNet-PyTorch's (L. Melas-Kyriazi); timm's (`tf_efficientnet_b*`) are derived from them.
+"""
+
+import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fdetect_jax.detectors.efficientnet import EfficientNetConfig
+from fdetect_jax.convert.layout import (
+    CONV,
+    DENSE,
+    Layout,
+    Pair,
+    Row,
+    State,
+    Variables,
+    batch_norm,
+    check_shapes,
+    from_state,
+    image_input,
+    to_state,
+)
+from fdetect_jax.convert.pickles import CheckpointError
+from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNet, EfficientNetConfig
 
-Variables = dict[str, Any]
-
-
-class Layout(NamedTuple):
-    """How one array changes: to ours from theirs, and back."""
-
-    ours: Callable[[np.ndarray], np.ndarray]
-    theirs: Callable[[np.ndarray], np.ndarray]
-
-
-SAME = Layout(lambda a: a, lambda a: a)
-CONV = Layout(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1))
-DENSE = Layout(np.transpose, np.transpose)
+LAYOUTS = ("lukemelas", "timm", "sbi")
+WRAPPERS = ("state_dict", "state_dict_ema", "model", "model_state_dict")
 # Squeeze and excite: 1x1 convolutions there, dense layers here.
 POINT = Layout(lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None])
 
 
-class Pair(NamedTuple):
-    """Their key, our path (collection first), and what happens to the array between."""
+def rows(config: EfficientNetConfig, layout: str = "lukemelas") -> Iterator[Row]:
+    """Every array of the network, in the order of its layers, under the names of this layout."""
+    rename = _timm_names(config) if layout == "timm" else {}
+    prefix = "net." if layout == "sbi" else ""
+    for row in _lukemelas(config):
+        layer, _, entry = row.key.rpartition(".")
+        yield row._replace(key=f"{prefix}{rename.get(layer, layer)}.{entry}")
 
-    key: str
-    path: tuple[str, ...]
-    layout: Layout
 
-
-def pairs(config: EfficientNetConfig) -> Iterator[Pair]:
-    """Every array of the network, in the order of its layers."""
-
-    def norm(key: str, *path: str) -> Iterator[Pair]:
-        yield Pair(f"{key}.weight", ("params", *path, "scale"), SAME)
-        yield Pair(f"{key}.bias", ("params", *path, "bias"), SAME)
-        yield Pair(f"{key}.running_mean", ("batch_stats", *path, "mean"), SAME)
-        yield Pair(f"{key}.running_var", ("batch_stats", *path, "var"), SAME)
-
+def _lukemelas(config: EfficientNetConfig) -> Iterator[Row]:
     yield Pair("_conv_stem.weight", ("params", "conv_stem", "kernel"), CONV)
-    yield from norm("_bn0", "bn0")
+    yield from batch_norm("_bn0", "bn0")
     for i, block in enumerate(config.blocks()):
         there, here = f"_blocks.{i}", f"blocks_{i}"
         if block.expand != 1:
             yield Pair(f"{there}._expand_conv.weight", ("params", here, "expand_conv", "kernel"), CONV)
-            yield from norm(f"{there}._bn0", here, "bn0")
+            yield from batch_norm(f"{there}._bn0", here, "bn0")
         yield Pair(f"{there}._depthwise_conv.weight", ("params", here, "depthwise_conv", "kernel"), CONV)
-        yield from norm(f"{there}._bn1", here, "bn1")
+        yield from batch_norm(f"{there}._bn1", here, "bn1")
         for name in ("se_reduce", "se_expand"):
             yield Pair(f"{there}._{name}.weight", ("params", here, name, "kernel"), POINT)
-            yield Pair(f"{there}._{name}.bias", ("params", here, name, "bias"), SAME)
+            yield Pair(f"{there}._{name}.bias", ("params", here, name, "bias"))
         yield Pair(f"{there}._project_conv.weight", ("params", here, "project_conv", "kernel"), CONV)
-        yield from norm(f"{there}._bn2", here, "bn2")
+        yield from batch_norm(f"{there}._bn2", here, "bn2")
     yield Pair("_conv_head.weight", ("params", "conv_head", "kernel"), CONV)
-    yield from norm("_bn1", "bn1")
+    yield from batch_norm("_bn1", "bn1")
     yield Pair("_fc.weight", ("params", "fc", "kernel"), DENSE)
-    yield Pair("_fc.bias", ("params", "fc", "bias"), SAME)
+    yield Pair("_fc.bias", ("params", "fc", "bias"))
 
 
-def from_lukemelas(state_dict: dict[str, np.ndarray], config: EfficientNetConfig) -> Variables:
-    """Variables of ``EfficientNet(config)``: {"params", "batch_stats"}, arrays float32.
+def _timm_names(config: EfficientNetConfig) -> dict[str, str]:
+    """lukemelas' layer to timm's. Blocks there count within their stage, and the first stage has no expansion."""
+    names = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    counts: dict[int, int] = {}
+    for i, block in enumerate(config.blocks()):
+        number = counts.get(block.stage, 0)
+        counts[block.stage] = number + 1
+        layers = ["conv_dw", "bn1", "conv_pw", "bn2"]
+        if block.expand != 1:
+            layers = ["conv_dw", "bn2", "conv_pwl", "bn3"]
+            names |= {f"_blocks.{i}._expand_conv": f"blocks.{block.stage - 1}.{number}.conv_pw"}
+            names |= {f"_blocks.{i}._bn0": f"blocks.{block.stage - 1}.{number}.bn1"}
+        layers += ["se.conv_reduce", "se.conv_expand"]
+        theirs = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2", "_se_reduce", "_se_expand")
+        for there, layer in zip(theirs, layers, strict=True):
+            names[f"_blocks.{i}.{there}"] = f"blocks.{block.stage - 1}.{number}.{layer}"
+    return names
 
-    ``num_batches_tracked`` is ignored: running statistics here decay at a fixed rate.
+
+def convert(state: State, normalization: str | None) -> tuple[dict, Variables, str]:
+    """(fields of the config, variables, layout) of a state dict of any B0 to B7.
+
+    normalization: of the input, "imagenet", "half" or "none"; None: "none" for SBI, else "imagenet".
 
     Raises:
-      ValueError: the keys are not those of the architecture; lists the missing and the extra ones.
+      CheckpointError: not an EfficientNet, or not a whole one.
     """
-    found = {key for key in state_dict if not key.endswith(".num_batches_tracked")}
-    table = list(pairs(config))
-    _check_keys("state dict", found, {pair.key for pair in table})
-    arrays = {pair.path: pair.layout.ours(np.asarray(state_dict[pair.key], np.float32)) for pair in table}
-    return unflatten_dict(arrays)
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    layout = _layout(state)
+    config = _config(state, layout)
+    if layout != "timm":
+        # lukemelas' port pads every input as it would one of the size that the variant is made for.
+        config = dataclasses.replace(config, static_padding_size=config.resolution)
+    else:
+        config = dataclasses.replace(config, bn_momentum=0.9)
+    normalization = normalization or ("none" if layout == "sbi" else "imagenet")
+    config = dataclasses.replace(config, normalization=normalization)
+    table = list(rows(config, layout))
+    what = f"state dict of an EfficientNet ({layout})"
+    variables = from_state(what, state, table)
+    check_shapes(what, variables, table, EfficientNet(config), image_input(64))
+    return dataclasses.asdict(config), variables, layout
 
 
-def to_lukemelas(variables: Variables, config: EfficientNetConfig) -> dict[str, np.ndarray]:
-    """The inverse of ``from_lukemelas``, without ``num_batches_tracked``; raises as it does."""
-    flat = flatten_dict({name: variables[name] for name in ("params", "batch_stats")})
-    table = list(pairs(config))
-    _check_keys("variables", set(map("/".join, flat)), {"/".join(pair.path) for pair in table})
-    return {pair.key: pair.layout.theirs(np.asarray(flat[pair.path], np.float32)) for pair in table}
+def export(config: dict, variables: Variables, layout: str) -> dict[str, np.ndarray]:
+    """The state dict of variables, in one of `LAYOUTS`."""
+    return to_state("variables of an EfficientNet", variables, rows(EfficientNetConfig(**config), layout))
 
 
-def _check_keys(what: str, found: set[str], wanted: set[str]) -> None:
-    if found != wanted:
-        missing, extra = sorted(wanted - found), sorted(found - wanted)
-        raise ValueError(f"{what} of an EfficientNet: missing {missing}, extra {extra}")
+def _layout(state: State) -> str:
+    """The layout that shares most keys with this state dict."""
+    common = {layout: len(set(state) & set(_keys(VARIANTS["b0"], layout))) for layout in LAYOUTS}
+    layout = max(common, key=common.get)
+    if not common[layout]:
+        raise CheckpointError(f"found keys {sorted(state)[:6]} …, wanted an EfficientNet of lukemelas, timm or SBI")
+    return layout
+
+
+def _keys(config: EfficientNetConfig, layout: str) -> list[str]:
+    return [row.key for row in rows(config, layout)]
+
+
+def _axis(state: State, key: str, axis: int) -> int:
+    shape = state[key].shape if key in state else ()
+    return shape[axis] if len(shape) > axis else 0
+
+
+def _config(state: State, layout: str) -> EfficientNetConfig:
+    """The variant nearest in keys, then in the widths of stem and head, with as many classes as the file has."""
+    stem, *_, head, _, _, _, _, _, fc, _ = _keys(VARIANTS["b0"], layout)
+    widths = (_axis(state, stem, 0), _axis(state, head, 0))
+
+    def distance(config: EfficientNetConfig) -> tuple[int, bool]:
+        return len(set(state) ^ set(_keys(config, layout))), widths != (
+            config.channels(config.stem),
+            config.channels(config.head),
+        )
+
+    nearest = min((config for name, config in VARIANTS.items() if name.startswith("b")), key=distance)
+    return dataclasses.replace(nearest, num_classes=max(_axis(state, fc, 0), 1))

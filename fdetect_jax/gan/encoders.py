@@ -16,11 +16,22 @@ from fdetect_jax.nn.conv import conv2d
 
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
-    """An IR-SE trunk: the stem's width and (width, units) of each halving stage. IR-SE50 is the default."""
+    """A trunk: the stem's width and (width, units) of each stage. IR-SE50 is the default.
+
+    unit: "ir_se", every stage halves; or "basic", those of a ResNet, whose stem halves in place of the first stage.
+    """
 
     stem: int = 64
     stages: tuple[tuple[int, int], ...] = ((64, 3), (128, 4), (256, 14), (512, 3))
     se_reduction: int = 16
+    unit: str = "ir_se"
+
+    def __post_init__(self):
+        if self.unit not in ("ir_se", "basic"):
+            raise ValueError(f"trunk.unit: found {self.unit!r}, wanted 'ir_se' or 'basic'")
+
+
+RESNET34 = TrunkConfig(stages=((64, 3), (128, 4), (256, 6), (512, 3)), unit="basic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +102,25 @@ class Unit(nn.Module):
         return shortcut + y * nn.sigmoid(Conv(self.features, 1, name="se_expand")(squeezed))
 
 
+class BasicUnit(nn.Module):
+    """One unit of ResNet-34: (B, H, W, I) -> (B, H/s, W/s, O). Source: arXiv 1512.03385."""
+
+    features: int
+    stride: int
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        def norm(name: str) -> nn.BatchNorm:
+            return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name=name)
+
+        y = nn.relu(norm("bn0")(Conv(self.features, 3, self.stride, name="conv0")(x)))
+        y = norm("bn1")(Conv(self.features, name="conv1")(y))
+        if x.shape[-1] != self.features:
+            x = norm("shortcut_bn")(Conv(self.features, 1, self.stride, name="shortcut_conv")(x))
+        return nn.relu(x + y)
+
+
 class Trunk(nn.Module):
     """(B, S, S, 3) in [-1, 1] -> the output of every stage, finest first."""
 
@@ -99,14 +129,19 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
-        x = Conv(self.config.stem, name="stem_conv")(x)
+        config = self.config
+        basic = config.unit == "basic"
+        x = Conv(config.stem, 7 if basic else 3, 2 if basic else 1, name="stem_conv")(x)
         x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name="stem_bn")(x)
         x = PReLU(name="stem_prelu")(x)
         outputs, index = [], 0
-        for features, units in self.config.stages:
+        for stage, (features, units) in enumerate(config.stages):
             for i in range(units):
-                unit = Unit(features, 2 if i == 0 else 1, self.config.se_reduction, self.axis_name, name=f"unit{index}")
-                x = unit(x, train)
+                stride, name = (1 if i or (basic and stage == 0) else 2), f"unit{index}"
+                if basic:
+                    x = BasicUnit(features, stride, self.axis_name, name=name)(x, train)
+                else:
+                    x = Unit(features, stride, config.se_reduction, self.axis_name, name=name)(x, train)
                 index += 1
             outputs.append(x)
         return outputs

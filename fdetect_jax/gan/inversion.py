@@ -47,15 +47,16 @@ class Inverter:
 
     def render(self, variables: Any, w: jax.Array, offsets: Offsets | None = None) -> jax.Array:
         """w (B, w_dim) or w+ (B, num_ws, w_dim) -> images (B, R, R, 3) in [0, 1]."""
-        return from_signed(self._synthesize(variables, w, offsets))
+        return from_signed(self.synthesize(variables, w, offsets))
 
-    def _synthesize(self, variables: Any, w: jax.Array, offsets: Offsets | None) -> jax.Array:
+    def synthesize(self, variables: Any, w: jax.Array, offsets: Offsets | None = None) -> jax.Array:
+        """As `render`, but as the generator speaks: nominally in [-1, 1], not clipped."""
         return self.generator.apply(variables["generator"], w, offsets, "const", method=Generator.synthesize)
 
     def invert(self, variables: Any, image: jax.Array) -> Inversion:
         """Both phases: w = E(x), Δθ = H(G(w), x), and G(w; θ + Δθ). Images in [0, 1]."""
         w = self.encode(variables, image)
-        first = self._synthesize(variables, w, None)
+        first = self.synthesize(variables, w, None)
         if self.hyper is None:
             return Inversion(w, None, from_signed(first))
         offsets = self.hyper.apply(variables["hyper"], to_signed(image), first)
@@ -67,7 +68,7 @@ class Inverter:
 
 
 def _trunk(config: dict) -> TrunkConfig:
-    return TrunkConfig(config["stem"], tuple(tuple(s) for s in config["stages"]), config["se_reduction"])
+    return TrunkConfig(**{**config, "stages": tuple(tuple(s) for s in config["stages"])})
 
 
 def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32) -> Inverter:
@@ -81,19 +82,24 @@ def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.floa
     return Inverter(Generator(g, dtype), Encoder(e, axis_name), hyper)
 
 
-def load(folder: str | Path, dtype=jnp.float32) -> tuple[Inverter, dict]:
+def load(path: str | Path, dtype=jnp.float32) -> tuple[Inverter, dict]:
     """A pair from a folder with generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors.
+
+    path: that folder, or one file of kind "hyperinverter", which holds all three.
 
     Raises:
       weights.WeightsError: a file is missing or is not what its name says.
     """
-    folder = Path(folder)
+    path = Path(path)
+    if path.is_file():
+        configs, variables, _ = weights.read(path, "hyperinverter")
+        return build(configs, dtype=dtype), variables
     configs, variables = {}, {}
     for part in PARTS:
-        path = folder / f"{part}.safetensors"
-        if part == "hyper" and not path.exists():
+        file = path / f"{part}.safetensors"
+        if part == "hyper" and not file.exists():
             continue
-        configs[part], variables[part], _ = weights.read(path, part)
+        configs[part], variables[part], _ = weights.read(file, part)
     return build(configs, dtype=dtype), variables
 
 

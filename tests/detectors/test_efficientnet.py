@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from fdetect_jax.convert.efficientnet import from_lukemelas, pairs, to_lukemelas
+from fdetect_jax.convert.efficientnet import rows
+from fdetect_jax.convert.layout import Fixed, from_state, to_state
 from fdetect_jax.detectors import DETECTORS, make_detector
 from fdetect_jax.detectors.efficientnet import (
     VARIANTS,
@@ -299,10 +300,10 @@ def test_wrong_images():
 
 def test_conversion_round_trip():
     variables = start(EfficientNet(TINY), jnp.zeros((1, 16, 16, 3)))
-    state = to_lukemelas(variables, TINY)
+    state = to_state("TINY", variables, rows(TINY))
     assert state["_blocks.1._depthwise_conv.weight"].shape == (16, 1, 3, 3)
     assert state["_blocks.1._se_reduce.weight"].shape == (2, 16, 1, 1)
-    back = flatten_dict(from_lukemelas(state, TINY))
+    back = flatten_dict(from_state("TINY", state, rows(TINY)))
     wanted = flatten_dict(variables)
     assert back.keys() == wanted.keys()
     for path, array in wanted.items():
@@ -310,10 +311,10 @@ def test_conversion_round_trip():
 
 
 def test_conversion_names_wrong_keys():
-    state = to_lukemelas(start(EfficientNet(TINY), jnp.zeros((1, 16, 16, 3))), TINY)
+    state = to_state("TINY", start(EfficientNet(TINY), jnp.zeros((1, 16, 16, 3))), rows(TINY))
     state["_fc.scale"] = state.pop("_fc.bias")
     with pytest.raises(ValueError, match=r"missing \['_fc\.bias'\], extra \['_fc\.scale'\]"):
-        from_lukemelas(state, TINY)
+        from_state("TINY", state, rows(TINY))
 
 
 @pytest.mark.parametrize(
@@ -325,15 +326,16 @@ def test_golden(case):
     module = EfficientNet(config)
     ours = {path: np.empty(array.shape, np.float32) for path, array in flatten_dict(shapes(module)).items()}
     state = {}
-    for pair in pairs(config):
-        state[pair.key] = random_array(pair.key, pair.layout.theirs(ours[pair.path]).shape)
+    for row in rows(config):
+        shape = () if isinstance(row, Fixed) else row.layout.theirs(ours[row.path]).shape
+        state[row.key] = random_array(row.key, shape)
     apply = partial(
         module.apply,
         capture_intermediates=lambda layer, _: isinstance(layer, MBConv),
         mutable=["intermediates"],
     )
     images = random_images(case["size"], case["batch"], case["size"])
-    outputs, kept = jax.jit(apply)(from_lukemelas(state, config), images)
+    outputs, kept = jax.jit(apply)(from_state("golden", state, rows(config)), images)
     found = {
         name.replace("s_", ""): np.asarray(value["__call__"][0])
         for name, value in kept["intermediates"].items()

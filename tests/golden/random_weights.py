@@ -1,24 +1,41 @@
 """Weights that two frameworks can make alike: an array is a function of its name and shape alone."""
 
+import hashlib
 import zlib
 
 import numpy as np
 
 
-def random_array(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def random_array(name: str, shape: tuple[int, ...], gain: float | None = 1.0) -> np.ndarray:
     """A float32 array for the state-dict entry ``name``, far from what initialisation would give it.
 
-    Matrices and kernels (axis 0 is the output): N(0, 1 / fan_in), calm enough that 32 residual blocks do not
-    amplify rounding. Biases and running means: N(0, 0.1²). Scales and running variances: U(0.5, 1.5).
+    Matrices and kernels (axis 0 is the output): N(0, gain² / fan_in), at 1 calm enough that 32 residual blocks do not
+    amplify rounding; None: N(0, 1), what layers of equalised learning rate store. Biases and running means:
+    N(0, 0.1²). Scales and running variances: U(0.5, 1.5).
     """
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     if len(shape) > 1:
-        array = rng.standard_normal(shape) * np.sqrt(1.0 / np.prod(shape[1:]))
-    elif name.endswith((".bias", ".running_mean")):
+        array = rng.standard_normal(shape) * (1.0 if gain is None else gain * np.sqrt(1.0 / np.prod(shape[1:])))
+    elif name.endswith((".bias", ".running_mean", ".b1", ".b2")):
         array = 0.1 * rng.standard_normal(shape)
     else:
         array = rng.uniform(0.5, 1.5, shape)
+    if name.startswith(("mapping.fc", "style.")):  # stored a hundred times as large as they are used
+        array *= 100
     return array.astype(np.float32)
+
+
+def numbers_of(feature: np.ndarray) -> list[float]:
+    """Numbers that move when a border or channel of (B, H, W, C) does: mean, deviation, corners of both ends."""
+    corners = (feature[0, 0, 0], feature[0, -1, -1], feature[-1, 0, -1], feature[-1, -1, 0])
+    ends = np.concatenate([corner[:3] for corner in corners])
+    return [float(f"{float(v):.8g}") for v in (feature.mean(), feature.std(), *ends)]
+
+
+def digest(shapes: dict[str, tuple[int, ...]]) -> str:
+    """A fingerprint of a state dict's keys and shapes."""
+    lines = "\n".join(f"{key} {list(shape)}" for key, shape in sorted(shapes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def random_images(seed: int, batch: int, size: int) -> np.ndarray:

@@ -1,0 +1,340 @@
+"""Reads pickles without running them: a stream of bytes in, plain data and tensors not yet loaded out.
+
+A pickle is a program; here its instructions are followed symbolically. No name in it is imported or called: a name
+outside `ALLOWED` is refused, and the few inside stand for plain data. Source: PEP 3154 and Python's `pickletools`.
+"""
+
+import io
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+MAX_INSTRUCTIONS = 4_000_000
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file, what was found and what was wanted."""
+
+
+class NotAPickle(CheckpointError):
+    """The bytes are no pickle, or only a part of one."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name in the pickle, never resolved."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass
+class Storage:
+    """Flat values in the file. read: gives their bytes, when they are wanted."""
+
+    dtype: np.dtype
+    count: int
+    read: Callable[[], bytes]
+
+
+@dataclass
+class Tensor:
+    """A strided view of a storage, checked but not loaded."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        """A copy in memory, C order. Raises CheckpointError where the view leaves its storage."""
+        numbers = (self.offset, *self.shape, *self.strides)
+        if len(self.shape) != len(self.strides) or len(self.shape) > 8:
+            raise CheckpointError(f"a tensor has shape {self.shape} and strides {self.strides}")
+        if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in numbers):
+            raise CheckpointError(f"a tensor has offset, shape and strides {numbers}, wanted whole numbers from 0")
+        size = int(np.prod(self.shape, dtype=object))
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        if size and (last >= self.storage.count or size > self.storage.count):
+            raise CheckpointError(f"a tensor of shape {self.shape} reaches beyond its {self.storage.count} values")
+        data = self.storage.read()
+        item = self.storage.dtype.itemsize
+        if len(data) != self.storage.count * item:
+            wanted = self.storage.count * item
+            raise CheckpointError(f"truncated: a storage holds {len(data)} bytes, wanted {wanted}")
+        if not size:
+            return np.zeros(self.shape, self.storage.dtype)
+        flat = np.frombuffer(data, self.storage.dtype)[self.offset :]
+        return np.lib.stride_tricks.as_strided(flat, self.shape, tuple(s * item for s in self.strides)).copy()
+
+
+@dataclass
+class Persistent:
+    """A module of NVlabs' `torch_utils.persistence`: its class's name and its attributes; its source is dropped."""
+
+    name: str
+    state: dict
+
+
+DTYPES = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+}
+
+
+def storage_dtype(name: Any) -> np.dtype:
+    """The dtype of a storage class's name."""
+    if not isinstance(name, Name) or name.name not in DTYPES:
+        raise CheckpointError(f"found a storage of type {name}, wanted one of {sorted(DTYPES)}")
+    return DTYPES[name.name]
+
+
+def _mapping(pairs: Any = ()) -> dict:
+    return dict(pairs)
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        raise CheckpointError("found a tensor that is not made of a storage, a shape and strides")
+    return Tensor(storage, offset, shape, strides)
+
+
+def _persistent(meta: dict) -> Persistent:
+    if meta.get("type") != "class" or not isinstance(meta.get("state"), dict):
+        raise CheckpointError("found a persistent object without a class and a state")
+    return Persistent(str(meta.get("class_name")), meta["state"])
+
+
+def _numpy_dtype(text: Any, *_: Any) -> np.dtype:
+    if text not in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "b1"):
+        raise CheckpointError(f"found an array of type {text!r}, wanted plain numbers")
+    return np.dtype(text).newbyteorder("<")
+
+
+def _numpy_scalar(dtype: Any, data: Any) -> int | float | bool:
+    if not isinstance(dtype, np.dtype) or not isinstance(data, bytes) or len(data) != dtype.itemsize:
+        raise CheckpointError("found a NumPy scalar without a dtype and its bytes")
+    return np.frombuffer(data, dtype)[0].item()
+
+
+def _encoded(text: Any, encoding: Any = "utf-8") -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "utf-8"):
+        raise CheckpointError(f"found text in {encoding!r}, wanted latin1 or utf-8")
+    return text.encode(encoding)
+
+
+# What may be made, and of what. Nothing here opens, imports or runs anything.
+_MADE: dict[str, Callable] = {
+    "collections.OrderedDict": _mapping,
+    "dnnlib.util.EasyDict": _mapping,
+    "argparse.Namespace": _mapping,
+    "builtins.set": lambda values=(): list(values),
+    "__builtin__.set": lambda values=(): list(values),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
+    "torch.Size": lambda sizes=(): tuple(sizes),
+    "torch.device": lambda *place: None,
+    "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
+    "numpy.dtype": _numpy_dtype,
+    "numpy.core.multiarray.scalar": _numpy_scalar,
+    "numpy._core.multiarray.scalar": _numpy_scalar,
+    "_codecs.encode": _encoded,
+}
+_LOAD = "torch.storage._load_from_bytes"
+_DTYPE_NAMES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+ALLOWED = frozenset([*_MADE, _LOAD, *(f"torch.{name}" for name in DTYPES), *(f"torch.{name}" for name in _DTYPE_NAMES)])
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_VALUES = frozenset(
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+    ]
+)
+_MARK = object()
+
+
+@dataclass
+class _Machine:
+    """The stack and the memo of one pickle."""
+
+    persistent: Callable[[Any], Any]
+    nested: Callable[[bytes], Any]
+    stack: list = field(default_factory=list)
+    memo: dict = field(default_factory=dict)
+    copied: int = 0
+
+    def to_mark(self) -> list:
+        for i in range(len(self.stack) - 1, -1, -1):
+            if self.stack[i] is _MARK:
+                items = self.stack[i + 1 :]
+                del self.stack[i:]
+                return items
+        raise NotAPickle("not a pickle: a mark is missing")
+
+    def name(self, module: Any, name: Any) -> Name:
+        found = Name(str(module), str(name))
+        if str(found) not in ALLOWED:
+            raise CheckpointError(
+                f"refused: it names {found}, which is not needed to hold weights; wanted a state dict of plain tensors"
+            )
+        return found
+
+    def make(self, name: Any, arguments: Any) -> Any:
+        if not isinstance(name, Name) or not isinstance(arguments, tuple):
+            raise CheckpointError(f"refused: it calls {name!r:.80}, which is no name")
+        if str(name) == _LOAD:
+            return self.nested(*arguments)
+        self.copied += sum(len(a) for a in arguments if isinstance(a, list | dict | tuple | str))
+        if self.copied > MAX_INSTRUCTIONS:
+            raise CheckpointError("refused: it copies more than weights need")
+        if str(name) not in _MADE:
+            raise CheckpointError(f"refused: it calls {name}, which may only be named")
+        return _MADE[str(name)](*arguments)
+
+    def build(self, state: Any) -> None:
+        """State for the object on top: a dict's attributes, and a dtype's details, are not weights."""
+        top = self.stack[-1]
+        if isinstance(top, dict) and not top and isinstance(state, dict):
+            top.update(state)  # argparse.Namespace
+        elif not isinstance(top, dict | np.dtype | Tensor | Persistent):
+            raise CheckpointError(f"refused: it sets the state of {type(top).__name__}")
+
+    def follow(self, code: str, argument: Any) -> None:
+        stack = self.stack
+        if code in _VALUES:
+            stack.append(argument)
+        elif code in _CONSTANTS:
+            stack.append(_CONSTANTS[code])
+        elif code in _EMPTY:
+            stack.append(_EMPTY[code]())
+        elif code in _TUPLES:
+            count = _TUPLES[code]
+            items = tuple(stack[-count:])
+            if len(items) != count:
+                raise IndexError
+            stack[-count:] = [items]
+        elif code in ("PUT", "BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = stack[-1]
+        elif code == "MEMOIZE":
+            self.memo[len(self.memo)] = stack[-1]
+        elif code in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(self.memo[argument])
+        elif code == "MARK":
+            stack.append(_MARK)
+        elif code == "POP":
+            stack.pop()
+        elif code == "POP_MARK":
+            self.to_mark()
+        elif code == "DUP":
+            stack.append(stack[-1])
+        elif code == "TUPLE":
+            stack.append(tuple(self.to_mark()))
+        elif code in ("LIST", "FROZENSET"):
+            stack.append(self.to_mark())
+        elif code == "DICT":
+            items = self.to_mark()
+            stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+        elif code == "APPEND":
+            value = stack.pop()
+            stack[-1].append(value)
+        elif code in ("APPENDS", "ADDITEMS"):
+            items = self.to_mark()
+            stack[-1].extend(items)
+        elif code == "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            stack[-1][key] = value
+        elif code == "SETITEMS":
+            items = self.to_mark()
+            stack[-1].update(zip(items[::2], items[1::2], strict=True))
+        elif code == "GLOBAL":
+            stack.append(self.name(*argument.split(" ", 1)))
+        elif code == "STACK_GLOBAL":
+            name, module = stack.pop(), stack.pop()
+            stack.append(self.name(module, name))
+        elif code in ("REDUCE", "NEWOBJ"):
+            arguments, name = stack.pop(), stack.pop()
+            stack.append(self.make(name, arguments))
+        elif code == "BUILD":
+            self.build(stack.pop())
+        elif code == "BINPERSID":
+            stack.append(self.persistent(stack.pop()))
+        elif code not in ("PROTO", "FRAME", "STOP"):
+            raise CheckpointError(f"refused: the instruction {code} is not needed to hold weights")
+
+
+def read(
+    stream: BinaryIO, persistent: Callable[[Any], Any] | None = None, nested: Callable[[bytes], Any] | None = None
+) -> Any:
+    """The object of the next pickle of a stream, which is left behind its end.
+
+    Args:
+      stream: binary, seekable.
+      persistent: what a persistent id stands for; None: such ids are refused.
+      nested: reads the bytes of a tensor that was pickled on its own; None: such tensors are refused.
+
+    Returns:
+      None, bool, int, float, str, bytes, tuples, lists, dicts, `Tensor` and `Persistent`. Names that stand for
+      types stay `Name`.
+
+    Raises:
+      CheckpointError: it is no pickle, is damaged, or names something outside `ALLOWED`.
+    """
+
+    def refuse(_: Any) -> Any:
+        raise CheckpointError("refused: it points to data that this kind of file does not hold")
+
+    machine = _Machine(persistent or refuse, nested or refuse)
+    try:
+        for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > MAX_INSTRUCTIONS:
+                raise CheckpointError(f"refused: more than {MAX_INSTRUCTIONS} instructions")
+            machine.follow(instruction.name, argument)
+        (value,) = machine.stack
+    except CheckpointError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        raise NotAPickle(f"not a whole pickle ({type(error).__name__}: {error})") from None
+    if value is _MARK:
+        raise NotAPickle("not a pickle: it ends in a mark")
+    return value
+
+
+def read_bytes(data: bytes, **hooks: Any) -> Any:
+    """`read` of bytes that hold one pickle."""
+    return read(io.BytesIO(data), **hooks)

@@ -1,0 +1,151 @@
+"""The reader of pickles: it follows them, and runs nothing."""
+
+import io
+import os
+import pickle
+import subprocess
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdetect_jax.convert import pickles
+from fdetect_jax.convert.pickles import CheckpointError, NotAPickle, Storage, Tensor, read_bytes
+
+
+class Call:
+    """Pickles to a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = (function, arguments)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data(protocol):
+    value = {
+        "none": None,
+        "numbers": [1, -(2**40), 2**70, 0.5, True, False],
+        "text": ("a", "ü" * 300, b"\x00\xff" * 200),
+        "nested": {"x": [(), [], {}], "y": (1, 2, 3, 4)},
+        "ordered": OrderedDict([("b", 1), ("a", 2)]),
+    }
+    value["again"] = value["nested"]
+    if protocol < 3:
+        value["text"] = value["text"][:2]  # older protocols have no bytes of their own
+    found = read_bytes(pickle.dumps(value, protocol))
+    assert found == value
+    assert found["again"] is found["nested"]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [(os.system, "system"), (eval, "eval"), (subprocess.Popen, "Popen"), (Path, "Path"), (getattr, "getattr")],
+)
+def test_calls_are_refused_by_name_and_never_made(protocol, function, named, tmp_path):
+    file = pickle.dumps({"state_dict": Call(function, f"touch {tmp_path}/was_run")}, protocol)
+    with pytest.raises(CheckpointError, match=rf"refused: it names [\w.]*{named}"):
+        read_bytes(file)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        (b"cos\nsystem\n(S'true'\ntR.", r"names os\.system"),
+        (b"(S'true'\nios\nsystem\n.", "instruction INST"),
+        (b"\x80\x02\x82\x01.", "instruction EXT1"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"names os\.system"),
+        (b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93.", r"names collections\.OrderedDict\.fromkeys"),
+        (b"ctorch\nFloatStorage\n(tR.", r"calls torch\.FloatStorage, which may only be named"),
+        (b"S'x'\n(I1\ntR.", "calls 'x', which is no name"),
+        (b"ctorch\nFloatStorage\n}b.", "sets the state of Name"),
+        (b"Psystem\n.", "instruction PERSID"),
+        (b"I1\nQ.", "points to data"),
+        (b"ctorch.storage\n_load_from_bytes\n(C\x01xtR.", "points to data"),
+        (b"cnumpy\ndtype\n(S'O8'\ntR.", "array of type 'O8'"),
+    ],
+)
+def test_what_weights_do_not_need_is_refused(file, wanted):
+    with pytest.raises(CheckpointError, match=wanted):
+        read_bytes(file)
+
+
+@pytest.mark.parametrize("file", [b"", b"\x80", b"plain text", b"(.", b"0.", b"}(I1\nu.", b"h\x05."])
+def test_what_is_no_pickle(file):
+    with pytest.raises(NotAPickle, match="pickle"):
+        read_bytes(file)
+
+
+def test_every_cut_of_a_pickle_is_an_error():
+    file = pickle.dumps({"a": [1, 2, (3, "x" * 40)], "b": OrderedDict(c=1.5)})
+    for end in range(len(file)):
+        with pytest.raises(CheckpointError):
+            read_bytes(file[:end])
+
+
+def test_copies_are_bounded():
+    """A list of many, copied many times: a few bytes that would fill any memory."""
+    file = b"(" + b"I1\n" * 4000 + b"lq\x00" + b"ctorch\nSize\n(h\x00tR" * 2000 + b"."
+    with pytest.raises(CheckpointError, match="copies more than weights need"):
+        read_bytes(file)
+
+
+def test_instructions_are_bounded(monkeypatch):
+    monkeypatch.setattr(pickles, "MAX_INSTRUCTIONS", 50)
+    with pytest.raises(CheckpointError, match="more than 50 instructions"):
+        read_bytes(pickle.dumps(list(range(100)), 0))
+
+
+def test_a_stream_is_left_behind_the_pickle():
+    stream = io.BytesIO(pickle.dumps(1) + pickle.dumps([2]) + b"rest")
+    assert pickles.read(stream) == 1
+    assert pickles.read(stream) == [2]
+    assert stream.read() == b"rest"
+
+
+def floats(count, data=None):
+    return Storage(np.dtype("<f4"), count, lambda: np.arange(count, dtype="<f4").tobytes() if data is None else data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides", "wanted"),
+    [
+        (0, (2, 3), (3, 1), [[0, 1, 2], [3, 4, 5]]),
+        (1, (2, 2), (1, 2), [[1, 3], [2, 4]]),
+        (5, (), (), 5),
+        (6, (0, 3), (3, 1), np.zeros((0, 3))),
+    ],
+)
+def test_views(offset, shape, strides, wanted):
+    array = Tensor(floats(6), offset, shape, strides).array()
+    np.testing.assert_array_equal(array, wanted)
+    assert array.shape == np.shape(wanted)
+    assert array.flags.owndata
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides", "wanted"),
+    [
+        (0, (3, 3), (3, 1), "beyond its 6 values"),
+        (4, (3,), (1,), "beyond"),
+        (0, (10**9,), (0,), "beyond"),
+        (0, (2**40, 2**40), (0, 0), "beyond"),
+        (-1, (2,), (1,), "whole numbers from 0"),
+        (0, (2,), (-1,), "whole numbers from 0"),
+        (0, (2, 2), (1,), "shape"),
+        (0, ("2",), (1,), "whole numbers"),
+    ],
+)
+def test_views_beyond_their_storage_are_refused(offset, shape, strides, wanted):
+    with pytest.raises(CheckpointError, match=wanted):
+        Tensor(floats(6), offset, shape, strides).array()
+
+
+def test_a_short_storage_is_truncated():
+    with pytest.raises(CheckpointError, match="truncated: a storage holds 20 bytes, wanted 24"):
+        Tensor(floats(6, b"\0" * 20), 0, (6,), (1,)).array()
