@@ -16,7 +16,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 def test_the_forgery_of_the_readme_forges(monkeypatch):
     monkeypatch.setattr(forgery, "FORGERIES", dict(forgery.FORGERIES))
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    code = re.search(r"```python\n(# fdetect_jax/forgery/.*?)```", README, re.DOTALL)[1]
     new, registry = re.split(r"# fdetect_jax/forgery/__init__\.py\n", code)
     mirror = types.ModuleType("fdetect_jax.forgery.mirror")
     monkeypatch.setitem(sys.modules, mirror.__name__, mirror)
