@@ -80,7 +80,8 @@ def attack() -> dict:
 
 def latent(pair: str) -> dict:
     """The latent adversary with a bundled pair's name, or a folder."""
-    return {"kind": "latent", "pair": pair, "space": "w", "dtype": "float32", "attack": attack()}
+    forgery = {"kind": "latent", "pair": pair, "space": "w", "render": "full", "dtype": "float32"}
+    return forgery | {"attack": attack()}
 
 
 def augment() -> dict:

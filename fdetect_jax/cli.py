@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     pair.add_argument("--root", help="a folder of photographs; procedural faces where absent")
     pair.add_argument("--split", default="test", choices=("train", "val", "test"), help="which people (default: test)")
     pair.add_argument("--limit", type=int, default=400, help="how many faces at most (default: 400)")
+    pair.add_argument("--size", type=int, help="a detector's input: also measure what forgery.render=fit changes there")
     pair.add_argument(
         "--output", type=Path, help="write the grid real | E | E + H | difference | random faces to this PNG"
     )
@@ -77,7 +78,7 @@ def _pair(arguments: argparse.Namespace) -> None:
 
     networks, variables = inversion.load(assets.pair(arguments.pair))
     source = make_source(_data(arguments.root, networks.resolution), arguments.split)
-    figures, columns = measure(networks, variables, source, arguments.limit)
+    figures, columns = measure(networks, variables, source, arguments.limit, size=arguments.size)
     for name, value in figures.items():
         print(f"{name:14s} {value:.3f}")
     if arguments.output:

@@ -121,10 +121,11 @@ def _detector(config: ConfigDict) -> None:
 
 def _pair(config: ConfigDict, path: str) -> None:
     from fdetect_jax import assets
-    from fdetect_jax.forgery.latent import SPACES
+    from fdetect_jax.forgery.latent import RENDERS, SPACES
     from fdetect_jax.forgery.pgd import Attack
 
     _one_of(config, f"{path}.space", SPACES)
+    _one_of(config, f"{path}.render", RENDERS)
     _one_of(config, f"{path}.dtype", ("float32", "bfloat16"))
     try:
         Attack(**_get(config, f"{path}.attack").to_dict())

@@ -1,5 +1,9 @@
 """The shipped configs, shrunk until a whole run takes seconds."""
 
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +47,25 @@ DETECTOR = {
 def run(config: ConfigDict, workdir: Path) -> dict:
     check(config)
     return train_and_evaluate(config, workdir, make_task(config))
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The names of the functions that are compiled inside, one entry each time."""
+    names: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if found := re.match(r"Finished XLA compilation of (\S+)", record.getMessage()):
+                names.append(found[1])
+
+    handler, logger = Keep(), logging.getLogger("jax")
+    logger.addHandler(handler)
+    try:
+        with jax.log_compiles():
+            yield names
+    finally:
+        logger.removeHandler(handler)
 
 
 def moved(before: Any, after: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from fdetect_jax.data import pipeline
 from fdetect_jax.evaluation.gallery import difference
 from fdetect_jax.evaluation.metrics import psnr, ssim
+from fdetect_jax.forgery.latent import fit
 from fdetect_jax.gan.inversion import Inverter
 from fdetect_jax.gan.stylegan2 import truncate
 from fdetect_jax.types import to_unit
@@ -23,22 +24,30 @@ def measure(
     limit: int = 400,
     batch_size: int = 32,
     compiled: Compile = jax.jit,
+    size: int | None = None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Reconstructs the first ``limit`` faces of a source with E alone and, where the pair has H, with E and H.
 
     Args:
       compiled: makes ``function(variables, batch) -> rows`` fast; ``jax.jit``, or parallel over devices.
+      size: of a detector's input, pixels: measures what ``forgery.render=fit`` changes there.
 
     Returns:
-      Mean ``psnr/encoder`` (dB), ``ssim/encoder`` and the same of ``hyper``; and the images by column,
+      Mean ``psnr/encoder`` (dB), ``ssim/encoder`` and the same of ``hyper``; with ``size``, ``psnr/fit``, of faces
+      rendered at the next resolution above it against whole ones, both resized to it; and the images by column,
       (N, S, S, 3) uint8.
     """
+    resolution = None if size is None else networks.generator.config.resolution_for(size)
 
     def invert(variables: Any, batch: dict) -> dict[str, jax.Array]:
         found = networks.invert(variables, to_unit(batch["image"]))
+        made = {"encoder": networks.render(variables, found.w), "hyper": found.image}
         if networks.hyper is None:
-            return {"encoder": found.image}
-        return {"encoder": networks.render(variables, found.w), "hyper": found.image}
+            del made["hyper"]
+        if size is not None:
+            early = networks.render(variables, found.w, found.offsets, resolution)
+            made |= {"whole": fit(found.image, size), "fit": fit(early, size)}
+        return made
 
     run = compiled(invert)
     real, made = [], []
@@ -55,6 +64,9 @@ def measure(
             figures[f"psnr/{name}"] = float(np.mean(psnr(faces / 255.0, images)))
             figures[f"ssim/{name}"] = float(np.mean(ssim(faces / 255.0, images)))
             columns[title] = to_bytes(images)
+    if size is not None:
+        whole, early = (np.concatenate([part[name] for part in made]) for name in ("whole", "fit"))
+        figures["psnr/fit"] = float(np.mean(psnr(whole, early)))
     columns["difference ×4"] = difference(faces, columns["E + H" if "E + H" in columns else "E"], 4.0)
     return figures, columns
 

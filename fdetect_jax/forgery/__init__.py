@@ -16,7 +16,7 @@ __all__ = ["FORGERIES", "Classify", "Forged", "Forgery", "make_forgery"]
 
 def _latent(config: ConfigDict) -> Forgery:
     inverter, frozen = inversion.load(assets.pair(config.pair), jnp.dtype(config.dtype))
-    return LatentAdversary(inverter, Attack(**config.attack.to_dict()), config.space, frozen)
+    return LatentAdversary(inverter, Attack(**config.attack.to_dict()), config.space, config.render, frozen)
 
 
 def _reconstruction(config: ConfigDict) -> Forgery:

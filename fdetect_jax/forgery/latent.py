@@ -14,6 +14,7 @@ from fdetect_jax.gan.inversion import Inverter
 from fdetect_jax.types import FAKE, REAL
 
 SPACES = ("w", "w+", "z")
+RENDERS = ("full", "fit")
 
 
 def fit(image: jax.Array, size: int) -> jax.Array:
@@ -41,36 +42,40 @@ class LatentAdversary:
     """Moves the latent of a face up the detector's loss of the label *fake*, so that the rendered fake passes for real.
 
     space: "w" moves one vector with Δθ held fixed, "w+" one per layer, "z" starts from a random face of G.
+    render: "full" renders at G's resolution, as the paper; "fit" at the next above the detector's, which costs less.
     """
 
     inverter: Inverter
     attack: Attack
     space: str = "w"
+    render: str = "full"
     frozen: Any = None
 
     def __post_init__(self):
-        if self.space not in SPACES:
-            raise ValueError(f"forgery.space: found {self.space!r}, wanted one of {SPACES}")
+        for name, allowed in (("space", SPACES), ("render", RENDERS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"forgery.{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
 
     def forge(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> Forged:
         size, g = images.shape[1], self.inverter.generator.config
         start, keys = _split(keys)
         if self.space == "z":
             origin = jax.vmap(lambda key: jax.random.normal(key, (g.z_dim,)))(start)
-            offsets, first = None, self.inverter.render(frozen, self.inverter.map(frozen, origin))
+            offsets = None
         else:
             found = self.inverter.invert(frozen, images)
-            origin, offsets, first = found.w, found.offsets, found.image
+            origin, offsets = found.w, found.offsets
             if self.space == "w+":
                 origin = jnp.broadcast_to(origin[:, None], (origin.shape[0], g.num_ws, g.w_dim))
 
-        def render(delta: jax.Array) -> jax.Array:
-            moved = origin + delta
-            w = self.inverter.map(frozen, moved) if self.space == "z" else moved
-            return fit(self.inverter.render(frozen, w, offsets), size)
+        resolution = g.resolution_for(size) if self.render == "fit" else None
+
+        def render(latent: jax.Array) -> jax.Array:
+            w = self.inverter.map(frozen, latent) if self.space == "z" else latent
+            return fit(self.inverter.render(frozen, w, offsets, resolution), size)
 
         def loss_of_fake(delta: jax.Array) -> jax.Array:
-            logits = classify(render(delta)).astype(jnp.float32)
+            logits = classify(render(origin + delta)).astype(jnp.float32)
             if self.attack.gradient == "normalized":
                 # The loss grows with this margin alone, so its normalised gradient is the same; but where the detector
                 # is sure, the loss's own gradient, (1 - p) times this one, is rounded to zero.
@@ -80,8 +85,7 @@ class LatentAdversary:
         delta = ascend(loss_of_fake, keys, origin.shape[1:], self.attack)
         length = radius(delta, self.attack.norm)
         on_surface = (length >= self.attack.epsilon * (1 - 1e-4)).astype(jnp.float32)
-        image = jax.lax.stop_gradient(render(delta))
-        return Forged(image, fit(first, size), length, on_surface)
+        return Forged(render(origin + delta), render(origin), length, on_surface)
 
 
 def _split(keys: jax.Array) -> tuple[jax.Array, jax.Array]:

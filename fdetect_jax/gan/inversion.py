@@ -45,13 +45,18 @@ class Inverter:
         w_avg = variables["generator"]["buffers"]["mapping"]["w_avg"]
         return self.encoder.apply(variables["encoder"], to_signed(image)) + w_avg
 
-    def render(self, variables: Any, w: jax.Array, offsets: Offsets | None = None) -> jax.Array:
-        """w (B, w_dim) or w+ (B, num_ws, w_dim) -> images (B, R, R, 3) in [0, 1]."""
-        return from_signed(self.synthesize(variables, w, offsets))
+    def render(
+        self, variables: Any, w: jax.Array, offsets: Offsets | None = None, resolution: int | None = None
+    ) -> jax.Array:
+        """w (B, w_dim) or w+ (B, num_ws, w_dim) -> images (B, R, R, 3) in [0, 1]; resolution: R, if below G's."""
+        return from_signed(self.synthesize(variables, w, offsets, resolution))
 
-    def synthesize(self, variables: Any, w: jax.Array, offsets: Offsets | None = None) -> jax.Array:
+    def synthesize(
+        self, variables: Any, w: jax.Array, offsets: Offsets | None = None, resolution: int | None = None
+    ) -> jax.Array:
         """As `render`, but as the generator speaks: nominally in [-1, 1], not clipped."""
-        return self.generator.apply(variables["generator"], w, offsets, "const", method=Generator.synthesize)
+        synthesize = Generator.synthesize
+        return self.generator.apply(variables["generator"], w, offsets, "const", resolution, method=synthesize)
 
     def invert(self, variables: Any, image: jax.Array) -> Inversion:
         """Both phases: w = E(x), Δθ = H(G(w), x), and G(w; θ + Δθ). Images in [0, 1]."""

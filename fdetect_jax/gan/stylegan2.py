@@ -41,6 +41,10 @@ class GeneratorConfig:
     def num_ws(self) -> int:
         return 2 * int(math.log2(self.resolution)) - 2
 
+    def resolution_for(self, size: int) -> int:
+        """The least resolution of a block that is not below ``size`` pixels; the last one where all are."""
+        return min((r for r in self.block_resolutions if r >= size), default=self.resolution)
+
     @property
     def block_resolutions(self) -> tuple[int, ...]:
         return tuple(2**i for i in range(2, int(math.log2(self.resolution)) + 1))
@@ -154,12 +158,17 @@ class Synthesis(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, ws: jax.Array, offsets: Offsets | None = None, noise: str = "const") -> jax.Array:
+    def __call__(
+        self, ws: jax.Array, offsets: Offsets | None = None, noise: str = "const", resolution: int | None = None
+    ) -> jax.Array:
+        """resolution: where to stop; every block adds detail to the image of the one before. None: at the last."""
         c4 = self.config.channels(4)
         const = self.param("const", nn.initializers.normal(1.0), (4, 4, c4))
         x = jnp.broadcast_to(const.astype(self.dtype), (ws.shape[0], 4, 4, c4))
         image = None
         for spec in layer_specs(self.config):
+            if resolution is not None and spec.resolution > resolution:
+                break
             offset = None if offsets is None else offsets.get(spec.name)
             y = ModulatedConv(spec, self.config.conv_clamp, name=spec.name)(x, ws[:, spec.w_index], offset, noise)
             if spec.kernel == 1:
@@ -187,11 +196,16 @@ class Generator(nn.Module):
         """z (B, z_dim) -> w (B, w_dim)."""
         return self.mapping(z)
 
-    def synthesize(self, w: jax.Array, offsets: Offsets | None = None, noise: str = "const") -> jax.Array:
-        """w (B, w_dim), or w+ (B, num_ws, w_dim), and per-sample kernel offsets -> image in [-1, 1]."""
+    def synthesize(
+        self, w: jax.Array, offsets: Offsets | None = None, noise: str = "const", resolution: int | None = None
+    ) -> jax.Array:
+        """w (B, w_dim), or w+ (B, num_ws, w_dim), and per-sample kernel offsets -> image in [-1, 1].
+
+        resolution: of the image, one of ``config.block_resolutions``; None: the generator's own.
+        """
         if w.ndim == 2:
             w = jnp.broadcast_to(w[:, None], (w.shape[0], self.config.num_ws, w.shape[1]))
-        return self.synthesis(w, offsets, noise)
+        return self.synthesis(w, offsets, noise, resolution)
 
 
 def truncate(w: jax.Array, w_avg: jax.Array, truncation: float, cutoff: int | None = None) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -30,7 +31,7 @@ class Toy:
     def map(self, frozen, z):
         return jnp.tanh(z @ frozen["mapping"])
 
-    def render(self, frozen, w, offsets=None):
+    def render(self, frozen, w, offsets=None, resolution=None):
         if w.ndim == 2:
             w = jnp.broadcast_to(w[:, None], (w.shape[0], 8, 5))
         x = jnp.einsum("bld,ldp->bp", w, frozen["synthesis"]) + (0.0 if offsets is None else offsets["shift"])
@@ -188,9 +189,26 @@ def test_with_real_networks():
     assert (forged.radius <= 1 + 1e-5).all()
 
 
-def test_unknown_space():
-    with pytest.raises(ValueError, match=r"forgery\.space: found 's', wanted one of"):
-        LatentAdversary(pair()[0], Attack(), "s")
+def test_rendering_stops_at_the_resolution_above_the_detector():
+    """The skip architecture: an image of 16 pixels is there before the block of 32 adds to it."""
+    inverter, variables = pair("generator", "encoder")
+    small = images(3, size=12)
+    for render, wanted in (("fit", 16), ("full", None)):
+        adversary = LatentAdversary(inverter, Attack(epsilon=1.0, steps=2), "w", render)
+        run = jax.jit(partial(adversary.forge, KEYS, classify))
+        forged = run(small, variables)
+        early = inverter.render(variables, inverter.encode(variables, small), None, wanted)
+        assert early.shape[1] == (wanted or 32)
+        np.testing.assert_allclose(forged.reconstruction, fit(early, 12), atol=1e-4)
+        assert probability(forged.image).mean() < probability(forged.reconstruction).mean()
+    config = inverter.generator.config
+    assert [config.resolution_for(size) for size in (4, 5, 32, 380)] == [4, 8, 32, 32]
+
+
+@pytest.mark.parametrize("field", ["space", "render"])
+def test_unknown_options(field):
+    with pytest.raises(ValueError, match=rf"forgery\.{field}: found 's', wanted one of"):
+        LatentAdversary(pair()[0], Attack(), **{field: "s"})
 
 
 def test_fit():
@@ -204,7 +222,14 @@ def test_fit():
 def config(folder, **fields):
     attack = {"epsilon": 2.0, "steps": 3, "step_size": 0.5, "norm": "linf", "gradient": "raw"}
     attack |= {"random_start": False, "remat": True}
-    fields = {"kind": "latent", "pair": str(folder), "space": "w+", "dtype": "bfloat16", "attack": attack} | fields
+    fields = {
+        "kind": "latent",
+        "pair": str(folder),
+        "space": "w+",
+        "render": "fit",
+        "dtype": "bfloat16",
+        "attack": attack,
+    } | fields
     return ConfigDict(fields)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small import moved, run, small_adv, small_gan, small_inversion
+from small import compilations, moved, run, small_adv, small_gan, small_inversion
 
 from fdetect_jax import weights
 from fdetect_jax.config import check
@@ -13,14 +13,20 @@ from fdetect_jax.train import parallel
 from fdetect_jax.train.trainers import make_task
 from fdetect_jax.train.writer import read_history
 
+STEP = "jit(averaged)"  # what parallel.compile_step gives to the compiler
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> str:
     """A pair made by the two trainers, one after the other."""
     folder = tmp_path_factory.mktemp("pair")
-    found = run(small_gan(), folder / "gan")
+    with compilations() as compiled:
+        found = run(small_gan(), folder / "gan")
+    assert compiled.count(STEP) == 1
     assert {"psnr/encoder", "ssim/encoder"} <= found["tests"].keys()
-    found = run(small_inversion(str(folder / "gan" / "pair")), folder / "inversion")
+    with compilations() as compiled:
+        found = run(small_inversion(str(folder / "gan" / "pair")), folder / "inversion")
+    assert compiled.count(STEP) == 1
     assert {"psnr/encoder", "psnr/hyper"} <= found["tests"].keys()
     made = folder / "inversion" / "pair"
     assert (made / "README.md").is_file()
@@ -37,7 +43,9 @@ def test_gan_and_inversion_log_their_terms(pair):
 
 
 def test_adversarial_run_reports_the_attack_and_the_tests(pair, tmp_path):
-    found = run(small_adv(pair), tmp_path)
+    with compilations() as compiled:
+        found = run(small_adv(pair), tmp_path)
+    assert compiled.count(STEP) == 1
     for name in ("gan_inverted", "adversarial", "swap"):
         assert {"accuracy", "auc", "eer", "ap", "n_real", "n_fake"} == found["tests"][name].keys()
     assert found["tests"]["gan_inverted"]["n_real"] == 6
