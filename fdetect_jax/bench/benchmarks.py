@@ -193,7 +193,9 @@ def _generator_config(setting: Setting) -> dict:
 def _generator(setting: Setting) -> tuple[inversion.Inverter, dict, Arrays]:
     """A generator alone, as an inversion pair whose encoder is never called; its variables; and as the peer's."""
     configs = _pair_configs(setting)
-    networks = inversion.build({name: configs[name] for name in ("generator", "encoder")}, dtype=jnp.dtype(setting.dtype))
+    networks = inversion.build(
+        {name: configs[name] for name in ("generator", "encoder")}, dtype=jnp.dtype(setting.dtype)
+    )
     z = jnp.zeros((1, networks.generator.config.z_dim))
     variables = random_variables(jax.eval_shape(networks.generator.init, jax.random.key(0), z))
     return networks, jax.device_put({"generator": variables}), _flat("generator", variables)

@@ -6,6 +6,7 @@ Each side is a child with its own threads and memory; only one of them works at 
 import dataclasses
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -57,7 +58,7 @@ class Row:
     device: str
 
 
-class BenchError(RuntimeError):
+class BenchError(ValueError):
     """A side that could not be built or run, or two sides that disagree."""
 
 
@@ -67,7 +68,11 @@ class Side:
     def __init__(self, side: str, name: str, folder: str | Path, setting: dict[str, Any]):
         self.title = f"{name} ({side})"
         command = [sys.executable, "-m", "fdetect_jax.bench.worker", side, name, str(folder), json.dumps(setting)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # OpenMP's threads spin while they wait: one other busy process then slows PyTorch down a hundredfold.
+        environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.made = self._read()
 
     def run(self) -> dict[str, Any]:

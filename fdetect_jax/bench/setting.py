@@ -2,6 +2,17 @@
 
 import dataclasses
 
+NAMES = (
+    "b4_forward",
+    "b4_input_gradient",
+    "b4_sam_step",
+    "stylegan2_synthesis",
+    "latent_pgd",
+    "adv_step",
+    "input_pipeline",
+)
+VARIANTS = ("eager", "eager channels-last", "compile", "compile channels-last")
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:

@@ -17,11 +17,10 @@ from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting
+from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, VARIANTS, Setting
 from fdetect_jax.bench.torch_stylegan2 import Inverter, Synthesis, to_torch, to_unit
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-VARIANTS = ("eager", "eager channels-last", "compile", "compile channels-last")
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REAL, FAKE = 0, 1
 Arrays = dict[str, np.ndarray]
@@ -77,6 +76,7 @@ def best(name: str, arrays: Arrays, setting: Setting, variants: Sequence[str] | 
         tried[title] = statistics.median(seconds(call) for _ in range(3))
         if found is None or tried[title] < found.tried[found.variant]:
             found = Peer(title, call, outputs, tried)
+        print(name, title, tried[title], flush=True)
     return found
 
 
@@ -115,8 +115,8 @@ def _detector(arrays: Arrays, setting: Setting, variant: Variant) -> Detector:
     )
     net.set_swish(memory_efficient=False)
     state = {key.removeprefix("detector."): torch.tensor(v) for key, v in arrays.items() if key.startswith("detector.")}
-    missing, extra = net.load_state_dict(state, strict=False)
-    assert not extra and all(key.endswith("num_batches_tracked") for key in missing)
+    counters = {key: value for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")}
+    net.load_state_dict(counters | state)
     return Detector(net).to(DEVICE).to(memory_format=variant.format)
 
 

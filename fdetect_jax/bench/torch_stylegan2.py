@@ -85,10 +85,7 @@ class Synthesis:
         energy = kernel.energy if kernel.energy.ndim == 3 else kernel.energy[None]
         scale = torch.rsqrt((energy * squares[:, None]).sum(-1) + 1e-8)
         x = x * style[:, :, None, None]
-        if name.endswith("conv0"):
-            x = self._blur(convolve_up(x, kernel.weight))
-        else:
-            x = convolve(x, kernel.weight)
+        x = self._blur(convolve_up(x, kernel.weight)) if name.endswith("conv0") else convolve(x, kernel.weight)
         strength = self.weights[f"params/synthesis/{name}/noise_strength"]
         noise = strength * self.weights[f"buffers/synthesis/{name}/noise_const"]
         x = x * scale[:, :, None, None].to(x.dtype) + (noise + p["bias"][:, None, None]).to(x.dtype)
@@ -155,7 +152,9 @@ class Inverter:
         return found
 
     def _regress(self, name: str, first: Tensor, image: Tensor) -> Tensor:
-        p = {key.removeprefix(f"params/{name}/"): v for key, v in self.hyper.items() if key.startswith(f"params/{name}/")}
+        p = {
+            key.removeprefix(f"params/{name}/"): v for key, v in self.hyper.items() if key.startswith(f"params/{name}/")
+        }
         x = torch.cat([first, image], 1)
         x = F.relu(F.conv2d(x, p["fusion/kernel"], p["fusion/bias"]))
         x = F.relu(F.conv2d(x, p["feature0/kernel"], p["feature0/bias"], padding=1))
