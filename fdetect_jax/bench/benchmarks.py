@@ -54,7 +54,7 @@ class Work:
 
 
 def random_variables(shapes: Any) -> Any:
-    """Arrays like ``shapes`` (of ``jax.eval_shape``), drawn so that signals keep their size through the network."""
+    """Arrays like ``shapes`` (of ``jax.eval_shape``), drawn so that no signal grows on its way: a network that amplifies rounding cannot be compared."""
     flat = flax.traverse_util.flatten_dict(dict(shapes), sep="/")
     made = {path: _array(path, leaf.shape) for path, leaf in flat.items()}
     return flax.traverse_util.unflatten_dict(made, sep="/")
@@ -69,7 +69,7 @@ def _array(path: str, shape: tuple[int, ...]) -> np.ndarray:
     if path.endswith("affine/bias"):
         return 1 + 0.1 * array
     if name.endswith("kernel"):
-        return array * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+        return array * np.float32(np.sqrt(1 / np.prod(shape[:-1])))
     if name == "w1":
         return array * np.float32(np.sqrt(1 / shape[0]))
     if name == "w2":  # offsets of the kernels, which are N(0, 1)
