@@ -54,7 +54,7 @@ class Work:
 
 
 def random_variables(shapes: Any) -> Any:
-    """Arrays like ``shapes`` (of ``jax.eval_shape``), drawn so that no signal grows on its way: a network that amplifies rounding cannot be compared."""
+    """Arrays like ``shapes`` (of ``jax.eval_shape``), so small that no rounding is amplified."""
     flat = flax.traverse_util.flatten_dict(dict(shapes), sep="/")
     made = {path: _array(path, leaf.shape) for path, leaf in flat.items()}
     return flax.traverse_util.unflatten_dict(made, sep="/")

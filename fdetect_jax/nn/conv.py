@@ -117,7 +117,8 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding
     k = kernel.shape[0]
     taps = kernel.astype(jnp.float32).reshape(k * k, -1)
     y = sum(tap * shift for tap, shift in zip(taps, _shifts(x, k, k, stride, pads), strict=True))
-    return y.astype(x.dtype)
+    # Behind the barrier it is computed once; without, each of its readers computes it again.
+    return lax.optimization_barrier(y.astype(x.dtype))
 
 
 def _depthwise_forward(x, kernel, stride, pads):
@@ -132,7 +133,8 @@ def _depthwise_backward(stride, pads, saved, g):
     )
     # On a CPU, one reduction per tap over the whole batch costs 3 to 5 times a loop that keeps rows in cache.
     dkernel = lax.platform_dependent(x, g, cpu=by_rows, default=at_once)
-    return _input_gradient(g, kernel, stride, pads, x.shape).astype(x.dtype), dkernel.astype(kernel.dtype)
+    dx = lax.optimization_barrier(_input_gradient(g, kernel, stride, pads, x.shape).astype(x.dtype))
+    return dx, dkernel.astype(kernel.dtype)
 
 
 def _kernel_gradient_at_once(x: jax.Array, g: jax.Array, k: int, stride: int, pads: Padding) -> jax.Array:
