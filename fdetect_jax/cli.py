@@ -45,6 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     back.add_argument("--layout", help="lukemelas, timm, sbi; nvlabs, rosinality (default: where it came from)")
     back.add_argument("--output", required=True, help="the .safetensors to write")
     back.set_defaults(run=_export)
+    bench = jobs.add_parser("bench", help="measure speed, alone or in turn with PyTorch")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default: all)")
+    bench.add_argument("--vs", choices=("torch",), help="compare with PyTorch's fastest variant")
+    bench.add_argument("--batch", type=int, default=4, help="images per step (default: 4)")
+    bench.add_argument("--dtype", default="float32", help="float32 (default) or bfloat16")
+    bench.add_argument("--repeats", type=int, default=5, help="turns of each side (default: 5)")
+    bench.add_argument("--peer", help="the one PyTorch variant to run; by default the fastest of all is found first")
+    bench.add_argument("--json", type=Path, help="write the rows to this file as well")
+    bench.set_defaults(run=_bench)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -106,3 +115,11 @@ def _facesim(arguments: argparse.Namespace) -> None:
     if not cv2.imwrite(str(arguments.output), np.concatenate(rows)[..., ::-1]):
         raise OSError(f"{arguments.output}: cannot be written, wanted the path of a PNG")
     print(arguments.output)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.bench.run import run
+    from fdetect_jax.bench.setting import Setting
+
+    setting = Setting(batch=arguments.batch, dtype=arguments.dtype)
+    run(arguments.names, setting, arguments.repeats, arguments.vs == "torch", arguments.peer, arguments.json)

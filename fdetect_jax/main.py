@@ -20,9 +20,11 @@ def main(argv: list[str]) -> None:
 
     from fdetect_jax import config as checks
     from fdetect_jax.media.models import ModelsUnavailable
+    from fdetect_jax.memory import keep_freed_memory
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
+    keep_freed_memory()
     config = _CONFIG.value
     cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "fdetect_jax" / "compiled"))

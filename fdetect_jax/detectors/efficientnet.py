@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
+from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs, to_unit
 
 NORMALIZATIONS = {
@@ -236,8 +237,8 @@ class MBConv(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         block, config = self.block, self.config
 
-        def norm(name: str) -> nn.BatchNorm:
-            return _batch_norm(config, self.axis_name, self.dtype, train, name)
+        def norm(name: str, swish: bool = True) -> BatchNorm:
+            return BatchNorm(train, config.bn_momentum, config.bn_epsilon, self.axis_name, swish, name=name)
 
         def dense(features: int, name: str) -> nn.Dense:
             init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -246,31 +247,18 @@ class MBConv(nn.Module):
         wide = block.inputs * block.expand
         h = x
         if block.expand != 1:
-            h = nn.swish(norm("bn0")(Conv(wide, dtype=self.dtype, name="expand_conv")(h)))
+            h = norm("bn0")(Conv(wide, dtype=self.dtype, name="expand_conv")(h))
         h = DepthwiseConv(block.kernel, block.stride, self.pads, self.dtype, name="depthwise_conv")(h)
-        h = nn.swish(norm("bn1")(h))
+        h = norm("bn1")(h)
         # The squeeze counts the block's input channels, not the expanded ones.
         squeezed = nn.swish(dense(max(1, block.inputs // 4), "se_reduce")(h.mean(axis=(1, 2))))
         h = h * nn.sigmoid(dense(wide, "se_expand")(squeezed))[:, None, None]
-        h = norm("bn2")(Conv(block.outputs, dtype=self.dtype, name="project_conv")(h))
+        h = norm("bn2", swish=False)(Conv(block.outputs, dtype=self.dtype, name="project_conv")(h))
         if block.stride == 1 and block.inputs == block.outputs:
             if train and block.drop > 0:
                 h = drop_connect(h, block.drop, self.make_rng("dropout"))
             h = h + x
         return h
-
-
-def _batch_norm(
-    config: EfficientNetConfig, axis_name: str | None, dtype: jnp.dtype, train: bool, name: str
-) -> nn.BatchNorm:
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=config.bn_momentum,
-        epsilon=config.bn_epsilon,
-        dtype=dtype,
-        axis_name=axis_name,
-        name=name,
-    )
 
 
 class EfficientNet(nn.Module):
@@ -304,17 +292,17 @@ class EfficientNet(nn.Module):
         x = ((to_unit(images) - mean) / deviation).astype(self.dtype)
         pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))
 
-        def norm(name: str) -> nn.BatchNorm:
-            return _batch_norm(config, self.axis_name, self.dtype, train, name)
+        def norm(name: str, swish: bool = True) -> BatchNorm:
+            return BatchNorm(train, config.bn_momentum, config.bn_epsilon, self.axis_name, swish, name=name)
 
         stem = Conv(config.channels(config.stem), 3, config.stem_stride, pads[0], self.dtype, name="conv_stem")
-        x = nn.swish(norm("bn0")(stem(x)))
+        x = norm("bn0")(stem(x))
         features = {"stem": x}
         for i, block in enumerate(config.blocks()):
             x = MBConv(config, block, pads[i + 1], self.axis_name, self.dtype, name=f"blocks_{i}")(x, train)
             features[f"stage{block.stage}"] = x
         x = Conv(config.channels(config.head), dtype=self.dtype, name="conv_head")(x)
-        x = nn.swish(norm("bn1")(x))
+        x = norm("bn1")(x)
         features["head"] = x
         embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
         h = nn.Dropout(config.dropout, deterministic=not train)(embedding)

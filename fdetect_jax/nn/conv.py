@@ -14,6 +14,7 @@ from jax import lax
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[tuple[int, int], tuple[int, int]]
+UNPADDED: Padding = ((0, 0), (0, 0))
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -34,6 +35,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding | 
     Returns:
       (B, H', W', O).
     """
+    if kernel.ndim == 4 and kernel.shape[:2] == (1, 1) and stride == 1 and padding in ("SAME", "VALID", UNPADDED):
+        return _point(x, kernel[0, 0])
     if kernel.ndim == 4:
         return _conv2d(x, kernel, stride, _pads(x, kernel.shape[:2], stride, padding), 1, 1)
     k, l = kernel.shape[1:3]
@@ -41,9 +44,14 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding | 
     return jnp.einsum("bhwi,bio->bhwo", patches, kernel.reshape(kernel.shape[0], -1, kernel.shape[-1]))
 
 
+def _point(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A 1x1 convolution as one matrix product: on a CPU 1.5 to 10 times faster than as a convolution."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 def _pads(x: jax.Array, window: tuple[int, int], stride: int, padding: Padding | str) -> Padding:
     if padding == "VALID":
-        return ((0, 0), (0, 0))
+        return UNPADDED
     if padding == "SAME":
         high, wide = (same_padding(n, k, stride) for n, k in zip(x.shape[1:3], window, strict=True))
         return high, wide
@@ -109,7 +117,8 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding
     k = kernel.shape[0]
     taps = kernel.astype(jnp.float32).reshape(k * k, -1)
     y = sum(tap * shift for tap, shift in zip(taps, _shifts(x, k, k, stride, pads), strict=True))
-    return y.astype(x.dtype)
+    # Behind the barrier it is computed once; without, each of its readers computes it again.
+    return lax.optimization_barrier(y.astype(x.dtype))
 
 
 def _depthwise_forward(x, kernel, stride, pads):
@@ -118,13 +127,33 @@ def _depthwise_forward(x, kernel, stride, pads):
 
 def _depthwise_backward(stride, pads, saved, g):
     x, kernel = saved
+    dkernel = _kernel_gradient(x, g, kernel.shape[0], stride, pads).astype(kernel.dtype)
+    dx = lax.optimization_barrier(_input_gradient(g, kernel, stride, pads, x.shape).astype(x.dtype))
+    return dx, dkernel
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _kernel_gradient(x: jax.Array, g: jax.Array, k: int, stride: int, pads: Padding) -> jax.Array:
+    """The gradient of ``depthwise_conv2d`` with respect to its kernel, (k, k, C) float32: bilinear."""
     by_rows, at_once = (
-        partial(gradient, k=kernel.shape[0], stride=stride, pads=pads)
+        partial(gradient, k=k, stride=stride, pads=pads)
         for gradient in (_kernel_gradient_by_rows, _kernel_gradient_at_once)
     )
-    # On a CPU, one reduction per tap over the whole batch costs 3 to 5 times a loop that keeps rows in cache.
-    dkernel = lax.platform_dependent(x, g, cpu=by_rows, default=at_once)
-    return _input_gradient(g, kernel, stride, pads, x.shape).astype(x.dtype), dkernel.astype(kernel.dtype)
+    # On a CPU, one reduction per tap over the whole batch costs up to 20 times a loop that keeps rows in cache.
+    return lax.platform_dependent(x, g, cpu=by_rows, default=at_once)
+
+
+def _kernel_gradient_forward(x, g, k, stride, pads):
+    return _kernel_gradient(x, g, k, stride, pads), (x, g)
+
+
+def _kernel_gradient_backward(k, stride, pads, saved, taps):
+    x, g = saved
+    dx = _input_gradient(g, taps, stride, pads, x.shape).astype(x.dtype)
+    return dx, depthwise_conv2d(x, taps, stride, pads).astype(g.dtype)
+
+
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 
 
 def _kernel_gradient_at_once(x: jax.Array, g: jax.Array, k: int, stride: int, pads: Padding) -> jax.Array:
@@ -140,8 +169,10 @@ def _kernel_gradient_by_rows(x: jax.Array, g: jax.Array, k: int, stride: int, pa
     def taps_of_row(i: jax.Array) -> jax.Array:
         met = lax.dynamic_slice_in_dim(x, i * stride, k, axis=1)
         row = lax.dynamic_index_in_dim(g, i, axis=1, keepdims=False).astype(jnp.float32)
-        taps = [met[:, a, b : b + wide : stride] * row for a in range(k) for b in range(k)]
-        return jnp.stack([tap.sum(axis=(0, 1)) for tap in taps])
+        taps = tuple(met[:, a, b : b + wide : stride] * row for a in range(k) for b in range(k))
+        # All taps in one reduction: a sum each would be a pass each, with its product written out before.
+        zeros = (jnp.zeros((), jnp.float32),) * len(taps)
+        return jnp.stack(lax.reduce(taps, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (0, 1)))
 
     return lax.map(taps_of_row, jnp.arange(g.shape[1])).sum(axis=0).reshape(k, k, -1)
 

@@ -1,0 +1,1 @@
+"""Speed against PyTorch and against what the machine can do: ``fdetect bench``."""

@@ -1,0 +1,43 @@
+"""``fdetect bench``: the benchmarks by name, a table on stdout, rows in a JSON file."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from fdetect_jax.bench.measure import Row, line, measure, peaks, require_torch
+from fdetect_jax.bench.setting import NAMES, VARIANTS, Setting
+
+
+def run(
+    names: Sequence[str],
+    setting: Setting,
+    repeats: int = 5,
+    vs_torch: bool = False,
+    peer: str | None = None,
+    output: Path | None = None,
+) -> list[Row]:
+    """Measures ``names`` (all benchmarks when empty), prints a line for each, and writes ``output`` after each.
+
+    Raises:
+      ValueError: an unknown name or variant, no repeats, or PyTorch is wanted and missing.
+      BenchError: a side failed, or the two sides do not agree.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"bench: found {name!r}, wanted some of {', '.join(NAMES)}")
+    if repeats < 1:
+        raise ValueError(f"--repeats: found {repeats}, wanted at least 1")
+    if peer is not None and peer not in VARIANTS:
+        raise ValueError(f"--peer: found {peer!r}, wanted one of {', '.join(VARIANTS)}")
+    if vs_torch:
+        require_torch()
+    limits = peaks(setting)
+    print(f"roofline: {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, {limits['bytes_per_s'] / 1e9:.1f} GB/s", flush=True)
+    rows = []
+    for name in names or NAMES:
+        rows.append(measure(name, setting, limits, repeats, vs_torch, None if peer is None else [peer]))
+        print(line(rows[-1]), flush=True)
+        if output is not None:
+            output.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+    return rows

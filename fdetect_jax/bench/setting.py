@@ -1,0 +1,44 @@
+"""What a benchmark runs at; plain numbers that both sides read, without JAX and without PyTorch."""
+
+import dataclasses
+
+NAMES = (
+    "b4_forward",
+    "b4_input_gradient",
+    "b4_sam_step",
+    "stylegan2_synthesis",
+    "latent_pgd",
+    "adv_step",
+    "input_pipeline",
+)
+VARIANTS = ("eager", "eager channels-last", "compile", "compile channels-last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The sizes of every benchmark.
+
+    batch: images per step. dtype: "float32" or "bfloat16". detector: a key of ``DETECTORS``, at ``pixels`` a side.
+    resolution, channel_base: of the StyleGAN2; 256 and 16384 are the published 256 px setting of StyleGAN2-ADA.
+    attack_steps: s of the attack. face: pixels of the procedural faces of ``input_pipeline``; faces: how many per call.
+    """
+
+    batch: int = 4
+    dtype: str = "float32"
+    detector: str = "efficientnet_b4"
+    pixels: int = 380
+    resolution: int = 256
+    channel_base: int = 16384
+    attack_steps: int = 10
+    face: int = 256
+    faces: int = 64
+
+    def __post_init__(self):
+        if self.batch < 1:
+            raise ValueError(f"--batch: found {self.batch}, wanted at least 1")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"--dtype: found {self.dtype!r}, wanted float32 or bfloat16")
+
+
+# The optimiser and the attack of every benchmark that has one: the paper's.
+LEARNING_RATE, MOMENTUM, RHO, EPSILON = 0.001, 0.9, 0.05, 4.0

@@ -1,0 +1,132 @@
+"""``fdetect bench``: names, statistics and rows; one real worker at a tiny size; agreement with PyTorch where it is."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fdetect_jax import cli
+from fdetect_jax.bench import measure, run
+from fdetect_jax.bench.setting import NAMES, Setting
+
+TINY = Setting(
+    batch=2,
+    detector="efficientnet_b0",
+    pixels=32,
+    resolution=32,
+    channel_base=512,
+    attack_steps=2,
+    face=32,
+    faces=4,
+)
+LIMITS = {"flops_per_s": 100.0, "bytes_per_s": 50.0}
+
+
+def answers(*seconds: float) -> list[dict]:
+    return [{"seconds": s, "memory": int(10 * s)} for s in seconds]
+
+
+def test_names_are_those_of_the_registry():
+    from fdetect_jax.bench.benchmarks import BENCHMARKS
+
+    assert tuple(BENCHMARKS) == NAMES == tuple(measure.TOLERANCE)
+
+
+def test_summary_by_hand():
+    made = {"images": 6, "device": "cpu", "flops": 40.0, "bytes": 30.0}
+    row = measure.summary("x", Setting(), made, LIMITS, answers(2, 1, 4, 3, 100), answers(6, 5, 9), "eager")
+    assert (row.seconds, row.spread, row.images_per_s) == (3.0, 2.0, 2.0)
+    assert (row.peer_seconds, row.ratio, row.peer) == (6.0, 2.0, "eager")
+    assert row.peak_memory == 1000
+    assert row.flops_per_s == pytest.approx(40 / 3)
+    assert row.bytes_per_s == 10.0
+    # At best 0.4 s for the operations and 0.6 s for the bytes: memory bounds it.
+    assert row.roofline == pytest.approx(0.6 / 3)
+
+
+def test_summary_alone_has_no_ratio():
+    row = measure.summary("x", Setting(), {"images": 1, "device": "cpu"}, LIMITS, answers(2), [], None)
+    assert (row.ratio, row.peer, row.peer_seconds, row.roofline, row.flops_per_s) == (None,) * 5
+    assert "ratio" not in measure.line(row)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        ({"image": np.array([3.0, 4.06])}, None),
+        ({"image": np.array([3.0, 4.6])}, "image differs .* 1.2e-01 of its norm"),
+        ({"image": np.array([3.0, np.nan])}, "image differs"),
+        ({"image": np.array([3.0])}, "shape"),
+        ({"picture": np.array([3.0, 4.0])}, r"\['image'\] here and \['picture'\]"),
+    ],
+)
+def test_sides_must_agree(tmp_path, theirs, message):
+    np.savez(tmp_path / "ours.npz", image=np.array([3.0, 4.0]))
+    np.savez(tmp_path / "torch.npz", **theirs)
+    if message is None:
+        measure.agree("x", tmp_path, 0.02)
+    else:
+        with pytest.raises(measure.BenchError, match=message):
+            measure.agree("x", tmp_path, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["b4_backward"], "found 'b4_backward', wanted some of b4_forward, b4_input_gradient"),
+        (["--repeats", "0"], "--repeats: found 0"),
+        (["--batch", "0"], "--batch: found 0"),
+        (["--dtype", "float16"], "--dtype: found 'float16'"),
+        (["--peer", "lazy"], "--peer: found 'lazy', wanted one of eager"),
+    ],
+)
+def test_a_wrong_argument_is_refused(arguments, message, capsys):
+    assert cli.main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_torch_is_said_before_any_work(monkeypatch, capsys):
+    monkeypatch.setattr(measure.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["bench", "b4_forward", "--vs", "torch"]) == 2
+    assert "found no torch and no efficientnet_pytorch" in capsys.readouterr().err
+
+
+def test_a_worker_runs_and_rows_are_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "peaks", lambda setting: {"flops_per_s": 1e11, "bytes_per_s": 1e10})
+    rows = run.run(["stylegan2_synthesis"], TINY, 2, output=tmp_path / "rows.json")
+    assert json.loads((tmp_path / "rows.json").read_text()) == [dataclasses.asdict(row) for row in rows]
+    (row,) = rows
+    assert row.name == "stylegan2_synthesis"
+    assert (row.batch, row.dtype, row.ratio) == (2, "float32", None)
+    assert row.images_per_s == pytest.approx(2 / row.seconds)
+    assert row.peak_memory > 1e7
+    assert row.flops_per_s > 0
+    assert row.roofline > 0
+    assert "img/s" in capsys.readouterr().out
+
+
+def test_what_goes_wrong_in_a_worker_is_said(tmp_path):
+    options = dataclasses.asdict(TINY) | {"resolution": 33}
+    with pytest.raises(measure.BenchError, match=r"stylegan2_synthesis \(ours\): ValueError: generator.resolution"):
+        measure.Side("ours", "stylegan2_synthesis", tmp_path, options)
+
+
+def test_a_worker_ends_with_its_parent(tmp_path):
+    """Its stdin closes when the parent dies, whatever it is doing."""
+    command = [sys.executable, "-m", "fdetect_jax.bench.worker", "ours", "stylegan2_synthesis", str(tmp_path)]
+    worker = subprocess.Popen([*command, json.dumps(dataclasses.asdict(TINY))], stdin=subprocess.PIPE)
+    worker.stdin.close()
+    assert worker.wait(timeout=60) == 0
+    assert not (tmp_path / "ours.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["b4_forward", "stylegan2_synthesis"])
+def test_pytorch_computes_the_same(name):
+    pytest.importorskip("torch")
+    pytest.importorskip("efficientnet_pytorch")
+    row = measure.measure(name, TINY, LIMITS, 1, vs_torch=True, variants=["eager"])
+    assert row.peer == "eager"
+    assert row.ratio > 0
