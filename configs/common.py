@@ -74,13 +74,12 @@ def attack() -> dict:
         "norm": "l2",
         "gradient": "normalized",
         "random_start": True,
-        "remat": False,
     }
 
 
 def latent(pair: str) -> dict:
     """The latent adversary with a bundled pair's name, or a folder."""
-    forgery = {"kind": "latent", "pair": pair, "space": "w", "render": "full", "dtype": "float32"}
+    forgery = {"kind": "latent", "pair": pair, "space": "w", "render": "full", "dtype": "float32", "remat": False}
     return forgery | {"attack": attack()}
 
 
@@ -143,9 +142,9 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     )
     if variant == "paper":
         config.data = folder("paper", 380) | {"workers": 8}
-        config.detector.update(name="efficientnet_b4", dtype="bfloat16")
+        config.detector.update(name="efficientnet_b4", overrides={"remat": True}, dtype="bfloat16")
         config.optimizer.update(name="sgd", learning_rate=0.001)
-        config.evaluation.forgery = latent("") | {"dtype": "bfloat16"}
+        config.evaluation.forgery = latent("") | {"dtype": "bfloat16", "remat": True}
         config.evaluation.limit = 1000
         # 100 epochs of 10 % of FaceForensics++: 72 videos of 32 frames, 144 batches of 16.
         config.steps = 100 * 144

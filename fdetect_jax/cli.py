@@ -54,6 +54,11 @@ def main(argv: list[str] | None = None) -> int:
     bench.add_argument("--peer", help="the one PyTorch variant to run; by default the fastest of all is found first")
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
     bench.set_defaults(run=_bench)
+    memory = jobs.add_parser("memory", help="what a step at the paper's size needs, by XLA's account (minutes)")
+    memory.add_argument("--batch", type=int, default=16, help="real faces per step (default: 16)")
+    memory.add_argument("--render", choices=("full", "fit"), default="full", help="as forgery.render (default: full)")
+    memory.add_argument("--no-remat", action="store_true", help="keep every activation")
+    memory.set_defaults(run=_memory)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -61,6 +66,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _memory(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.bench import memory
+    from fdetect_jax.bench.setting import Setting
+
+    setting = Setting(arguments.batch, "bfloat16", resolution=1024)
+    found = memory.adv_step(arguments.render, not arguments.no_remat, setting)
+    print(f"arguments {found.arguments:.1f} GB, temporary {found.temporary:.1f} GB")
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -127,6 +127,7 @@ def _pair(config: ConfigDict, path: str) -> None:
     _one_of(config, f"{path}.space", SPACES)
     _one_of(config, f"{path}.render", RENDERS)
     _one_of(config, f"{path}.dtype", ("float32", "bfloat16"))
+    _one_of(config, f"{path}.remat", (False, True))
     try:
         Attack(**_get(config, f"{path}.attack").to_dict())
     except (TypeError, ValueError) as error:

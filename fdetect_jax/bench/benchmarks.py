@@ -260,7 +260,7 @@ def adv_step(setting: Setting) -> Work:
     pair = {name: random_variables(shape) for name, shape in shapes.items()}
     with tempfile.TemporaryDirectory() as folder:
         inversion.save(folder, configs, pair, np.float32)
-        task = DetectorTask(_adv_config(setting, folder))
+        task = DetectorTask(adv_config(setting, folder))
     images = _images(setting)
     mesh = parallel.make_mesh(1)
     state = task.init(0)
@@ -285,10 +285,18 @@ def adv_step(setting: Setting) -> Work:
     return Work(call, setting.batch, outputs, arrays, ((1, run),))
 
 
-def _adv_config(setting: Setting, pair: str) -> ConfigDict:
+def adv_config(setting: Setting, pair: str) -> ConfigDict:
     """What ``DetectorTask`` reads: ``configs/adv.py:paper`` on procedural faces, without any random draw."""
     attack = {"epsilon": EPSILON, "steps": setting.attack_steps, "random_start": False}
-    forgery = {"kind": "latent", "pair": pair, "space": "w", "render": "full", "dtype": setting.dtype, "attack": attack}
+    forgery = {
+        "kind": "latent",
+        "pair": pair,
+        "space": "w",
+        "render": "full",
+        "remat": False,
+        "dtype": setting.dtype,
+        "attack": attack,
+    }
     identities = {"train": setting.batch, "val": 2, "test": 2}
     return ConfigDict(
         {

@@ -67,7 +67,8 @@ class EfficientNetConfig:
     bn_momentum: decay of the running statistics (1 - PyTorch's momentum). stem, head: channels, unscaled.
     stem_stride: 2, or 1 to keep the input's fine texture. normalization: "imagenet" (that set's mean and
     deviation), "half" (2x - 1) or "none". static_padding_size: pad as for an input of this size whatever
-    the input, as EfficientNet-PyTorch does; None: SAME for the input at hand.
+    the input, as EfficientNet-PyTorch does; None: SAME for the input at hand. remat: a gradient recomputes every
+    block from its input instead of keeping what it made.
     """
 
     width: float = 1.0
@@ -84,6 +85,7 @@ class EfficientNetConfig:
     normalization: str = "imagenet"
     static_padding_size: int | None = None
     num_classes: int = 2
+    remat: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dropout", "drop_connect", "bn_momentum"):
@@ -298,8 +300,9 @@ class EfficientNet(nn.Module):
         stem = Conv(config.channels(config.stem), 3, config.stem_stride, pads[0], self.dtype, name="conv_stem")
         x = norm("bn0")(stem(x))
         features = {"stem": x}
+        layer = nn.remat(MBConv, static_argnums=(2,)) if config.remat else MBConv
         for i, block in enumerate(config.blocks()):
-            x = MBConv(config, block, pads[i + 1], self.axis_name, self.dtype, name=f"blocks_{i}")(x, train)
+            x = layer(config, block, pads[i + 1], self.axis_name, self.dtype, name=f"blocks_{i}")(x, train)
             features[f"stage{block.stage}"] = x
         x = Conv(config.channels(config.head), dtype=self.dtype, name="conv_head")(x)
         x = norm("bn1")(x)

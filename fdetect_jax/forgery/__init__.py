@@ -14,13 +14,17 @@ from fdetect_jax.gan import inversion
 __all__ = ["FORGERIES", "Classify", "Forged", "Forgery", "make_forgery"]
 
 
+def _load(config: ConfigDict) -> tuple[inversion.Inverter, Any]:
+    return inversion.load(assets.pair(config.pair), jnp.dtype(config.dtype), config.remat)
+
+
 def _latent(config: ConfigDict) -> Forgery:
-    inverter, frozen = inversion.load(assets.pair(config.pair), jnp.dtype(config.dtype))
+    inverter, frozen = _load(config)
     return LatentAdversary(inverter, Attack(**config.attack.to_dict()), config.space, config.render, frozen)
 
 
 def _reconstruction(config: ConfigDict) -> Forgery:
-    inverter, frozen = inversion.load(assets.pair(config.pair), jnp.dtype(config.dtype))
+    inverter, frozen = _load(config)
     return Reconstruction(inverter, frozen)
 
 

@@ -18,7 +18,7 @@ class Attack:
 
     epsilon: radius of the ball. steps: s of the paper. step_size: η; 0 means ε/√s. norm: "l2" or "linf".
     gradient: "normalized" (g/‖g‖; the sign under L∞) or "raw" (the paper's formula, δ + η·g).
-    random_start: uniform in the ball, or zero. remat: recompute each step's forward pass instead of keeping it.
+    random_start: uniform in the ball, or zero.
     """
 
     epsilon: float = 4.0
@@ -27,7 +27,6 @@ class Attack:
     norm: str = "l2"
     gradient: str = "normalized"
     random_start: bool = True
-    remat: bool = False
 
     def __post_init__(self):
         if self.epsilon <= 0:
@@ -59,8 +58,7 @@ def ascend(
     Returns:
       (B, *shape) float32, inside the ball.
     """
-    value = jax.checkpoint(objective) if attack.remat else objective
-    gradient_of = jax.grad(lambda delta: jnp.sum(value(delta).astype(jnp.float32)))
+    gradient_of = jax.grad(lambda delta: jnp.sum(objective(delta).astype(jnp.float32)))
 
     def climb(delta: jax.Array, _: None) -> tuple[jax.Array, None]:
         g = gradient_of(delta).astype(jnp.float32)

@@ -76,18 +76,21 @@ def _trunk(config: dict) -> TrunkConfig:
     return TrunkConfig(**{**config, "stages": tuple(tuple(s) for s in config["stages"])})
 
 
-def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32) -> Inverter:
-    """The networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` where there is one."""
+def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32, remat: bool = False) -> Inverter:
+    """The networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` where there is one.
+
+    dtype, remat: of the generator.
+    """
     g = GeneratorConfig(**configs["generator"])
     e = EncoderConfig(**{**configs["encoder"], "trunk": _trunk(configs["encoder"]["trunk"])})
     hyper = None
     if "hyper" in configs:
         h = HyperConfig(**{**configs["hyper"], "trunk": _trunk(configs["hyper"]["trunk"])})
         hyper = HyperInverter(h, g, axis_name)
-    return Inverter(Generator(g, dtype), Encoder(e, axis_name), hyper)
+    return Inverter(Generator(g, dtype, remat), Encoder(e, axis_name), hyper)
 
 
-def load(path: str | Path, dtype=jnp.float32) -> tuple[Inverter, dict]:
+def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inverter, dict]:
     """A pair from a folder with generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors.
 
     path: that folder, or one file of kind "hyperinverter", which holds all three.
@@ -98,14 +101,14 @@ def load(path: str | Path, dtype=jnp.float32) -> tuple[Inverter, dict]:
     path = Path(path)
     if path.is_file():
         configs, variables, _ = weights.read(path, "hyperinverter")
-        return build(configs, dtype=dtype), variables
+        return build(configs, dtype=dtype, remat=remat), variables
     configs, variables = {}, {}
     for part in PARTS:
         file = path / f"{part}.safetensors"
         if part == "hyper" and not file.exists():
             continue
         configs[part], variables[part], _ = weights.read(file, part)
-    return build(configs, dtype=dtype), variables
+    return build(configs, dtype=dtype, remat=remat), variables
 
 
 def save(folder: str | Path, configs: dict[str, dict], variables: dict, dtype, **notes: str) -> None:

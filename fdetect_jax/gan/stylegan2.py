@@ -156,6 +156,7 @@ class Synthesis(nn.Module):
 
     config: GeneratorConfig
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -166,11 +167,12 @@ class Synthesis(nn.Module):
         const = self.param("const", nn.initializers.normal(1.0), (4, 4, c4))
         x = jnp.broadcast_to(const.astype(self.dtype), (ws.shape[0], 4, 4, c4))
         image = None
+        layer = nn.remat(ModulatedConv, static_argnums=(4,)) if self.remat else ModulatedConv
         for spec in layer_specs(self.config):
             if resolution is not None and spec.resolution > resolution:
                 break
             offset = None if offsets is None else offsets.get(spec.name)
-            y = ModulatedConv(spec, self.config.conv_clamp, name=spec.name)(x, ws[:, spec.w_index], offset, noise)
+            y = layer(spec, self.config.conv_clamp, name=spec.name)(x, ws[:, spec.w_index], offset, noise)
             if spec.kernel == 1:
                 rgb = y.astype(jnp.float32)
                 image = rgb if image is None else upsample2d(image) + rgb
@@ -180,14 +182,18 @@ class Synthesis(nn.Module):
 
 
 class Generator(nn.Module):
-    """StyleGAN2. ``method=`` one of ``map``, ``synthesize``; the call does both."""
+    """StyleGAN2. ``method=`` one of ``map``, ``synthesize``; the call does both.
+
+    remat: a gradient recomputes every layer from its input instead of keeping what it made.
+    """
 
     config: GeneratorConfig
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     def setup(self):
         self.mapping = Mapping(self.config)
-        self.synthesis = Synthesis(self.config, self.dtype)
+        self.synthesis = Synthesis(self.config, self.dtype, self.remat)
 
     def __call__(self, z: jax.Array, noise: str = "const") -> jax.Array:
         return self.synthesize(self.map(z), noise=noise)

@@ -15,6 +15,7 @@ from jax import lax
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[tuple[int, int], tuple[int, int]]
 UNPADDED: Padding = ((0, 0), (0, 0))
+_MANY = 1 << 27  # values per sample that are not laid out side by side: at 1024 px it would be gigabytes
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -40,7 +41,11 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding | 
     if kernel.ndim == 4:
         return _conv2d(x, kernel, stride, _pads(x, kernel.shape[:2], stride, padding), 1, 1)
     k, l = kernel.shape[1:3]
-    patches = jnp.concatenate(_shifts(x, k, l, stride, _pads(x, (k, l), stride, padding)), axis=-1)
+    shifts = _shifts(x, k, l, stride, _pads(x, (k, l), stride, padding))
+    if sum(shift[0].size for shift in shifts) > _MANY:
+        taps = kernel.reshape(kernel.shape[0], k * l, *kernel.shape[3:])
+        return sum(jnp.einsum("bhwi,bio->bhwo", shift, taps[:, i]) for i, shift in enumerate(shifts))
+    patches = jnp.concatenate(shifts, axis=-1)
     return jnp.einsum("bhwi,bio->bhwo", patches, kernel.reshape(kernel.shape[0], -1, kernel.shape[-1]))
 
 

@@ -348,3 +348,27 @@ def test_golden(case):
         np.testing.assert_allclose(numbers, case["stages"][name], atol=1e-4 * feature.std(), err_msg=name)
     wanted = np.array(case["logits"])
     np.testing.assert_allclose(outputs.logits, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_remat_keeps_less_and_changes_nothing():
+    """The same gradient and running statistics; XLA's account of the memory is smaller."""
+    images = random_images(3, 8, 32)
+
+    def gradient(config):
+        module = EfficientNet(config)
+
+        def loss(params, stats):
+            rngs = {"dropout": jax.random.key(1)}
+            variables = {"params": params, "batch_stats": stats}
+            outputs, changed = module.apply(variables, images, train=True, rngs=rngs, mutable=["batch_stats"])
+            return jnp.sum(jnp.square(outputs.logits)), changed
+
+        return jax.jit(jax.grad(loss, has_aux=True))
+
+    variables = start(EfficientNet(TINY), jnp.zeros((1, 16, 16, 3)))
+    arguments = variables["params"], variables["batch_stats"]
+    plain, again = (gradient(dataclasses.replace(TINY, remat=remat)) for remat in (False, True))
+    for a, b in zip(jax.tree.leaves(plain(*arguments)), jax.tree.leaves(again(*arguments)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    jaxpr = str(jax.make_jaxpr(again)(*arguments))
+    assert jaxpr.count("checkpoint[") >= len(TINY.blocks()) or jaxpr.count("remat") >= len(TINY.blocks())

@@ -8,6 +8,7 @@ from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from fdetect_jax.nn import conv
 from fdetect_jax.nn.conv import DIMENSIONS, conv2d, depthwise_conv2d, same_padding
 from fdetect_jax.nn.resample import conv2d_down, conv2d_up, fir, upsample2d
 
@@ -191,3 +192,18 @@ def test_convolution_down(k, pad):
     found = conv2d_down(x, kernel)
     assert found.shape == (2, 3, 4, 4)
     np.testing.assert_allclose(found, cross_correlate(upfirdn(x, 1, 1, pad, 1.0), kernel, 2), atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_kernels_per_sample_tap_by_tap(monkeypatch, stride):
+    """Where the patches would be too many; the same numbers and gradients."""
+    x, kernel = normal(0, 2, 9, 8, 3), normal(1, 2, 3, 3, 3, 5)
+
+    def value(x, kernel):
+        return jnp.sum(jnp.sin(conv2d(x, kernel, stride)))
+
+    wanted = jax.value_and_grad(value, (0, 1))(x, kernel)
+    monkeypatch.setattr(conv, "_MANY", 0)
+    found = jax.value_and_grad(value, (0, 1))(x, kernel)
+    assert "concatenate" not in str(jax.make_jaxpr(value)(x, kernel))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
