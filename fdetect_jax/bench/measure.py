@@ -26,8 +26,8 @@ TOLERANCE = {
     "b4_input_gradient": 1e-3,
     "b4_sam_step": 2e-2,
     "stylegan2_synthesis": 1e-4,
-    "latent_pgd": 2e-2,
-    "adv_step": 5e-2,
+    "latent_pgd": 0.1,
+    "adv_step": 0.1,
     "input_pipeline": 0.0,
 }
 HALF_PRECISION = 0.3  # bfloat16 keeps 8 bits, and some sixty layers lie between
