@@ -254,8 +254,7 @@ def test_ranges():
     np.testing.assert_allclose(gradient, [0.0, 0.5, 0.5, 0.0])
 
 
-def test_remat_keeps_less_and_changes_nothing():
-    """The gradient with respect to w, and XLA's account of what it needs."""
+def test_remat_recomputes_every_layer_and_changes_nothing():
     inverter, variables = pair("generator", "encoder")
     g = inverter.generator
     w = jax.random.normal(jax.random.key(5), (4, g.config.w_dim))
@@ -265,9 +264,9 @@ def test_remat_keeps_less_and_changes_nothing():
             image = generator.apply(variables["generator"], w, method=Generator.synthesize)
             return jnp.sum(jnp.sin(3 * image))
 
-        return jax.jit(jax.grad(loss)).lower(w).compile()
+        return jax.jit(jax.grad(loss))
 
     plain, again = gradient(g), gradient(g.clone(remat=True))
     np.testing.assert_allclose(again(w), plain(w), rtol=1e-4, atol=1e-5)
-    temporary = [program.memory_analysis().temp_size_in_bytes for program in (plain, again)]
-    assert temporary[1] < temporary[0]
+    recomputed = [str(jax.make_jaxpr(f)(w)).count("prevent_cse=True") for f in (plain, again)]
+    assert recomputed == [0, len(layer_specs(g.config))]
