@@ -5,7 +5,9 @@ EfficientNet is efficientnet_pytorch, with PyTorch's own SiLU in place of its sl
 
 import copy
 import dataclasses
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -76,7 +78,7 @@ def best(name: str, arrays: Arrays, setting: Setting, variants: Sequence[str] | 
         tried[title] = statistics.median(seconds(call) for _ in range(3))
         if found is None or tried[title] < found.tried[found.variant]:
             found = Peer(title, call, outputs, tried)
-        print(name, title, tried[title], flush=True)
+        print(f"{name}: torch {title} {tried[title]:.3f} s", file=sys.stderr)
     return found
 
 
@@ -336,8 +338,6 @@ def adv_step(arrays: Arrays, setting: Setting, variant: Variant) -> Call:
 
 def _input_pipeline(setting: Setting) -> Peer:
     """torch's DataLoader over the same faces and augmentation, with a worker per core."""
-    import os
-
     from fdetect_jax.data.augment import Augment
     from fdetect_jax.data.facesim import FaceSim
 
