@@ -252,6 +252,8 @@ class MBConv(nn.Module):
             h = norm("bn0")(Conv(wide, dtype=self.dtype, name="expand_conv")(h))
         h = DepthwiseConv(block.kernel, block.stride, self.pads, self.dtype, name="depthwise_conv")(h)
         h = norm("bn1")(h)
+        if not train:  # the convolution, its norm and its swish in one pass, made once for both of the readers below
+            h = jax.lax.optimization_barrier(h)
         # The squeeze counts the block's input channels, not the expanded ones.
         squeezed = nn.swish(dense(max(1, block.inputs // 4), "se_reduce")(h.mean(axis=(1, 2))))
         h = h * nn.sigmoid(dense(wide, "se_expand")(squeezed))[:, None, None]
