@@ -1,5 +1,7 @@
 """Batch normalisation, alone or with the swish after it, in as few passes over the images as its gradient allows."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,17 +31,76 @@ def _forward(x, mean, scale, bias):
 
 def _backward(saved, g):
     x, mean, scale, bias = saved
-    x, g = lax.optimization_barrier((x, g))  # else the compiler finds the sigmoid above and keeps it after all
-    centred = x.astype(jnp.float32) - mean
-    t = centred * scale + bias
-    s = lax.logistic(t)
-    g = g.astype(jnp.float32) * s * (1 + t * (1 - s))
-    over = tuple(range(x.ndim - 1))
-    dbias = jnp.sum(g, over)
-    return (g * scale).astype(x.dtype), -scale * dbias, jnp.sum(g * centred, over), dbias
+    g = _through_swish(x, g, mean, scale, bias)
+    dbias = jnp.sum(g, _over(x))
+    dscale = jnp.sum(g * (x.astype(jnp.float32) - mean), _over(x))
+    return (g * scale).astype(x.dtype), -scale * dbias, dscale, dbias
 
 
 normalize_swish.defvjp(_forward, _backward)
+
+
+def _over(x: jax.Array) -> tuple[int, ...]:
+    return tuple(range(x.ndim - 1))
+
+
+def _through_swish(x: jax.Array, g: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """``g`` times the derivative of swish at (x − mean) · scale + bias, float32."""
+    x, g = lax.optimization_barrier((x, g))  # else the compiler finds the sigmoid above and keeps it after all
+    t = (x.astype(jnp.float32) - mean) * scale + bias
+    s = lax.logistic(t)
+    return g.astype(jnp.float32) * s * (1 + t * (1 - s))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def batch_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None, swish: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises by the batch's own statistics, in float32; with ``swish`` as in `normalize_swish`.
+
+    The gradient is taken through the statistics, in three passes: what comes back through swish, two sums of it (one
+    reading), and the result. Autodiff takes five.
+
+    Args:
+      x: (..., C). scale, bias: (C,) float32. axis_name: mapped axis over which statistics are averaged as well.
+
+    Returns:
+      The result, like ``x``; mean and variance, (C,) float32, as constants: no gradient flows through these two.
+    """
+    return _batch_norm_forward(x, scale, bias, epsilon, axis_name, swish)[0]
+
+
+def _batch_norm_forward(x, scale, bias, epsilon, axis_name, swish):
+    wide = x.astype(jnp.float32)
+    mean, square = jnp.mean(wide, _over(x)), jnp.mean(jnp.square(wide), _over(x))
+    if axis_name is not None:
+        mean, square = lax.pmean((mean, square), axis_name)
+    var = jnp.maximum(0.0, square - jnp.square(mean))
+    inverse = lax.rsqrt(var + epsilon)
+    if swish:
+        y = normalize_swish(x, mean, scale * inverse, bias)
+    else:
+        y = ((wide - mean) * (scale * inverse) + bias).astype(x.dtype)
+    return (y, mean, var), (x, mean, inverse, scale, bias)
+
+
+def _batch_norm_backward(epsilon, axis_name, swish, saved, cotangents):
+    x, mean, inverse, scale, bias = saved
+    g, slope = cotangents[0], scale * inverse
+    # Behind the barrier it is written once; without, each of its three readers computes it again.
+    g = lax.optimization_barrier(_through_swish(x, g, mean, slope, bias)) if swish else g.astype(jnp.float32)
+    wide = x.astype(jnp.float32)
+    dbias = jnp.sum(g, _over(x))
+    dscale = (jnp.sum(g * wide, _over(x)) - mean * dbias) * inverse
+    count = x.size // x.shape[-1]
+    shift, tilt = dbias / count, dscale * inverse / count
+    if axis_name is not None:
+        shift, tilt = lax.pmean((shift, tilt), axis_name)
+    dx = slope * (g - shift - (wide - mean) * tilt)
+    return dx.astype(x.dtype), dscale, dbias
+
+
+batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 
 class BatchNorm(nn.Module):
@@ -62,18 +123,15 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        mean, var = running_mean.value, running_var.value
-        if self.train:
-            wide, over = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-            mean, square = jnp.mean(wide, over), jnp.mean(jnp.square(wide), over)
-            if self.axis_name is not None and not self.is_initializing():
-                mean, square = lax.pmean((mean, square), self.axis_name)
-            var = jnp.maximum(0.0, square - jnp.square(mean))
-            if not self.is_initializing():
-                keep = self.momentum
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_var.value = keep * running_var.value + (1 - keep) * var
-        scale = scale * lax.rsqrt(var + self.epsilon)
-        if self.swish:
-            return normalize_swish(x, mean, scale, bias)
-        return ((x.astype(jnp.float32) - mean) * scale + bias).astype(x.dtype)
+        if not self.train:
+            mean, slope = running_mean.value, scale * lax.rsqrt(running_var.value + self.epsilon)
+            if self.swish:
+                return normalize_swish(x, mean, slope, bias)
+            return ((x.astype(jnp.float32) - mean) * slope + bias).astype(x.dtype)
+        axis_name = None if self.is_initializing() else self.axis_name
+        y, mean, var = batch_norm(x, scale, bias, self.epsilon, axis_name, self.swish)
+        if not self.is_initializing():
+            keep = self.momentum
+            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            running_var.value = keep * running_var.value + (1 - keep) * var
+        return y

@@ -195,9 +195,10 @@ def test_convolution_down(k, pad):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_kernels_per_sample_tap_by_tap(monkeypatch, stride):
+@pytest.mark.parametrize("k", [1, 3])
+def test_kernels_per_sample_one_after_another(monkeypatch, k, stride):
     """Where the patches would be too many; the same numbers and gradients."""
-    x, kernel = normal(0, 2, 9, 8, 3), normal(1, 2, 3, 3, 3, 5)
+    x, kernel = normal(0, 2, 9, 8, 3), normal(1, 2, k, k, 3, 5)
 
     def value(x, kernel):
         return jnp.sum(jnp.sin(conv2d(x, kernel, stride)))
@@ -205,5 +206,5 @@ def test_kernels_per_sample_tap_by_tap(monkeypatch, stride):
     wanted = jax.value_and_grad(value, (0, 1))(x, kernel)
     monkeypatch.setattr(conv, "_MANY", 0)
     found = jax.value_and_grad(value, (0, 1))(x, kernel)
-    assert "concatenate" not in str(jax.make_jaxpr(value)(x, kernel))
+    assert "scan" in str(jax.make_jaxpr(value)(x, kernel))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
