@@ -20,14 +20,14 @@ import numpy as np
 from fdetect_jax.bench.setting import Setting
 
 # How far the peer's outputs may lie from ours: the norm of the difference over the norm, per output. Gradients of a
-# network with kinks, and what ten steps along them make of it, do not agree to rounding.
+# network with kinks do not agree to rounding.
 TOLERANCE = {
     "b4_forward": 1e-4,
     "b4_input_gradient": 1e-3,
     "b4_sam_step": 2e-2,
     "stylegan2_synthesis": 1e-4,
-    "latent_pgd": 0.1,
-    "adv_step": 0.1,
+    "latent_pgd": 1e-2,
+    "adv_step": 2e-2,
     "input_pipeline": 0.0,
 }
 HALF_PRECISION = 0.3  # bfloat16 keeps 8 bits, and some sixty layers lie between
