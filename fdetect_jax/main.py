@@ -6,6 +6,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from fdetect_jax.host import keep_freed_memory, use_wide_vectors
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file of configs/, with :variant.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/<config> by default. Same dir: resume.")
 
@@ -16,15 +18,15 @@ def main(argv: list[str]) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
+    keep_freed_memory()
+    use_wide_vectors()
     import jax
 
     from fdetect_jax import config as checks
     from fdetect_jax.media.models import ModelsUnavailable
-    from fdetect_jax.memory import keep_freed_memory
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
-    keep_freed_memory()
     config = _CONFIG.value
     cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "fdetect_jax" / "compiled"))

@@ -18,7 +18,6 @@ from fdetect_jax.gan.hyperinverter import HyperConfig
 from fdetect_jax.train import parallel
 from fdetect_jax.train.detector import DetectorTask
 
-
 # An accelerator's compiler orders operations for memory; the one for CPUs does so only when told.
 _FRUGAL = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 

@@ -42,6 +42,6 @@ class Setting:
 
 # The optimiser of every benchmark that has one: the paper's.
 LEARNING_RATE, MOMENTUM, RHO = 0.001, 0.9, 0.05
-# The ball of the attack. The paper's 4.0 is the same work, but there, on random weights, rounding alone sends two climbs
-# apart within ten steps; in a small ball both must arrive at the same point.
+# The ball of the attack. The paper's 4.0 is the same work, but there, on random weights, rounding alone sends two
+# climbs apart within ten steps; in a small ball both must arrive at the same point.
 EPSILON = 0.01

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from fdetect_jax.bench.setting import Setting
-from fdetect_jax.memory import keep_freed_memory
+from fdetect_jax.host import keep_freed_memory, use_wide_vectors
 
 
 def main(side: str, name: str, folder: str, setting: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever libraries print must not look like an answer
     keep_freed_memory()  # for both sides
+    use_wide_vectors()
     asked = _lines()
 
     def answer(content: dict[str, Any]) -> None:

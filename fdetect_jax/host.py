@@ -1,14 +1,15 @@
-"""How a process holds on to memory between steps."""
+"""How a process uses the machine it runs on. To be called before JAX is imported."""
 
 import contextlib
 import ctypes
+import os
 import sys
 
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep what it frees, for the next step to use; call it before JAX allocates.
+    """Lets this process keep what it frees, for the next step to use.
 
     glibc gives large buffers back to the system at once, and XLA asks for its whole workspace anew at every call on a
     CPU: at 380 px a third of the time of a gradient was the kernel's, clearing pages. Other C libraries are left alone.
@@ -19,3 +20,13 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1)):
             mallopt(option, value)
+
+
+def use_wide_vectors() -> None:
+    """Lets XLA use 512-bit vectors on CPUs that have them, as it does not by itself; XLA_FLAGS may say otherwise.
+
+    2 to 7 % of EfficientNet-B4's time on a Zen 5.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_prefer_vector_width" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_prefer_vector_width=512".strip()
