@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,16 +29,17 @@ from fdetect_jax.media.models import cache_folder
 from fdetect_jax.types import Example
 
 SPLITS = ("train", "val", "test")
-_FORMAT = 1  # part of the cache's name; raise it when what is written changes
-_CARD, _QUARANTINE, _IDENTITIES = "card.json", "quarantine.json", "identities.npy"
+_FORMAT = 2  # part of the cache's name; raise it when what is written changes
+_CARD, _QUARANTINE, _IDENTITIES, _PEOPLE = "card.json", "quarantine.json", "identities.npy", "people.json"
+_UNFINISHED, _DAY = ".unfinished-", 86400.0  # seconds
 
 
 def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | None = None) -> Path:
     """Crops the largest face of every photo under ``root``, unless that has been done before.
 
     Beside the shards lie ``card.json`` (recipe, counts, fingerprint), ``quarantine.json`` ([{file, reason}]
-    for every photo that gave no crop) and ``identities.npy`` (one int32 per crop). The folder appears whole
-    or not at all.
+    for every photo that gave no crop), ``identities.npy`` (one int32 per crop) and ``people.json`` (what each of
+    these numbers is called). The folder appears whole or not at all.
 
     Args:
         root: searched recursively; files that are no photographs are ignored and counted.
@@ -62,7 +64,8 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
     if (done / _CARD).is_file():
         return done
     cache.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(dir=cache, prefix=".unfinished-"))
+    _sweep(cache)
+    working = Path(tempfile.mkdtemp(dir=cache, prefix=_UNFINISHED))
     try:
         writer = _Rows(root, photos, recipe)
         # Closed here, and not when a traceback lets go of it: that stops the worker processes.
@@ -87,6 +90,7 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
         }
         write_atomic(shards / _QUARANTINE, json.dumps(writer.rejected, indent=1))
         np.save(shards / _IDENTITIES, np.array(writer.identities, np.int32))
+        write_atomic(shards / _PEOPLE, json.dumps(_people(photos)))
         write_atomic(shards / _CARD, json.dumps(card, indent=1))
         _publish(shards, done)
     finally:
@@ -158,9 +162,10 @@ class FaceFolder:
     @cached_property
     def _rows(self) -> np.ndarray:
         identities = np.load(self._folder / _IDENTITIES, allow_pickle=False)
-        photos = _photos(Path(self.root))[0]
-        split_of = _split_folder if _depth(photos) else self._split_of
-        chosen = np.array([split_of(name) == self.split for name in _people(photos)])
+        # As they were numbered: what lies in the folder by now may be others.
+        people = json.loads((self._folder / _PEOPLE).read_text())
+        split_of = _split_folder if _depth(people) else self._split_of
+        chosen = np.array([split_of(name) == self.split for name in people])
         return np.flatnonzero(chosen[identities])
 
     @cached_property
@@ -213,9 +218,9 @@ def _split_folder(photo: str) -> str:
     return photo.split("/", 1)[0]
 
 
-def _depth(photos: Sequence[str]) -> int:
-    """How many folders stand before a person's: 1 where the folders of the root are splits."""
-    return int({_split_folder(photo) for photo in photos} <= set(SPLITS))
+def _depth(names: Sequence[str]) -> int:
+    """How many folders stand before a person's: 1 where the folders of the root are splits. Of photos or of people."""
+    return int({_split_folder(name) for name in names} <= set(SPLITS))
 
 
 def _person(photo: str, depth: int) -> str:
@@ -247,6 +252,14 @@ def _digest(value: list) -> str:
 def _reasons(rejected: Sequence[dict[str, str]]) -> str:
     counts = Counter(item["reason"] for item in rejected)
     return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common(5)) or "none"
+
+
+def _sweep(cache: Path) -> None:
+    """Removes what killed runs left behind."""
+    for left in cache.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left)
 
 
 def _publish(finished: Path, done: Path) -> None:

@@ -91,6 +91,17 @@ def test_seed_and_names_decide_the_split(people, cache):
     assert len({tuple(value) for value in rows.values()}) > 1
 
 
+def test_people_who_come_while_it_works_move_nobody(faces, tmp_path, monkeypatch):
+    for person in range(6):
+        _draw(tmp_path / "root" / f"p{person}" / "0.png", person)
+    done = prepare_folder(tmp_path / "root", RECIPE, tmp_path / "cache")
+    before = [_open(tmp_path / "root", tmp_path / "cache", "train", seed=seed)._rows.tolist() for seed in range(4)]
+    _draw(tmp_path / "root" / "a" / "0.png", 7)
+    monkeypatch.setattr(module, "prepare_folder", lambda *_: done)
+    after = [_open(tmp_path / "root", tmp_path / "cache", "train", seed=seed)._rows.tolist() for seed in range(4)]
+    assert after == before
+
+
 def test_the_second_time_nothing_is_detected(people, cache, monkeypatch):
     first = prepare_folder(people, RECIPE, cache)
     monkeypatch.setattr(module, "crop_photos", lambda *_: pytest.fail("detected again"))
@@ -167,6 +178,17 @@ def test_an_interrupt_leaves_nothing(people, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         prepare_folder(people, RECIPE, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_runs_left_is_swept_away_after_a_day(tmp_path):
+    old, new = tmp_path / ".unfinished-old", tmp_path / ".unfinished-new"
+    for left in (old, new):
+        left.mkdir()
+        (left / "shard").write_bytes(b"0")
+    os.utime(old, (0, 0))
+    module._sweep(tmp_path)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_no_usable_face(faces, tmp_path):
