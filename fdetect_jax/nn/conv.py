@@ -70,9 +70,20 @@ def _pads(x: jax.Array, window: tuple[int, int], stride: int, padding: Padding |
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding, spread: int, dilation: int) -> jax.Array:
     """The convolution with ``spread − 1`` zeros between pixels and ``dilation − 1`` between the kernel's taps."""
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), pads, (spread, spread), (dilation, dilation), dimension_numbers=DIMENSIONS
-    )
+
+    def convolve(x: jax.Array, kernel: jax.Array, pads: Padding) -> jax.Array:
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), pads, (spread, spread), (dilation, dilation), dimension_numbers=DIMENSIONS
+        )
+
+    def with_a_row_below(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        high = (x.shape[1] - (kernel.shape[0] - 1) * dilation - 1) // stride + 1
+        return convolve(x, kernel, ((0, 1), (0, 0)))[:, :high]
+
+    if pads == UNPADDED and spread == 1 and kernel.shape[:2] != (1, 1):
+        # XLA on a CPU takes 1.4 to 2 times as long where nothing is padded.
+        return lax.platform_dependent(x, kernel, cpu=with_a_row_below, default=partial(convolve, pads=pads))
+    return convolve(x, kernel, pads)
 
 
 def _conv2d_forward(x, kernel, stride, pads, spread, dilation):

@@ -48,13 +48,11 @@ def conv2d_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     b, h, w, _ = x.shape
     o = kernel.shape[-1]
-    even, odd = slice(None, None, -2), slice(1, 2)
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    # Per phase the taps that meet it, and the zeros around x.
+    even, odd = (slice(None, None, -2), (1, 1)), (slice(1, 2), (0, 1))
     rows = []
-    for row, xr in ((even, x), (odd, x[:, 1:])):
-        phases = [
-            conv2d(xc, kernel[..., row, col, :, :], padding="VALID") for col, xc in ((even, xr), (odd, xr[:, :, 1:]))
-        ]
+    for row, above in (even, odd):
+        phases = [conv2d(x, kernel[..., row, column, :, :], padding=(above, beside)) for column, beside in (even, odd)]
         rows.append(jnp.stack(phases, axis=3))
     y = jnp.stack(rows, axis=2).reshape(b, 2 * h + 2, 2 * w + 2, o)
     return fir(y[:, : 2 * h + 1, : 2 * w + 1], (1, 1), gain=4.0)
