@@ -16,10 +16,10 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[tuple[int, int], tuple[int, int]]
 UNPADDED: Padding = ((0, 0), (0, 0))
 # Kernels per sample: patches with more values than this are not laid out side by side but convolved one sample after
-# another, from 64 px and 256 channels on 1.4 to 2 times faster on a CPU and in a tenth of the memory. Small ones,
-# inside the loop of an attack, would be 1.4 times slower so.
+# another, up to 2 times faster on a CPU and in a tenth of the memory. With small ones so too, the demo's step would
+# take 1.3 times as long.
 _MANY = 1 << 23
-# Products added up at once in a depthwise kernel's gradient: with 16 or fewer XLA may run the loop on one core.
+# Products added up at once in a depthwise kernel's gradient: with 16 or fewer XLA's loop took up to 4 times as long.
 _TERMS = 20
 
 

@@ -40,6 +40,12 @@ def _backward(saved, g):
 normalize_swish.defvjp(_forward, _backward)
 
 
+def _normalize(x: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array, swish: bool) -> jax.Array:
+    if swish:
+        return normalize_swish(x, mean, scale, bias)
+    return ((x.astype(jnp.float32) - mean) * scale + bias).astype(x.dtype)
+
+
 def _over(x: jax.Array) -> tuple[int, ...]:
     return tuple(range(x.ndim - 1))
 
@@ -77,10 +83,7 @@ def _batch_norm_forward(x, scale, bias, epsilon, axis_name, swish):
         mean, square = lax.pmean((mean, square), axis_name)
     var = jnp.maximum(0.0, square - jnp.square(mean))
     inverse = lax.rsqrt(var + epsilon)
-    if swish:
-        y = normalize_swish(x, mean, scale * inverse, bias)
-    else:
-        y = ((wide - mean) * (scale * inverse) + bias).astype(x.dtype)
+    y = _normalize(x, mean, scale * inverse, bias, swish)
     return (y, mean, var), (x, mean, inverse, scale, bias)
 
 
@@ -124,10 +127,8 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         if not self.train:
-            mean, slope = running_mean.value, scale * lax.rsqrt(running_var.value + self.epsilon)
-            if self.swish:
-                return normalize_swish(x, mean, slope, bias)
-            return ((x.astype(jnp.float32) - mean) * slope + bias).astype(x.dtype)
+            slope = scale * lax.rsqrt(running_var.value + self.epsilon)
+            return _normalize(x, running_mean.value, slope, bias, self.swish)
         axis_name = None if self.is_initializing() else self.axis_name
         y, mean, var = batch_norm(x, scale, bias, self.epsilon, axis_name, self.swish)
         if not self.is_initializing():
