@@ -23,7 +23,7 @@ class Loaded:
 
     kind: what the file says it is. module: the network, `module.apply(variables, …)`; for a HyperInverter, an
     `Inverter`. variables: float32. config: the fields of its architecture. metadata: the file's notes (source, hash,
-    licence, …).
+    licence, …). run: `(variables, input) -> Outputs`, pure and not compiled; calling the whole compiles it.
     """
 
     kind: str
@@ -31,7 +31,8 @@ class Loaded:
     variables: Any
     config: dict
     metadata: dict[str, str]
-    _run: Callable = dataclasses.field(repr=False)
+    run: Callable[[Any, jax.Array], Outputs] = dataclasses.field(repr=False)
+    _compiled: Callable = dataclasses.field(repr=False)
     _input: tuple[int | None, ...] = dataclasses.field(repr=False)
 
     def __call__(self, images: jax.Array) -> Outputs:
@@ -48,7 +49,7 @@ class Loaded:
         if len(shape) != len(self._input) or any(w not in (None, s) for s, w in zip(shape, self._input, strict=True)):
             wanted = "(" + ", ".join("any" if w is None else str(w) for w in self._input) + ")"
             raise ValueError(f"{self.kind}: found an input of shape {shape}, wanted {wanted}")
-        return self._run(self.variables, images)
+        return self._compiled(self.variables, images)
 
 
 def load(path: str | os.PathLike) -> Loaded:
@@ -65,7 +66,7 @@ def load(path: str | os.PathLike) -> Loaded:
         module, variables, run, wanted = _KINDS[kind](config, variables)
     except (KeyError, TypeError, ValueError) as error:
         raise weights.WeightsError(f"{path}: its description of a {kind} does not hold ({error})") from None
-    return Loaded(kind, module, variables, config, metadata, jax.jit(run), wanted)
+    return Loaded(kind, module, variables, config, metadata, run, jax.jit(run), wanted)
 
 
 _IMAGES = (None, None, None, 3)

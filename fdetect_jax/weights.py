@@ -33,11 +33,17 @@ def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype
     write_atomic(path, _ordered(serialize(tensors, metadata)))
 
 
-def _ordered(file: bytes) -> bytes:
+def annotate(path: str | os.PathLike, output: str | os.PathLike, **notes: str) -> None:
+    """Copies a weights file, its arrays bit for bit, with further notes in its metadata. Raises like ``describe``."""
+    describe(path)
+    write_atomic(output, _ordered(Path(path).read_bytes(), **notes))
+
+
+def _ordered(file: bytes, **notes: str) -> bytes:
     """The safetensors file with its metadata in order: the library writes them in another order every time."""
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    header["__metadata__"] = dict(sorted((header["__metadata__"] | notes).items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + file[end:]

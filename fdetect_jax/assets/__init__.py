@@ -5,6 +5,19 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 
 
+def detector(name: str = "demo") -> Path:
+    """Where a bundled detector lies.
+
+    Raises:
+      ValueError: there is none of this name.
+    """
+    path = ROOT / name / "detector.safetensors"
+    if not path.is_file():
+        bundled = sorted(path.parent.name for path in ROOT.glob("*/detector.safetensors"))
+        raise ValueError(f"detector: found no bundled detector {name!r}, wanted one of {bundled}, or a file")
+    return path
+
+
 def pair(name: str) -> Path:
     """Where an inversion pair lies: a bundled one by name (``facesim64``, ``faces64``), a folder, or one file.
 
