@@ -3,6 +3,7 @@
 Labels are 0 = real, 1 = fake; a score is P(fake) in [0, 1].
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,47 @@ def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
     return float(np.interp(0.0, excess, fpr))
 
 
+def tpr_at(labels, scores, fpr: float) -> float:
+    """Share of fakes that are caught where ``fpr`` of the reals are called fake, straight between the ROC's corners.
+
+    Where the curve rises at that very rate it is the upper end. Raises like ``classification``, and ValueError where
+    there are fewer than 1 / fpr reals: one false alarm alone would exceed the rate.
+    """
+    labels, scores = _checked(labels, scores)
+    reals, needed = int(np.sum(labels == 0)), math.ceil(1 / fpr - 1e-9)
+    if reals < needed:
+        raise ValueError(f"a rate of {fpr:g} needs {needed} reals, found {reals}")
+    return float(np.interp(fpr, *roc(labels, scores)))
+
+
+def brier(labels, scores) -> float:
+    """Mean of (score - label)² (Brier 1950). One class is enough; else raises like ``classification``."""
+    labels, scores = _checked(labels, scores, both=False)
+    return float(np.mean((scores - labels) ** 2))
+
+
+def reliability(labels, scores, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether P(fake) is what it says: its range in ``bins`` equal parts, of which those that hold scores are returned.
+
+    Returns (mean score, share of fakes, count), (K,) each. One class is enough; else raises like ``classification``.
+    """
+    labels, scores = _checked(labels, scores, both=False)
+    part = np.clip((scores * bins).astype(int), 0, bins - 1)
+    count = np.bincount(part, minlength=bins)
+    kept = count > 0
+    score, fakes = (np.bincount(part, x, bins)[kept] / count[kept] for x in (scores, labels))
+    return score, fakes, count[kept]
+
+
+def calibration_error(labels, scores, bins: int = 15) -> float:
+    """Expected calibration error: the mean over ``reliability``'s bins of |mean score - share of fakes|, by count.
+
+    The binary form, on P(fake) (Naeini et al. 2015), not that on the confidence of the class called (Guo et al. 2017).
+    """
+    score, fakes, count = reliability(labels, scores, bins)
+    return float(np.sum(np.abs(score - fakes) * count) / np.sum(count))
+
+
 def psnr(a, b) -> np.ndarray:
     """Peak signal-to-noise ratio in dB of each pair, 10 log10(1 / MSE) over pixels and channels.
 
@@ -103,7 +145,7 @@ def ssim(a, b) -> np.ndarray:
     return np.asarray(values, np.float64)
 
 
-def _checked(labels, scores) -> tuple[np.ndarray, np.ndarray]:
+def _checked(labels, scores, both: bool = True) -> tuple[np.ndarray, np.ndarray]:
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise ValueError(f"labels and scores must both be (N,), found {labels.shape} and {scores.shape}")
@@ -112,7 +154,7 @@ def _checked(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     if bad := int(np.sum(~np.isfinite(scores))):
         raise ValueError(f"scores must be finite, found {bad} of {len(scores)} that are NaN or infinite")
     n_fake = int(np.sum(labels == 1))
-    if n_fake in (0, len(labels)):
+    if not len(labels) or (both and n_fake in (0, len(labels))):
         raise ValueError(f"both classes are needed, found {len(labels) - n_fake} real and {n_fake} fake")
     if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
         raise ValueError(f"scores must be P(fake) in [0, 1], found [{scores.min():.4g}, {scores.max():.4g}]")

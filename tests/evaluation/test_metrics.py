@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn import metrics as reference
 
 from fdetect_jax.evaluation import metrics
@@ -114,3 +115,58 @@ def test_image_metrics_refuse_other_ranges_and_types(metric, image, message):
 def test_ssim_names_its_smallest_size():
     with pytest.raises(ValueError, match="at least 11"):
         metrics.ssim(np.zeros((1, 10, 16, 3)), np.zeros((1, 10, 16, 3)))
+
+
+def test_tpr_at_a_rate_of_a_case_worked_by_hand():
+    # 100 reals at 0.00 to 0.99; fakes at 0.505, 0.905, 0.985 and 0.995.
+    labels = np.repeat([0, 1], [100, 4])
+    scores = np.concatenate([np.arange(100) / 100, [0.985, 0.995, 0.505, 0.905]])
+    assert metrics.tpr_at(labels, scores, 0.01) == 0.5  # at one false alarm, the upper end
+    assert metrics.tpr_at(labels, scores, 0.09) == 0.75
+    assert metrics.tpr_at(labels, scores, 1.0) == 1.0
+    with pytest.raises(ValueError, match="1000 reals, found 100"):
+        metrics.tpr_at(labels, scores, 0.001)
+
+
+def test_tpr_is_straight_between_corners():
+    # All reals tie with half of the fakes: straight from (0, 0.5) to (1, 1).
+    labels, scores = np.repeat([0, 1], [10, 2]), np.concatenate([np.full(11, 0.3), [0.9]])
+    assert metrics.tpr_at(labels, scores, 0.1) == pytest.approx(0.55)
+
+
+def test_tpr_of_two_normal_distributions():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 200_000)
+    scores = norm.cdf(rng.normal(2.0 * labels), 1.0, 2.0)
+    for fpr in (0.01, 0.001):
+        assert metrics.tpr_at(labels, scores, fpr) == pytest.approx(norm.sf(norm.isf(fpr) - 2.0), abs=0.01)
+
+
+def test_calibration_error_of_cases_worked_by_hand():
+    # Bins of 1/15: 0.01 twice (one fake), 0.99 twice (both fake), 0.5 once (real).
+    labels, scores = [0, 1, 1, 1, 0], [0.01, 0.01, 0.99, 0.99, 0.5]
+    score, fakes, count = metrics.reliability(labels, scores)
+    np.testing.assert_allclose(score, [0.01, 0.5, 0.99])
+    np.testing.assert_allclose(fakes, [0.5, 0.0, 1.0])
+    assert count.tolist() == [2, 1, 2]
+    assert metrics.calibration_error(labels, scores) == pytest.approx((2 * 0.49 + 0.5 + 2 * 0.01) / 5)
+    assert metrics.brier(labels, scores) == pytest.approx((0.01**2 + 0.99**2 + 2 * 0.01**2 + 0.25) / 5)
+    assert metrics.calibration_error([0, 1], [0.0, 1.0]) == 0  # the ends have a bin
+
+
+def test_true_probabilities_are_calibrated_and_sharpened_ones_are_not():
+    rng = np.random.default_rng(0)
+    scores = rng.random(200_000)
+    labels = (rng.random(len(scores)) < scores).astype(int)
+    assert metrics.calibration_error(labels, scores) < 0.006
+    assert metrics.brier(labels, scores) == pytest.approx(1 / 6, abs=0.002)  # the integral of p (1 - p)
+    sharp = np.round(scores)
+    assert metrics.calibration_error(labels, sharp) == pytest.approx(0.25, abs=0.005)  # E|round(p) - p|
+
+
+def test_one_class_is_enough_for_brier_and_reliability():
+    assert metrics.brier([0, 0], [0.5, 0.0]) == 0.125
+    assert metrics.calibration_error([1, 1], [0.5, 0.5]) == 0.5
+    for figure in (metrics.brier, metrics.calibration_error):
+        with pytest.raises(ValueError, match="0 real and 0 fake"):
+            figure([], [])

@@ -1,0 +1,85 @@
+"""Intervals of an AUC: against their definition written out, against known coverage, and by group."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from fdetect_jax.evaluation.bootstrap import auc_interval
+
+
+def normal(rng, reals, fakes, shift=1.0):
+    labels = np.repeat([0, 1], [reals, fakes])
+    return labels, rng.normal(shift * labels)
+
+
+@pytest.mark.parametrize("decimals", [8, 1])  # 1: many ties
+def test_is_the_bootstrap_written_out(decimals):
+    rng = np.random.default_rng(0)
+    labels, scores = normal(rng, 12, 15)
+    scores, groups = scores.round(decimals), np.concatenate([np.arange(12) // 3, np.arange(15) // 2])
+    resamples, draws = np.random.default_rng(7), []
+    sizes = {0: 4, 1: 8}
+    times = {label: resamples.multinomial(n, np.full(n, 1 / n), 300) for label, n in sizes.items()}
+    for number in range(300):
+        weight = np.where(labels == 1, times[1][number][groups], times[0][number][groups % 4])
+        draws.append(roc_auc_score(labels, scores, sample_weight=weight))
+    wanted = np.quantile(draws, [0.05, 0.95])
+    found = auc_interval(labels, scores, groups, confidence=0.9, resamples=300, seed=7)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_covers_the_truth_as_often_as_it_says():
+    rng, shift, hits = np.random.default_rng(1), 1.0, 0
+    truth = norm.cdf(shift / np.sqrt(2))
+    for number in range(300):
+        low, high = auc_interval(*normal(rng, 60, 60, shift), resamples=500, seed=number)
+        hits += low <= truth <= high
+    assert 0.91 <= hits / 300 <= 0.98  # 0.95, three standard errors of 300 trials
+
+
+def test_is_as_wide_as_hanley_and_mcneil_say():
+    labels, scores = normal(np.random.default_rng(2), 400, 300)
+    low, high = auc_interval(labels, scores)
+    auc = roc_auc_score(labels, scores)
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = (auc * (1 - auc) + 299 * (q1 - auc**2) + 399 * (q2 - auc**2)) / (400 * 300)
+    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(variance), rel=0.1)
+
+
+def test_copies_of_a_frame_are_no_evidence():
+    labels, scores = normal(np.random.default_rng(3), 40, 40)
+    alone = auc_interval(labels, scores)
+    copies = [np.repeat(x, 16) for x in (labels, scores, np.arange(80))]
+    np.testing.assert_allclose(auc_interval(*copies), alone, atol=1e-12)
+    low, high = auc_interval(*copies[:2])
+    assert high - low < 0.4 * (alone[1] - alone[0])
+
+
+def test_same_seed_same_interval():
+    labels, scores = normal(np.random.default_rng(4), 30, 30)
+    assert auc_interval(labels, scores, seed=1) == auc_interval(labels, scores, seed=1)
+    assert auc_interval(labels, scores, seed=1) != auc_interval(labels, scores, seed=2)
+
+
+def test_memory_is_bounded_without_changing_the_draws(monkeypatch):
+    labels, scores = normal(np.random.default_rng(5), 20, 30)
+    one = auc_interval(labels, scores, resamples=400)
+    monkeypatch.setattr("fdetect_jax.evaluation.bootstrap._CELLS", 50 * 64)
+    assert np.abs(np.subtract(one, auc_interval(labels, scores, resamples=400))).max() < 0.05
+
+
+def test_twenty_thousand_frames_take_seconds():
+    labels, scores = normal(np.random.default_rng(6), 10_000, 10_000)
+    start = time.monotonic()
+    auc_interval(labels, scores, np.arange(20_000) // 32)
+    assert time.monotonic() - start < 20
+
+
+def test_completely_parted_classes_and_too_few_groups():
+    labels, scores = np.repeat([0, 1], 5), np.arange(10.0)
+    assert auc_interval(labels, scores) == (1.0, 1.0)
+    with pytest.raises(ValueError, match="two real groups"):
+        auc_interval(labels, scores, np.where(labels == 0, 0, np.arange(10)))
