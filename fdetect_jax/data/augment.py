@@ -64,23 +64,22 @@ class Augment:
         """Changes nothing."""
         return cls(scale=(1.0, 1.0), **dict.fromkeys(_LIMITS, 0.0))
 
-    def __call__(self, rng: np.random.Generator, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(
+        self, rng: np.random.Generator, images: Sequence[np.ndarray], masks: Sequence[np.ndarray] = ()
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Applies one draw to every image.
 
         Args:
             rng: the only source of randomness; how much is drawn from it depends on nothing.
-            images: (H, W, 3) uint8 RGB each.
+            images: (H, W, 3) uint8 RGB each. masks: (H, W) float32 each, moved as the images are.
 
         Returns:
-            As many arrays of the same shapes, uint8.
+            As many images and masks of the same shapes and types.
         """
         draw = _Draw(*rng.random(len(fields(_Draw))))
-        return [self._one(image, draw) for image in images]
+        return [self._change(self._move(image, draw), draw) for image in images], [self._move(m, draw) for m in masks]
 
-    def _one(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
-        if draw.flip < self.flip:
-            image = image[:, ::-1]
-        image = self._move(np.ascontiguousarray(image), draw)
+    def _change(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
         image = self._colour(image, draw)
         if draw.blur < self.blur:
             image = cv2.GaussianBlur(image, (0, 0), _within(self.blur_sigma, draw.blur_sigma))
@@ -93,6 +92,7 @@ class Augment:
         return np.ascontiguousarray(image)
 
     def _move(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
+        image = np.ascontiguousarray(image[:, ::-1] if draw.flip < self.flip else image)
         zoom = _within(self.scale, draw.scale)
         height, width = image.shape[:2]
         shift = np.array([_signed(draw.x) * width, _signed(draw.y) * height]) * self.translate

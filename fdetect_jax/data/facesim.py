@@ -106,6 +106,11 @@ class FaceSim:
         return {"image": image, "landmarks": landmarks, "mask": mask, "identity": np.int32(identity)}
 
     @property
+    def recipe(self) -> None:
+        """Drawn as they are, not cut from photographs."""
+        return None
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that change when what this source yields would change."""
         text = repr((VERSION, sorted(asdict(self).items())))

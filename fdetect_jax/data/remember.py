@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from fdetect_jax.data.pipeline import Source
+from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
 
@@ -20,6 +21,10 @@ class Remembered:
         return self.source.size
 
     @property
+    def recipe(self) -> CropRecipe | None:
+        return self.source.recipe
+
+    @property
     def fingerprint(self) -> str:
         return self.source.fingerprint
 
@@ -29,5 +34,8 @@ class Remembered:
     def __getitem__(self, index: int) -> Example:
         if index not in self.kept:
             # Copies: a view would keep the whole canvas that it was cut from.
-            self.kept[index] = {name: np.array(value) for name, value in self.source[index].items()}
+            self.kept[index] = {
+                name: value.copy() if isinstance(value, np.ndarray) else value
+                for name, value in self.source[index].items()
+            }
         return self.kept[index]

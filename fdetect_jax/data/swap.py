@@ -1,15 +1,16 @@
-"""The blended swap, a forgery made on the host. In: two Examples. Out: the target with the source's face, and
-where.
+"""The blended swap, a forgery made on the host. In: two Examples. Out: a Triple.
 
-The source's face is warped onto the target landmark by landmark, given the target's colours and blended in
-with a soft
+The source's face is warped onto the target landmark by landmark, given the target's colours and blended in with a soft
 edge: the steps of FaceSwap as FaceForensics++ describes it (Rössler et al., 2019, section 3.1).
 """
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from scipy.spatial import Delaunay, QhullError
 
+from fdetect_jax.data.pipeline import Triple
 from fdetect_jax.media.landmarks import BROWS, JAW, facing, forehead, mirror
 from fdetect_jax.types import Example
 
@@ -18,21 +19,19 @@ _COLOUR = (0.7, 1.0)  # how far the source's colours are moved to the target's
 _SMALLEST_FACE = 0.01  # of the image's area; landmarks that enclose less are taken for broken
 
 
-def blended_swap(rng: np.random.Generator, target: Example, source: Example) -> tuple[np.ndarray, np.ndarray]:
-    """The face of ``source`` on the head of ``target``; mirrored first if it looks the other way.
+def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[], Example]) -> Triple:
+    """The stranger's face on the head of ``target``; mirrored first if it looks the other way.
 
-    Broken landmarks (not finite, all on one line, tiny) are replaced by an upright face in the middle of the
-    image.
+    Broken landmarks (not finite, all on one line, tiny) are replaced by an upright face in the middle of the image.
 
     Args:
-        rng: everything random is drawn from it: edge softness, which part of the face, strength of the colour
-        match.
-        target, source: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
+        rng: everything random is drawn from it: edge softness, which part of the face, strength of the colour match.
+        target, stranger: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
 
     Returns:
-        image (S, S, 3) uint8 and mask (S, S) float32 in [0, 1], the share of the source in every pixel of the
-        result.
+        ``real`` is the target's image; ``mask`` is the share of the stranger in every pixel of ``fake``.
     """
+    source = stranger()
     image, other = target["image"], source["image"]
     size = image.shape[0]
     softness, colour = size * rng.uniform(*_SOFTNESS), rng.uniform(*_COLOUR)
@@ -49,7 +48,7 @@ def blended_swap(rng: np.random.Generator, target: Example, source: Example) -> 
     mask = _soft_mask(onto if with_forehead else onto[:68], size, softness)
     warped = _match_colour(warped, image, mask, colour)
     mixed = image + mask[..., None] * (warped - image)
-    return np.clip(np.round(mixed), 0, 255).astype(np.uint8), mask
+    return Triple(image, np.clip(np.round(mixed), 0, 255).astype(np.uint8), mask)
 
 
 def _usable(landmarks: np.ndarray, size: int) -> bool:

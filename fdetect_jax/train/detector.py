@@ -49,10 +49,10 @@ class DetectorTask:
         axis = parallel.AXIS if config.detector.sync_batch_stats else None
         dtype = jnp.dtype(config.detector.dtype)
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
-        self.host_forgery = HOST_FORGERIES.get(config.forgery.kind)
         self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
         self.judge = make_forgery(config.evaluation.forgery)
         self.source, self.held_out = (make_source(config.data, split) for split in ("train", config.evaluation.split))
+        self.recipe = self.source.recipe
         first = self.held_out[0]["identity"]
         if all(self.held_out[i]["identity"] == first for i in range(1, len(self.held_out))):
             raise ValueError(
@@ -81,9 +81,11 @@ class DetectorTask:
     def batches(self):
         augment = Augment(**self.config.augment.to_dict())
         share = self.config.batch_size // jax.process_count()
-        return pipeline.train_batches(
-            self.source, share, self.config.seed, self.host_forgery, augment, self.config.data.workers
-        )
+        options, forgery = self.config.forgery, None
+        if options.kind in HOST_FORGERIES:
+            forgery = HOST_FORGERIES[options.kind](options, self.recipe, True)
+        workers = self.config.data.workers
+        return pipeline.train_batches(self.source, share, self.config.seed, forgery, augment, workers=workers)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
         images = to_unit(batch["image"])
@@ -173,9 +175,8 @@ class DetectorTask:
         images: dict[str, list] = {}
         scores: dict[str, list] = {}
         done = 0
-        for batch in pipeline.eval_batches(
-            self.held_out, config.batch_size, self.config.seed, HOST_FORGERIES["swap"], config.limit
-        ):
+        swap = HOST_FORGERIES["swap"](ConfigDict({"kind": "swap"}), self.recipe, False)
+        for batch in pipeline.eval_batches(self.held_out, config.batch_size, self.config.seed, swap, config.limit):
             batch["row"] = np.arange(done, done + config.batch_size, dtype=np.uint32)
             keep = batch.pop("weight") > 0
             views, found = run(frozen, batch)
@@ -206,7 +207,7 @@ class DetectorTask:
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
         gallery_png(findings.gallery.columns, folder / "adversaries.png")
-        recipe = json.dumps(getattr(self.source, "recipe", None) and self.source.recipe.to_dict())
+        recipe = json.dumps(self.recipe and self.recipe.to_dict())
         weights.save(
             folder / "detector.safetensors",
             "detector",

@@ -18,7 +18,7 @@ def image():
 
 
 def _run(augment, *images, seed=0):
-    return augment(np.random.default_rng(seed), images)
+    return augment(np.random.default_rng(seed), images)[0]
 
 
 def test_off_changes_nothing(image):
@@ -118,7 +118,7 @@ def test_probability_is_met(image):
     augment = dataclasses.replace(OFF, flip=0.3)
     rng = np.random.default_rng(0)
     small = image[:8, :8]
-    flips = np.mean([not np.array_equal(augment(rng, [small])[0], small) for _ in range(1000)])
+    flips = np.mean([not np.array_equal(augment(rng, [small])[0][0], small) for _ in range(1000)])
     assert flips == pytest.approx(0.3, abs=0.05)
 
 
@@ -144,3 +144,21 @@ def test_probability_is_met(image):
 def test_a_wrong_field_is_named(field, value):
     with pytest.raises(ValueError, match=rf"augment\.{field}: found"):
         Augment(**{field: value})
+
+
+def test_masks_move_with_the_images():
+    """A mask that equals the image stays equal to it, up to rounding."""
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 1), np.uint8).repeat(3, axis=2)
+    augment = dataclasses.replace(OFF, flip=0.5, translate=0.2, scale=(0.8, 1.2))
+    for seed in range(6):
+        (moved,), (mask,) = augment(np.random.default_rng(seed), [image], [image[..., 0] / np.float32(255)])
+        assert mask.dtype == np.float32
+        np.testing.assert_allclose(255 * mask, moved[..., 0], atol=1.5)
+        assert not np.array_equal(moved, image)
+
+
+def test_masks_are_not_lit():
+    mask = np.random.default_rng(0).random((8, 8), np.float32)
+    augment = dataclasses.replace(OFF, brightness=0.5, blur=1.0, jpeg=1.0)
+    _, (kept,) = augment(np.random.default_rng(0), [np.zeros((8, 8, 3), np.uint8)], [mask])
+    np.testing.assert_array_equal(kept, mask)

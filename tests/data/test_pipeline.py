@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from fdetect_jax.data.pipeline import eval_batches, train_batches
+from fdetect_jax.data.pipeline import Triple, eval_batches, train_batches
 
 
 class Faces:
@@ -30,15 +30,16 @@ class Faces:
 
 def marked(rng, face, stranger):
     """A forgery that leaves its partner, its target and a draw to be found."""
-    assert face["identity"] != stranger["identity"]
+    other = stranger()
+    assert face["identity"] != other["identity"]
     fake = np.zeros((4, 4, 3), np.uint8)
-    fake[0, 0] = face["image"][0, 0, 0], stranger["image"][0, 0, 0], rng.integers(256)
-    return fake, np.ones((4, 4), np.float32)
+    fake[0, 0] = face["image"][0, 0, 0], other["image"][0, 0, 0], rng.integers(256)
+    return Triple(face["image"], fake, np.full((4, 4), face["image"][0, 0, 0] / 255, np.float32))
 
 
-def shift(rng, images):
+def shift(rng, images, masks=()):
     offset = np.uint8(100 + rng.integers(100))
-    return [image + offset for image in images]
+    return [image + offset for image in images], [mask + np.float32(offset / 255) for mask in masks]
 
 
 def take(batches, count):
@@ -106,6 +107,21 @@ def test_forgery_and_augmentation():
     assert (offset >= 100).all()
     assert len(set(offset)) > 1
     np.testing.assert_array_equal(both["image"][:, 1, 1, 0] - offset, both["forged"][:, 0, 0, 0] - offset)
+
+
+def test_the_real_face_is_the_forgery_s():
+    def dimmed(rng, face, stranger):
+        return Triple(face["image"] + 100, face["image"], np.zeros((4, 4), np.float32))
+
+    batch = next(train_batches(Faces(people=1), 5, 0, dimmed))  # asks for no stranger
+    np.testing.assert_array_equal(batch["image"], batch["forged"] + 100)
+
+
+def test_masks_come_on_demand():
+    assert "mask" not in next(train_batches(Faces(), 5, 0, marked))
+    batch = next(train_batches(Faces(), 5, 0, marked, shift, masks=True))
+    assert batch["mask"].dtype == np.uint8
+    np.testing.assert_array_equal(batch["mask"], batch["image"][..., 0])
 
 
 def test_an_epoch_s_draws_are_its_own():

@@ -5,11 +5,13 @@ from collections import Counter
 import numpy as np
 
 from fdetect_jax.data.remember import Remembered
+from fdetect_jax.media.crop import RECIPES
 
 
 class Counted:
     size = 4
     fingerprint = "counted"
+    recipe = RECIPES["aligned64"]
 
     def __init__(self):
         self.made = Counter()
@@ -34,6 +36,7 @@ def test_every_face_is_made_once():
 def test_it_passes_for_its_source():
     remembered = Remembered(Counted())
     assert (len(remembered), remembered.size, remembered.fingerprint) == (3, 4, "counted")
+    assert remembered.recipe == RECIPES["aligned64"]
 
 
 def test_two_do_not_share_what_they_keep():
