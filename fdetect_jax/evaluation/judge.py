@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from fdetect_jax.loading import Loaded, load
 from fdetect_jax.media.crop import RECIPES, CropRecipe
 
 _WEIGHTS = "detector.safetensors"
+Key = TypeVar("Key")
 
 
 class Judge:
@@ -24,6 +26,7 @@ class Judge:
 
     path: the file. recipe: how its crops are cut, ``CropRecipe``. size: pixels of a crop's side. calibration: of its
     margins. threshold: a file counts as fake from this calibrated score on. metadata: the file's notes.
+    batch_size: rows of its one compilation.
     """
 
     def __init__(self, path: str | os.PathLike | None = None, batch_size: int = 32, recipe: str | None = None):
@@ -52,7 +55,7 @@ class Judge:
             raise ValueError(f"{self.path}: {error}") from None
         self.size, self.threshold = self.recipe.size, self.calibration.threshold
         self.metadata, self._kind, self._config = loaded.metadata, loaded.kind, loaded.config
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._check(loaded)
         self._variables = jax.device_put(loaded.variables)
 
@@ -94,6 +97,30 @@ class Judge:
             raise ValueError(f"{self.path}: found logits that are not finite, wanted weights that judge")
         return found
 
+    def margins_of_each(self, groups: Iterable[tuple[Key, Sequence[np.ndarray]]]) -> Iterator[tuple[Key, np.ndarray]]:
+        """Margins of one group of crops after another, in full batches across their borders.
+
+        groups: (key, K crops (S, S, 3) uint8), K may be 0. Yields (key, (K,) margins), in order. Raises as ``scores``.
+        """
+        waiting: list[tuple[Key, int]] = []
+        crops: list[np.ndarray] = []
+
+        def judged() -> Iterator[tuple[Key, np.ndarray]]:
+            margins = self.margins(np.stack(crops)) if crops else np.zeros(0, np.float32)
+            ends = np.cumsum([count for _, count in waiting])[:-1]
+            for (key, _), part in zip(waiting, np.split(margins, ends), strict=True):
+                yield key, part
+
+        for key, images in groups:
+            waiting.append((key, len(images)))
+            crops.extend(images)
+            if len(crops) >= self.batch_size:
+                yield from judged()
+                waiting.clear()
+                crops.clear()
+        if waiting:
+            yield from judged()
+
     def attention(self, images: np.ndarray) -> np.ndarray:
         """Where the detector looks: its own attention, or what speaks for fake by Grad-CAM at its last feature map.
 
@@ -107,7 +134,7 @@ class Judge:
         if images.shape[1:] != (self.size, self.size, 3) or images.dtype != np.uint8:
             wanted = f"(N, {self.size}, {self.size}, 3) uint8"
             raise ValueError(f"images: found {images.shape} {images.dtype}, wanted {wanted}")
-        rows, parts = self._batch_size, [np.zeros(empty, np.float32)] if not len(images) else []
+        rows, parts = self.batch_size, [np.zeros(empty, np.float32)] if not len(images) else []
         for start in range(0, len(images), rows):
             batch = images[start : start + rows]
             padded = np.zeros((rows, *images.shape[1:]), np.uint8)

@@ -70,6 +70,20 @@ def test_one_compilation_whatever_the_number(tmp_path):
     assert judge.attention(crops(0)).shape[0] == 0
 
 
+def test_groups_share_batches_and_keep_their_order(tmp_path, monkeypatch):
+    judge, calls = Judge(save(tmp_path / "d.safetensors"), batch_size=4), []
+    margins = judge.margins
+    monkeypatch.setattr(judge, "margins", lambda images: calls.append(len(images)) or margins(images))
+    parts = {"a": (0, 1), "none": (1, 1), "b": (1, 3), "c": (3, 8), "d": (8, 9), "end": (9, 9)}
+    found = list(judge.margins_of_each((key, list(crops(9)[a:b])) for key, (a, b) in parts.items()))
+    assert [key for key, _ in found] == list(parts)
+    whole = margins(crops(9))
+    for key, values in found:
+        np.testing.assert_array_equal(values, whole[slice(*parts[key])])
+    assert calls == [8, 1]
+    assert list(judge.margins_of_each([])) == []
+
+
 def test_attention_is_a_map_of_each_crop(tmp_path):
     found = Judge(save(tmp_path / "d.safetensors")).attention(crops(3))
     assert found.shape == (3, 32, 32)
