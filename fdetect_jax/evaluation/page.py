@@ -40,15 +40,20 @@ def render(
         _attack(history),
         _gallery(gallery),
         _training(history, tests),
-        _config(config),
+        details("Config", config),
     ]
+    return document(title, sections)
+
+
+def document(title: str, sections: Iterable[str], style: str = "") -> str:
+    """A page that opens offline: sections of HTML (empty ones left out) under the project's style and ``style``."""
     colours = "".join(f"--{name}:{light};" for name, (light, _) in PALETTE.items())
     dark = "".join(f"--{name}:{dark};" for name, (_, dark) in PALETTE.items())
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{escape(title)}</title>\n<style>\n'
-        f":root{{{colours}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n{CSS}"
+        f":root{{{colours}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n{CSS}{style}"
         "</style>\n</head>\n<body>\n<main>\n" + "\n".join(filter(None, sections)) + "\n</main>\n</body>\n</html>\n"
     )
 
@@ -99,14 +104,14 @@ def _verdicts(tests: Sequence[Test], results: Sequence[Mapping[str, float]]) -> 
         "0.5, inverted where reals outscore fakes.</p>"
     )
     table = f"<div class=scroll><table class=verdicts><tr>{head}</tr>{''.join(rows)}</table></div>"
-    return _section("Verdict", lead + table + note)
+    return section("Verdict", lead + table + note)
 
 
 def _figures(figures: Mapping[str, float]) -> str:
     if not figures:
         return ""
     tiles = "".join(f"<div><dt>{escape(headline(k))}</dt><dd>{_number(k, v)}</dd></div>" for k, v in figures.items())
-    return _section("Key figures", f"<dl class=tiles>{tiles}</dl>")
+    return section("Key figures", f"<dl class=tiles>{tiles}</dl>")
 
 
 def _curves(tests: Sequence[Test], results: Sequence[Mapping[str, float]]) -> str:
@@ -115,7 +120,7 @@ def _curves(tests: Sequence[Test], results: Sequence[Mapping[str, float]]) -> st
     aucs = [result["auc"] for result in results]
     charts = [roc_chart(tests, aucs, logarithmic) for logarithmic in (False, True)]
     scores = [score_chart(test, f"scores-{index}") for index, test in enumerate(tests)]
-    return _section("ROC", _charts(charts)) + _section("Scores", _charts(scores))
+    return section("ROC", figures_of(charts)) + section("Scores", figures_of(scores))
 
 
 def _attack(history: Sequence[dict]) -> str:
@@ -128,7 +133,7 @@ def _attack(history: Sequence[dict]) -> str:
         f"less sure. Over the last quarter of the run the attack {change} P(fake) by <b>{abs(drop):.3f}</b> "
         "on average: the shaded gap.</p>"
     )
-    return _section("The attack at work", lead + _charts(charts))
+    return section("The attack at work", lead + figures_of(charts))
 
 
 def _gallery(gallery: Gallery | None) -> str:
@@ -140,7 +145,7 @@ def _gallery(gallery: Gallery | None) -> str:
         cells.extend(_picture(gallery, name, row) for name in names)
     lead = "<p>Under each picture the detector's P(fake).</p>" if gallery.scores else ""
     grid = f'<div class=pictures style="--columns:{len(names)}">{"".join(cells)}</div>'
-    return _section("Pictures", lead + grid)
+    return section("Pictures", lead + grid)
 
 
 def _picture(gallery: Gallery, name: str, row: int) -> str:
@@ -157,12 +162,13 @@ def _picture(gallery: Gallery, name: str, row: int) -> str:
 
 def _training(history: Sequence[dict], tests: Sequence[Test]) -> str:
     charts = training_charts(history, {test.name: test.title for test in tests})
-    return _section("Training", _charts(charts)) if charts else ""
+    return section("Training", figures_of(charts)) if charts else ""
 
 
-def _config(config: Mapping) -> str:
+def details(title: str, config: Mapping) -> str:
+    """A nested mapping as a table of its leaves, folded; nothing where it is empty."""
     rows = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in _flat(config))
-    return f"<details><summary>Config</summary><div class=scroll><table>{rows}</table></div></details>" if rows else ""
+    return f"<details><summary>{title}</summary><div class=scroll><table>{rows}</table></div></details>" if rows else ""
 
 
 def _flat(config: Mapping, prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -173,7 +179,8 @@ def _flat(config: Mapping, prefix: str = "") -> Iterable[tuple[str, str]]:
             yield f"{prefix}{key}", str(value)
 
 
-def _charts(charts: Sequence[Chart]) -> str:
+def figures_of(charts: Sequence[Chart]) -> str:
+    """Charts side by side."""
     return f"<div class=charts>{''.join(map(_chart, charts))}</div>"
 
 
@@ -186,7 +193,8 @@ def _chart(chart: Chart) -> str:
     return f"<figure><figcaption>{escape(chart.title)}</figcaption>{chart.svg}{legend}</figure>"
 
 
-def _section(title: str, content: str) -> str:
+def section(title: str, content: str) -> str:
+    """A section; ``title`` is plain text without marks, ``content`` HTML."""
     return f"<section><h2>{title}</h2>{content}</section>"
 
 

@@ -165,7 +165,7 @@ class Faces:
                 found += self._boxes(image[y : y + height // 2, x : x + width // 2], (x, y))
         kept: list[tuple] = []
         for one in sorted(found, key=lambda item: -item[1]):
-            if all(_overlap(one[0], other[0]) < _SAME_FACE for other in kept):
+            if all(overlap(one[0], other[0]) < _SAME_FACE for other in kept):
                 kept.append(one)
         return kept
 
@@ -183,7 +183,8 @@ class Faces:
         return (found @ back[:, :2].T + back[:, 2]).astype(np.float32)
 
 
-def _overlap(one: tuple, other: tuple) -> float:
+def overlap(one: tuple, other: tuple) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1), in [0, 1]."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:
