@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from fdetect_jax.evaluation.metrics import Test, roc
+from fdetect_jax.evaluation.metrics import Test, reliability, roc
 
 # name -> (light, dark). Matplotlib draws the light value, which therefore must be unique.
 PALETTE = {
@@ -88,16 +88,16 @@ def roc_chart(tests: Sequence[Test], aucs: Sequence[float], logarithmic: bool) -
     return Chart(title, _svg(figure, "roc-log" if logarithmic else "roc"), (*legend, ("muted", "chance", True)))
 
 
-def score_chart(test: Test, identifier: str) -> Chart:
-    """Histogram of P(fake), each class as shares of itself, with the threshold at 0.5."""
+def score_chart(test: Test, identifier: str, threshold: float = 0.5) -> Chart:
+    """Histogram of P(fake), each class that occurs as shares of itself, with the threshold."""
     figure, axes = _figure()
     edges = np.linspace(0, 1, 26)
     for label, colour in ((0, "real"), (1, "fake")):
         scores = np.clip(test.scores[test.labels == label], 0, 1)
-        shares = np.histogram(scores, edges)[0] / len(scores)
+        shares = np.histogram(scores, edges)[0] / max(1, len(scores))
         axes.stairs(shares, edges, fill=True, color=_c(colour), alpha=0.28)
         axes.stairs(shares, edges, color=_c(colour), linewidth=1.3)
-    axes.axvline(0.5, color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
+    axes.axvline(threshold, color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -106,6 +106,23 @@ def score_chart(test: Test, identifier: str) -> Chart:
     axes.set_ylabel("share of class")
     legend = (("real", "real", False), ("fake", "fake", False), ("muted", "threshold", True))
     return Chart(test.title, _svg(figure, identifier), legend)
+
+
+def reliability_chart(title: str, tests: Sequence[Test], identifier: str) -> Chart:
+    """Share of fakes against the mean score, of each test's ``metrics.reliability``; dots grow with their count."""
+    figure, axes = _figure()
+    axes.plot([0, 1], [0, 1], color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
+    for index, test in enumerate(tests):
+        score, fakes, count = reliability(test.labels, test.scores)
+        axes.plot(score, fakes, color=_c(_series(index)), linewidth=1.2, clip_on=False)
+        sizes = 6 + 60 * count / count.sum()
+        axes.scatter(score, fakes, sizes, color=_c(_series(index)), linewidth=0, clip_on=False, zorder=3)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("mean P(fake)")
+    axes.set_ylabel("share of fakes")
+    legend = [(_series(index), test.title, False) for index, test in enumerate(tests)]
+    return Chart(title, _svg(figure, identifier), (*legend, ("muted", "calibrated", True)))
 
 
 def attack_chart(reconstruction: Series, adversary: Series, identifier: str) -> Chart:
