@@ -12,6 +12,7 @@ from scipy.spatial import Delaunay, QhullError
 
 from fdetect_jax.data.pipeline import Triple
 from fdetect_jax.media.landmarks import BROWS, JAW, facing, forehead, mirror
+from fdetect_jax.media.warp import similarity
 from fdetect_jax.types import Example
 
 _SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, in units of the image's side
@@ -69,8 +70,8 @@ def _warp_field(onto: np.ndarray, off: np.ndarray, size: int) -> tuple[np.ndarra
 
     Affine in every triangle of the target's Delaunay triangulation; one similarity outside of it.
     """
-    similarity = _similarity(onto, off)
-    maps, label = [similarity], np.zeros((size, size), np.int32)
+    outside = similarity(onto, off)
+    maps, label = [outside], np.zeros((size, size), np.int32)
     try:
         corners = Delaunay(onto).simplices
         # Each row of (x, y, 1) of a triangle's corners goes to the source's corners.
@@ -79,22 +80,12 @@ def _warp_field(onto: np.ndarray, off: np.ndarray, size: int) -> tuple[np.ndarra
         for number, corner in enumerate(np.round(onto[corners] * 16).astype(np.int32), 1):
             cv2.fillConvexPoly(label, corner, number, shift=4)
     except (QhullError, np.linalg.LinAlgError):
-        maps, label = [similarity], np.zeros((size, size), np.int32)
+        maps, label = [outside], np.zeros((size, size), np.int32)
     table = np.stack(maps).astype(np.float32)[label]
     y, x = np.mgrid[:size, :size].astype(np.float32)
     columns = table[..., 0, 0] * x + table[..., 0, 1] * y + table[..., 0, 2]
     rows = table[..., 1, 0] * x + table[..., 1, 1] * y + table[..., 1, 2]
     return columns, rows
-
-
-def _similarity(onto: np.ndarray, off: np.ndarray) -> np.ndarray:
-    """(2, 3), the turn, scale and shift that takes ``onto`` to ``off`` with the least squared error."""
-    # As complex numbers a similarity is one product and one sum.
-    before, after = onto @ [1, 1j], off @ [1, 1j]
-    spread = before - before.mean()
-    factor = np.vdot(spread, after - after.mean()) / np.vdot(spread, spread)
-    shift = after.mean() - factor * before.mean()
-    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
 def _soft_mask(points: np.ndarray, size: int, softness: float) -> np.ndarray:

@@ -5,7 +5,8 @@ The recipe is a value: it is stored with the data and in checkpoints, so that tr
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,28 +15,45 @@ import numpy as np
 from fdetect_jax.media.faces import Face
 from fdetect_jax.media.landmarks import eyes, face_mask
 from fdetect_jax.media.models import models_hash
-from fdetect_jax.media.warp import turned_square
+from fdetect_jax.media.warp import similarity, turned_square
 
 if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do without
     from fdetect_jax.types import Example
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+# Left, top, right, bottom of a loose crop, as shares of the landmarks' bounding box (SBI).
+_LOOSE = (0.5, 1.0, 0.5, 0.4)
+# DeepfakeBench's template for a side of 1: eyes, nose tip, corners of the mouth; 112 px, moved 8 to the right.
+_TEMPLATE = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+_TEMPLATE = _TEMPLATE / 112
+# Of the 68, counted from 0. It takes an eyelid and a lip point each one beyond the usual; so do crops made by it.
+_TEMPLATE_POINTS = [37, 44, 30, 49, 55]
 
 
 @dataclass(frozen=True)
 class CropRecipe:
     """How a crop is cut.
 
-    size: pixels of the crop's side, >= 8. scale: side of the square / larger side of the face's box, > 0.
-    align: turn the square so that the eyes are level. interpolation: "linear", "cubic" or "lanczos";
-    shrinking always averages areas first. detector, detector_hash: what finds the face, and the hash of its
-    model files.
+    size: pixels of the crop's side, >= 8. region: what is cut, one of ``REGIONS``:
+        "square": the square around the box's centre, mirrored where it reaches over the image's edge;
+        "level": the same, turned so that the eyes are level;
+        "inside": the square, moved and made smaller until it lies in the image (FaceForensics++);
+        "box": the box, clipped to the image and stretched to a square: its aspect is not kept (SBI);
+        "template": the similarity that brings five points nearest to DeepfakeBench's template, black outside.
+    scale: side of what is cut / side of the box (the larger one, except for "box"; of "template": the template's
+        own 112 px), > 0. interpolation: "linear", "cubic" or "lanczos"; shrinking always averages areas first.
+    training_margins: of "box", the range that training draws each side's margin from, as a share of the box's
+        side: 0 <= low <= high; None: training cuts as serving does. See ``loose``.
+    detector, detector_hash: what finds the face, and the hash of its model files.
     """
 
     size: int
     scale: float
-    align: bool
+    region: str = "square"
     interpolation: str = "cubic"
+    training_margins: tuple[float, float] | None = None
     detector: str = "mediapipe-short-range+mesh468"
     detector_hash: str = models_hash()
 
@@ -44,8 +62,16 @@ class CropRecipe:
             raise ValueError(f"recipe.size: found {self.size}, wanted at least 8")
         if not self.scale > 0:
             raise ValueError(f"recipe.scale: found {self.scale}, wanted a positive number")
+        if self.region not in REGIONS:
+            raise ValueError(f"recipe.region: found {self.region!r}, wanted one of {sorted(REGIONS)}")
         if self.interpolation not in _INTERPOLATION:
             raise ValueError(f"recipe.interpolation: found {self.interpolation!r}, wanted {sorted(_INTERPOLATION)}")
+        if self.training_margins is not None:
+            margins = tuple(self.training_margins)  # JSON knows lists only
+            if self.region != "box" or len(margins) != 2 or not 0 <= margins[0] <= margins[1]:
+                wanted = "0 <= low <= high, and region 'box'"
+                raise ValueError(f"recipe.training_margins: found {margins} of {self.region!r}, wanted {wanted}")
+            object.__setattr__(self, "training_margins", margins)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -65,7 +91,7 @@ class CropRecipe:
 
     def require_detector(self) -> None:
         """Raises ValueError unless this installation's detector is the one the recipe was made with."""
-        here = CropRecipe(self.size, self.scale, self.align)
+        here = CropRecipe(self.size, self.scale)
         if (self.detector, self.detector_hash) != (here.detector, here.detector_hash):
             raise ValueError(
                 f"recipe.detector: found {self.detector} ({self.detector_hash}), wanted {here.detector} "
@@ -73,17 +99,8 @@ class CropRecipe:
             )
 
 
-# "paper": the usual protocol for FaceForensics++ and its kind, the face's box widened by 1.3, upright as
-# filmed. "aligned64": tight, mid forehead to chin, for small networks and for the generator.
-RECIPES = {
-    "paper": CropRecipe(size=380, scale=1.3, align=False),
-    "aligned64": CropRecipe(size=64, scale=1.15, align=True),
-    "aligned1024": CropRecipe(size=1024, scale=1.15, align=True),
-}
-
-
 def crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
-    """Cuts ``face`` out of ``image``.
+    """Cuts ``face`` out of ``image`` as serving does: nothing is random.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -91,16 +108,170 @@ def crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
         recipe: see ``CropRecipe``.
 
     Returns:
-        Example with image (S, S, 3) uint8, mirrored where it reaches over the edge; landmarks (68, 2) float32
-        and mask (S, S) uint8 too if the face has landmarks. Landmarks may lie outside the crop.
+        Example with image (S, S, 3) uint8; landmarks (68, 2) float32 and mask (S, S) uint8 too if the face has
+        landmarks. Landmarks may lie outside the crop.
     """
-    angle = 0.0
-    if recipe.align:
-        left, right = face.keypoints[:2] if face.landmarks is None else eyes(face.landmarks)
-        angle = float(np.arctan2(right[1] - left[1], right[0] - left[0]))
-    side = recipe.scale * face.side
-    pixels, affine = turned_square(image, face.centre, side, angle, recipe.size, _INTERPOLATION[recipe.interpolation])
-    if face.landmarks is None:
+    if recipe.training_margins is not None:  # by the very pixels that training sees
+        return tight(loose(image, face, recipe), recipe)
+    pixels, affine = REGIONS[recipe.region](image, face, recipe)
+    return _example(pixels, face.landmarks, affine, recipe)
+
+
+def loose(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
+    """A wide crop of which training draws its own: SBI's, with room for what moves and for its widest margins.
+
+    The landmarks' bounding box (w, h), widened by w/2 left and right, h above and 0.4 h below, clipped to the image.
+    It is shrunk where even the smallest margins would give more than ``recipe.size`` pixels, and never enlarged.
+
+    Args:
+        image, face: as in ``crop``. recipe: with ``training_margins``.
+
+    Returns:
+        Example with image (H, W, 3) uint8 of any aspect; box (4,) float32 of the face in its pixels, and landmarks
+        (68, 2) float32 if the face has them.
+    """
+    if recipe.training_margins is None:
+        raise ValueError(f"recipe.training_margins: found None of {recipe.region!r}, wanted a recipe like 'sbi'")
+    box = np.array(face.box, np.float64)
+    around = box if face.landmarks is None else np.r_[face.landmarks.min(0), face.landmarks.max(0)].astype(np.float64)
+    least, most = recipe.training_margins
+    one, two = _widened(around, _LOOSE), _widened(box, (max(most, _margin(recipe)),) * 4)
+    x0, y0, x1, y1 = _within(np.r_[np.minimum(one, two)[:2], np.maximum(one, two)[2:]], image)
+    pixels = image[y0:y1, x0:x1]
+    factor = min(1.0, recipe.size / ((1 + 2 * least) * face.side))
+    if factor < 1:
+        small = max(1, round(factor * (x1 - x0))), max(1, round(factor * (y1 - y0)))
+        pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
+    affine = _resizing((x0, y0, x1, y1), pixels.shape)
+    example: Example = {"image": np.ascontiguousarray(pixels), "box": _moved(box.reshape(2, 2), affine).reshape(4)}
+    if face.landmarks is not None:
+        example["landmarks"] = _moved(face.landmarks, affine)
+    return example
+
+
+def tight(example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None) -> "Example":
+    """A loose crop -> what ``crop`` returns; with ``rng`` by margins drawn for training."""
+    area = tight_area(example, recipe, rng)
+    pixels, affine = stretched(example["image"], area, recipe)
+    return _example(pixels, example.get("landmarks"), affine, recipe)
+
+
+def tight_area(
+    example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None
+) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) of the tight crop in a loose one: serving's, or with ``rng`` each margin drawn by itself."""
+    low, high = recipe.training_margins or (0.0, 0.0)
+    margins = np.full(4, _margin(recipe)) if rng is None else rng.uniform(low, high, 4)
+    return _within(_widened(example["box"].astype(np.float64), margins), example["image"])
+
+
+def stretched(image: np.ndarray, area: tuple[int, int, int, int], recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
+    """``area`` of ``image``, (H, W[, 3]) uint8 or float32, as a square of ``recipe.size``, and the affine (2, 3)."""
+    x0, y0, x1, y1 = area
+    shrinks = min(x1 - x0, y1 - y0) >= recipe.size
+    how = cv2.INTER_AREA if shrinks else _INTERPOLATION[recipe.interpolation]
+    pixels = cv2.resize(image[y0:y1, x0:x1], (recipe.size, recipe.size), interpolation=how)
+    return pixels, _resizing(area, pixels.shape)
+
+
+def _square(image: np.ndarray, face: Face, recipe: CropRecipe, angle: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    side, how = recipe.scale * face.side, _INTERPOLATION[recipe.interpolation]
+    return turned_square(image, face.centre, side, angle, recipe.size, how)
+
+
+def _level(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
+    left, right = face.keypoints[:2] if face.landmarks is None else eyes(face.landmarks)
+    return _square(image, face, recipe, float(np.arctan2(right[1] - left[1], right[0] - left[0])))
+
+
+def _inside(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
+    height, width = image.shape[:2]
+    side = int(recipe.scale * face.side)
+    x0, y0 = np.clip((face.centre - side // 2).astype(int), 0, [width - 1, height - 1])
+    side = max(1, min(side, width - x0, height - y0))
+    return stretched(image, (x0, y0, x0 + side, y0 + side), recipe)
+
+
+def _box(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
+    area = _within(_widened(np.array(face.box, np.float64), (_margin(recipe),) * 4), image)
+    return stretched(image, area, recipe)
+
+
+def _template(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
+    if face.landmarks is None:  # there the mouth is one point
+        found, wanted = face.keypoints[:4], np.r_[_TEMPLATE[:3], _TEMPLATE[3:].mean(0, keepdims=True)]
+    else:
+        found, wanted = face.landmarks[_TEMPLATE_POINTS], _TEMPLATE
+    wanted = recipe.size * (wanted + (recipe.scale - 1) / 2) / recipe.scale
+    affine = similarity(found.astype(np.float64), wanted)
+    factor, angle = np.hypot(*affine[0, :2]), np.arctan2(affine[0, 1], affine[0, 0])
+    centre = np.linalg.solve(affine[:, :2], (recipe.size - 1) / 2 - affine[:, 2])
+    how = _INTERPOLATION[recipe.interpolation]
+    return turned_square(image, centre, recipe.size / factor, angle, recipe.size, how, cv2.BORDER_CONSTANT)
+
+
+REGIONS: dict[str, Callable[[np.ndarray, Face, CropRecipe], tuple[np.ndarray, np.ndarray]]] = {
+    "square": _square,
+    "level": _level,
+    "inside": _inside,
+    "box": _box,
+    "template": _template,
+}
+
+RECIPES = {
+    # The usual protocol for FaceForensics++ and its kind, upright as filmed.
+    "paper": CropRecipe(380, 1.3),
+    # Shiohara and Yamasaki, 2022: 12.5 % on each side; in training 5 to 20 %.
+    "sbi": CropRecipe(380, 1.25, "box", "linear", (0.05, 0.2)),
+    # Rössler et al., 2019.
+    "ff++": CropRecipe(299, 1.3, "inside", "linear"),
+    # DeepfakeBench (Yan et al., 2023).
+    "aligned": CropRecipe(256, 1.3, "template", "linear"),
+    # Tight, mid forehead to chin, for small networks and for the generator.
+    "aligned64": CropRecipe(64, 1.15, "level"),
+    "aligned1024": CropRecipe(1024, 1.15, "level"),
+}
+
+
+def make_recipe(name: str, size: int | None = None) -> CropRecipe:
+    """A recipe by name, at its own size or another; ValueError for a name that is not in ``RECIPES``."""
+    if name not in RECIPES:
+        raise ValueError(f"recipe: found {name!r}, wanted one of {sorted(RECIPES)}")
+    return RECIPES[name] if size is None else replace(RECIPES[name], size=size)
+
+
+def _margin(recipe: CropRecipe) -> float:
+    """Serving's, on each side, as a share of the box's side."""
+    return (recipe.scale - 1) / 2
+
+
+def _widened(box: np.ndarray, margins: "np.ndarray | tuple") -> np.ndarray:
+    """box: (x0, y0, x1, y1). margins: left, top, right, bottom, as shares of its sides."""
+    sides = np.tile(box[2:] - box[:2], 2)
+    return box + sides * np.asarray(margins) * [-1, -1, 1, 1]
+
+
+def _within(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
+    """Whole pixels inside the image, at least one; rounded as SBI does."""
+    height, width = image.shape[:2]
+    low = np.clip(box[:2].astype(int), 0, [width - 1, height - 1])
+    high = np.clip(box[2:].astype(int) + 1, low + 1, [width, height])
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _resizing(area: tuple[int, int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """The affine (2, 3) from an image to its ``area`` resized to ``shape``."""
+    x0, y0, x1, y1 = area
+    factor = np.array([shape[1] / (x1 - x0), shape[0] / (y1 - y0)])
+    return np.c_[np.diag(factor), factor * (0.5 - np.array([x0, y0])) - 0.5]
+
+
+def _moved(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    return (points @ affine[:, :2].T + affine[:, 2]).astype(np.float32)
+
+
+def _example(pixels: np.ndarray, landmarks: np.ndarray | None, affine: np.ndarray, recipe: CropRecipe) -> "Example":
+    if landmarks is None:
         return {"image": pixels}
-    landmarks = (face.landmarks @ affine[:, :2].T + affine[:, 2]).astype(np.float32)
+    landmarks = _moved(landmarks, affine)
     return {"image": pixels, "landmarks": landmarks, "mask": face_mask(landmarks, recipe.size)}

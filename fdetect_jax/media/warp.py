@@ -1,5 +1,5 @@
 """A turned square cut out of an image. In: (H, W, 3) uint8. Out: (S, S, 3) uint8 and the map from image to
-crop.
+crop. And the similarity between two sets of points.
 
 Coordinates are (x, y) with integer values at pixel centres.
 """
@@ -45,6 +45,20 @@ def turned_square(
     offset = affine[:, :2] @ (origin + 0.5 / ratio - 0.5) + affine[:, 2]
     crop = cv2.warpAffine(shrunk, np.c_[linear, offset], (size, size), flags=interpolation, borderMode=border)
     return crop, affine
+
+
+def similarity(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The turn, scale and shift that takes ``before`` to ``after``, both (N, 2), with the least squared error.
+
+    As Umeyama's (1991) without mirroring. Returns (2, 3) float64; not finite where all points of ``before`` coincide.
+    """
+    # As complex numbers a similarity is one product and one sum.
+    start, end = before @ [1, 1j], after @ [1, 1j]
+    spread = start - start.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.vdot(spread, end - end.mean()) / np.vdot(spread, spread)
+    shift = end.mean() - factor * start.mean()
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
 def _region(image: np.ndarray, centre: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
