@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdetect_jax.media import photos
-from fdetect_jax.media.photos import UnreadableMedia, read_photo
+from fdetect_jax.media.limits import Limits, UnreadableMedia
+from fdetect_jax.media.photos import read_photo
 
 
 def _picture():
@@ -93,12 +93,10 @@ def test_the_header_decides_before_anything_is_decoded(tmp_path):
 def test_large_files_are_not_opened(tmp_path, monkeypatch):
     Image.fromarray(_picture()).save(tmp_path / "a.png")
     size = (tmp_path / "a.png").stat().st_size
-    monkeypatch.setattr(photos, "MAX_BYTES", size)
-    read_photo(tmp_path / "a.png")
-    monkeypatch.setattr(photos, "MAX_BYTES", size - 1)
+    read_photo(tmp_path / "a.png", Limits(photo_bytes=size))
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
     with pytest.raises(UnreadableMedia, match=f"{size} bytes"):
-        read_photo(tmp_path / "a.png")
+        read_photo(tmp_path / "a.png", Limits(photo_bytes=size - 1))
 
 
 def test_a_damaged_exif_block(tmp_path):
