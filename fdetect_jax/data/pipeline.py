@@ -14,8 +14,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.data.mixture import Mixture
+from fdetect_jax.data.source import Source, told
+from fdetect_jax.data.workers import enter_worker
 from fdetect_jax.types import Example
+
+Row = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,50 +47,136 @@ class Transform(Protocol):
     ) -> tuple[list[np.ndarray], list[np.ndarray]]: ...
 
 
-class Source(Protocol):
-    """Random access to face crops of one size; ``recipe`` says how they were cut, None where nothing was."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def recipe(self) -> CropRecipe | None: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Example: ...
+class UnusableFace(ValueError):
+    """A face that could not be read, forged or augmented; the message names it."""
 
 
-class _Make:
-    """(example, rng) -> one row: the face and, with a host forgery, its fake; both augmented alike."""
+@dataclass(frozen=True)
+class MakeRow:
+    """(index, rng) -> one row: the face and, with a host forgery, its fake; both augmented alike.
 
-    def __init__(self, source: Source, forgery: HostForgery | None, augment: Transform | None, masks: bool):
-        self.source, self.forgery, self.augment, self.masks = source, forgery, augment, masks
+    source: the faces. forgery: makes a fake of each. augment: applied to a face and its fake. masks: whether the row
+    says where it was forged.
 
-    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        images, masks = [example["image"]], []
+    Raises UnusableFace.
+    """
+
+    source: Source
+    forgery: HostForgery | None = None
+    augment: Transform | None = None
+    masks: bool = False
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Row:
+        try:
+            return self.augmented(self.forged(self.source[index], index, rng), rng)
+        except Exception as error:  # of whatever library; a worker process sends it on as it is
+            raise UnusableFace(f"data: face {index} of {len(self.source)}: {told(error)}") from error
+
+    def forged(self, example: Example, index: int, rng: np.random.Generator) -> Row:
+        """The row before augmentation."""
+        row = {"image": example["image"], "identity": np.int32(example["identity"])}
         if self.forgery is not None:
-            triple = self.forgery(rng, example, lambda: self._stranger(example, rng))
-            images, masks = [triple.real, triple.fake], [triple.mask] * self.masks
+            triple = self.forgery(rng, example, lambda: self._stranger(example, index, rng))
+            row |= {"image": triple.real, "forged": triple.fake} | ({"mask": triple.mask} if self.masks else {})
+        return row
+
+    def augmented(self, row: Row, rng: np.random.Generator) -> Row:
+        """The row as it goes into a batch."""
+        images = [row["image"]] + ([row["forged"]] if "forged" in row else [])
+        masks = [row["mask"]] if "mask" in row else []
         if self.augment is not None:
             images, masks = self.augment(rng, images, masks)
-        row = {"image": images[0], "identity": np.int32(example["identity"])}
-        if self.forgery is not None:
-            row["forged"] = images[1]
+        row = row | dict(zip(("image", "forged"), images, strict=False))
         if masks:
             row["mask"] = np.round(255 * masks[0]).astype(np.uint8)
         return row
 
-    def _stranger(self, example: Example, rng: np.random.Generator) -> Example:
+    def _stranger(self, example: Example, index: int, rng: np.random.Generator) -> Example:
+        # Of the same part of a mixture: else the edge of a swap would be one between two cameras.
+        among = self.source.part_at(index) if isinstance(self.source, Mixture) else range(len(self.source))
         for _ in range(100):
-            other = self.source[int(rng.integers(len(self.source)))]
+            other = self.source[among[int(rng.integers(len(among)))]]
             if other["identity"] != example["identity"]:
                 return other
-        start = int(rng.integers(len(self.source)))  # one person holds nearly all photographs
-        for index in range(start, start + len(self.source)):
-            other = self.source[index % len(self.source)]
+        start = int(rng.integers(len(among)))  # one person holds nearly all photographs
+        for number in range(start, start + len(among)):
+            other = self.source[among[number % len(among)]]
             if other["identity"] != example["identity"]:
                 return other
-        raise ValueError("data: found one person, wanted at least two to swap faces between")
+        raise ValueError("found one person, wanted at least two to swap faces between")
+
+
+def stack(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Rows -> one batch."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+@dataclass(frozen=True)
+class _Share:
+    """This process's batches by number: its rows of every global batch, which are those that its devices hold."""
+
+    rows: grain.MapDataset
+    batch_size: int
+    process: int
+    processes: int
+
+    def __len__(self) -> int:
+        return len(self.rows) // (self.batch_size * self.processes)
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        first = (number * self.processes + self.process) * self.batch_size
+        return stack([self.rows[row] for row in range(first, first + self.batch_size)])
+
+
+class Batches:
+    """Endless batches, read ahead; a batch depends on its number alone, not on who makes it.
+
+    The position is the number of the next batch, so a run may go on with another number of workers or threads.
+    """
+
+    def __init__(self, share: _Share, workers: int, threads: int):
+        self._share, self._workers, self._threads = share, workers, threads
+        self._next, self._stream = 0, None
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._stream is None:
+            self._stream = self._start()
+        try:
+            batch = next(self._stream)
+        except BaseException:
+            self.close()
+            raise
+        self._next += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """The position after the latest batch, fit for JSON."""
+        return {"next_batch": self._next}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to where ``get_state`` was called."""
+        self.close()
+        self._next = state["next_batch"]
+
+    def close(self) -> None:
+        """Ends the workers and drops what was read ahead; the next batch starts anew."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _start(self) -> grain.DatasetIterator:
+        data = grain.MapDataset.source(self._share)[self._next :]
+        threads = 0 if self._workers else self._threads
+        stream = data.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2, threads)))
+        if self._workers:
+            if not flags.FLAGS.is_parsed():  # grain reads flags of its own here, whoever calls
+                flags.FLAGS.mark_as_parsed()
+            options = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=2)
+            stream = stream.mp_prefetch(options, worker_init_fn=enter_worker)
+        return iter(stream)
 
 
 def train_batches(
@@ -98,37 +188,44 @@ def train_batches(
     masks: bool = False,
     workers: int = 0,
     threads: int = 2,
-) -> grain.DatasetIterator:
-    """Endless shuffled batches of this process's share; ``get_state``/``set_state`` move it exactly.
+) -> Batches:
+    """Endless shuffled batches of this process's share; parts of a mixture come by their weights.
+
+    All processes together see what one process with a batch ``jax.process_count()`` times as large would see, row by
+    row.
 
     Args:
       source: the faces. batch_size: rows per process. seed: of the order and of every draw.
       forgery: makes a fake of each face. augment: applied to a face and its fake alike. masks: where each was forged.
-      workers: processes that read ahead; 0 reads ahead in ``threads`` threads of this one.
+      workers: processes that read ahead, two batches each; 0 reads ahead in ``threads`` threads of this one.
     """
-    share, shares = jax.process_index(), jax.process_count()
-    data = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
-    # Drawn before it is shared out: processes count their rows alike, and would draw alike.
-    data = data.random_map(_Make(source, forgery, augment, masks))[share::shares]
-    options = grain.ReadOptions(num_threads=0 if workers else threads, prefetch_buffer_size=2 * batch_size)
-    stream = data.to_iter_dataset(options).batch(batch_size, drop_remainder=True)
-    if workers:
-        if not flags.FLAGS.is_parsed():  # grain reads flags of its own here, whoever calls
-            flags.FLAGS.mark_as_parsed()
-        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
-    return iter(stream)
+    order = source.order(seed) if isinstance(source, Mixture) else _order(source, seed)
+    # Drawn by position among the rows of all processes: they would draw alike if each counted its own.
+    rows = order.random_map(MakeRow(source, forgery, augment, masks))
+    return Batches(_Share(rows, batch_size, jax.process_index(), jax.process_count()), workers, threads)
+
+
+def _order(source: Source, seed: int) -> grain.MapDataset:
+    return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
 
 
 def eval_batches(
     source: Source, batch_size: int, seed: int = 0, forgery: HostForgery | None = None, limit: int | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Every face once, in order, without augmentation; the last batch is padded, ``weight`` (B,) is 0 on padding."""
+    """Every face once, in order, without augmentation; the last batch is padded, ``weight`` (B,) is 0 on padding.
+
+    ``limit`` keeps the first faces; of a mixture equally many of each part, as far as they go. There ``part`` (B,)
+    int32 says which part a row is of.
+    """
     count = len(source) if limit is None else min(limit, len(source))
-    make = _Make(source, forgery, None, False)
+    chosen = source.evenly(count) if isinstance(source, Mixture) else range(count)
+    make = MakeRow(source, forgery)
     for start in range(0, count, batch_size):
-        indices = range(start, min(start + batch_size, count))
-        rows = [make(source[i], np.random.default_rng((seed, i))) for i in indices]
+        indices = chosen[start : start + batch_size]
+        rows = [make(i, np.random.default_rng((seed, i))) for i in indices]
+        if isinstance(source, Mixture):
+            rows = [row | {"part": np.int32(source.number(i))} for row, i in zip(rows, indices, strict=True)]
         weight = np.zeros(batch_size, np.float32)
         weight[: len(rows)] = 1.0
         rows += rows[-1:] * (batch_size - len(rows))
-        yield {name: np.stack([row[name] for row in rows]) for name in rows[0]} | {"weight": weight}
+        yield stack(rows) | {"weight": weight}

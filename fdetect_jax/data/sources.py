@@ -1,14 +1,14 @@
 """Sources by name: from ``config.data`` and a split to random access over face crops."""
 
 from fdetect_jax.data.facesim import FaceSim
-from fdetect_jax.data.pipeline import Source
 from fdetect_jax.data.remember import Remembered
+from fdetect_jax.data.source import Source
 
 REMEMBERED = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again
 
 
-def make_source(data, split: str) -> Source:
-    """The faces of ``split`` ("train", "val" or "test").
+def make_source(data, split: str, loose: bool = False) -> Source:
+    """The faces of ``split`` ("train", "val" or "test"); loose crops where the recipe has them and ``loose`` asks.
 
     Raises:
       ValueError: naming the field of ``config.data`` that cannot be used.
@@ -17,6 +17,6 @@ def make_source(data, split: str) -> Source:
         made = FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed)
         return Remembered(made) if len(made) * made.size**2 * 4 <= REMEMBERED else made
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
-    from fdetect_jax.media.crop import RECIPES
+    from fdetect_jax.media.crop import make_recipe
 
-    return FaceFolder(data.root, split, RECIPES[data.recipe])
+    return FaceFolder(data.root, split, make_recipe(data.recipe, data.size), loose=loose)

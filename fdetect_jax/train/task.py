@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from fdetect_jax.data.pipeline import Source
+from fdetect_jax.data.source import Source
 from fdetect_jax.evaluation.gallery import Gallery
 from fdetect_jax.evaluation.metrics import Test
 from fdetect_jax.types import TrainState

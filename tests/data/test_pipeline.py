@@ -1,13 +1,15 @@
 """From a source to batches: reproducible, resumable, shared out between processes, nothing lost in evaluation."""
 
+import contextlib
 import json
+import os
 from collections import Counter
 
 import jax
 import numpy as np
 import pytest
 
-from fdetect_jax.data.pipeline import Triple, eval_batches, train_batches
+from fdetect_jax.data.pipeline import Triple, UnusableFace, eval_batches, train_batches
 
 
 class Faces:
@@ -95,6 +97,59 @@ def test_resume_continues_alike(before):
     equal(take(batches, 6), wanted)
 
 
+@pytest.fixture
+def opened():
+    """Makes batches that are closed again."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(contextlib.closing(train_batches(*args, **more)))
+
+
+def test_workers_make_the_same_batches_and_resume_in_any_number(opened):
+    wanted = take(opened(Faces(7), 4, 3, marked, shift, masks=True), 9)
+    two = opened(Faces(7), 4, 3, marked, shift, masks=True, workers=2)
+    equal(take(two, 5), wanted[:5])
+    state = json.loads(json.dumps(two.get_state()))
+    equal(take(two, 2), wanted[5:7])
+    two.set_state(state)
+    equal(take(two, 2), wanted[5:7])
+    one = opened(Faces(7), 4, 3, marked, shift, masks=True, workers=1)
+    one.set_state(state)
+    equal(take(one, 4), wanted[5:])
+
+
+class Damaged(Faces):
+    """Face 3 cannot be read."""
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise OSError("checksum mismatch in faces.array_record-00001-of-00002")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_damaged_face_is_named(opened, workers):
+    wanted = "data: face 3 of 10: OSError: checksum mismatch in faces.array_record-00001-of-00002"
+    batches = opened(Damaged(), 5, 0, workers=workers)
+    for _ in range(2):  # it is met again when training goes on
+        with pytest.raises(UnusableFace, match=wanted):
+            take(batches, 2)
+
+
+class Deadly(Faces):
+    """Face 3 ends the process that reads it, as a library's crash or a lack of memory would."""
+
+    def __getitem__(self, index):
+        if index == 3:
+            os._exit(11)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_dead_worker_ends_the_run(opened, workers):
+    with pytest.raises(RuntimeError, match="exit code 11"):
+        take(opened(Deadly(), 5, 0, workers=workers), 2)
+
+
 def test_forgery_and_augmentation():
     seen = take(train_batches(Faces(), 5, 0, marked), 4)
     for batch in seen:
@@ -155,7 +210,7 @@ def test_one_person_has_nobody_to_swap_with():
 
 
 def test_processes_share_an_epoch(monkeypatch):
-    """Two processes with half a batch each see what one with a whole batch sees, fakes and draws included."""
+    """Two processes with half a batch each see the halves of what one sees, fakes and draws included."""
     whole = take(train_batches(Faces(12), 4, 0, marked, shift), 6)
     shares = []
     monkeypatch.setattr(jax, "process_count", lambda: 2)
@@ -164,8 +219,8 @@ def test_processes_share_an_epoch(monkeypatch):
         shares.append(take(train_batches(Faces(12), 2, 0, marked, shift), 6))
         plain = indices(take(train_batches(Faces(12), 2, 0), 3))
         assert len(set(plain)) == 6
-    for half, batches in enumerate(shares):
-        equal(batches, [{name: rows[half::2] for name, rows in batch.items()} for batch in whole])
+    for batches, half in zip(shares, (slice(0, 2), slice(2, 4)), strict=True):
+        equal(batches, [{name: rows[half] for name, rows in batch.items()} for batch in whole])
 
 
 def test_processes_cover_an_epoch_disjointly(monkeypatch):

@@ -1,0 +1,145 @@
+"""Several sources as one, drawn from by weight. In: sources by name. Out: a Source, and the order to train in."""
+
+import bisect
+import hashlib
+import json
+import math
+import sys
+import zlib
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import accumulate, zip_longest
+
+import grain
+import numpy as np
+
+from fdetect_jax.data.source import Source, told
+from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.types import Example
+
+LONGEST_CYCLE = 10_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a mixture; weight: its share of the training rows, in proportion to the others', > 0."""
+
+    name: str
+    source: Source
+    weight: float
+
+
+def cycle(weights: dict[str, float]) -> list[int]:
+    """How many rows of each part come in one cycle, the shortest that holds the proportions exactly.
+
+    Raises:
+      ValueError: a weight that is not positive, or proportions that need more than ``LONGEST_CYCLE`` rows.
+    """
+    for name, weight in weights.items():
+        if not (0 < weight < math.inf):
+            raise ValueError(f"{name}.weight: found {weight}, wanted a positive number")
+    exact = [Fraction(str(weight)) for weight in weights.values()]
+    whole = [int(share * math.lcm(*(share.denominator for share in exact))) for share in exact]
+    whole = [count // math.gcd(*whole) for count in whole]
+    if sum(whole) > LONGEST_CYCLE:
+        raise ValueError(
+            f"weights: found {weights}, wanted simple proportions: these repeat only after {sum(whole)} rows, "
+            f"of at most {LONGEST_CYCLE}"
+        )
+    return whole
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Parts one after another, as one source; identities stay apart.
+
+    Raises ValueError where sizes or recipes differ; a part without a recipe goes with any.
+    """
+
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {part.name: part.source.size for part in self.parts}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"data.parts: found crops of {sizes} px, wanted one size")
+        recipes = {part.name: part.source.recipe for part in self.parts if part.source.recipe is not None}
+        if len(set(recipes.values())) > 1:
+            raise ValueError(f"data.parts: found recipes {recipes}, wanted one: a detector is served one kind of crop")
+
+    @property
+    def size(self) -> int:
+        return self.parts[0].source.size
+
+    @property
+    def recipe(self) -> CropRecipe | None:
+        return next((part.source.recipe for part in self.parts if part.source.recipe is not None), None)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any part, and with the weights."""
+        text = json.dumps([[part.name, part.source.fingerprint, part.weight] for part in self.parts])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Example:
+        number = self.number(index)
+        part, within = self.parts[number], int(index) - self.part_at(index).start
+        try:
+            example = part.source[within]
+        except Exception as error:
+            raise ValueError(f"face {within} of part {part.name!r}: {told(error)}") from error
+        return example | {"identity": np.int32(int(example["identity"]) * len(self.parts) + number)}
+
+    def number(self, index: int) -> int:
+        """Which part holds face ``index``. IndexError outside [0, len)."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"index: found {index}, wanted one in [0, {len(self)})")
+        return bisect.bisect_right(self._ends, index)
+
+    def part_at(self, index: int) -> range:
+        """The indices of the part that holds face ``index``."""
+        return self._span(self.number(index))
+
+    def order(self, seed: int) -> grain.MapDataset:
+        """Endless indices to train on: each part shuffled anew every time round, the parts spread by their weights."""
+        orders = []
+        for number, part in enumerate(self.parts):
+            span = self._span(number)
+            own = zlib.crc32(f"{seed}/{part.name}".encode())  # so that a new part leaves the others' order alone
+            orders.append(grain.MapDataset.range(span.start, span.stop).seed(own).shuffle().repeat(None))
+        turns = _Turns(cycle({part.name: part.weight for part in self.parts}))
+        return grain.MapDataset.select_from_datasets(orders, turns).seed(seed)
+
+    def evenly(self, count: int) -> list[int]:
+        """``count`` indices: the first of each part, the second of each, and so on."""
+        ranges = [self._span(number) for number in range(len(self.parts))]
+        return [i for turn in zip_longest(*ranges) for i in turn if i is not None][:count]
+
+    def _span(self, number: int) -> range:
+        return range(self._ends[number] - len(self.parts[number].source), self._ends[number])
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(len(part.source) for part in self.parts))
+
+
+class _Turns(grain.transforms.DatasetSelectionMap):
+    """Position -> (part, position in the part): ``counts`` rows of each part in every cycle, spread evenly."""
+
+    def __init__(self, counts: list[int]):
+        self._counts = counts
+        places = sorted(
+            ((rank + 0.5) / count, part, rank) for part, count in enumerate(counts) for rank in range(count)
+        )
+        self._table = [(part, rank) for _, part, rank in places]
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, position: int) -> tuple[int, int]:
+        times, place = divmod(position, len(self._table))
+        part, rank = self._table[place]
+        return part, times * self._counts[part] + rank
