@@ -10,9 +10,37 @@ from fdetect_jax.media.models import ModelsUnavailable
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the command line and runs one job; a user's mistake is one line on stderr and exit status 2."""
+    """Parses the command line and runs one job, which may have an exit status of its own; a user's mistake is one
+    line on stderr and exit status 2."""
     parser = argparse.ArgumentParser(prog="fdetect", description=__doc__)
     jobs = parser.add_subparsers(required=True, metavar="JOB")
+    judge = jobs.add_parser(
+        "predict",
+        help="judge images and videos",
+        epilog="Exit status: 0 nothing is fake, 1 a file is, 2 wrong use, 3 nothing is but a file was unreadable.",
+    )
+    judge.add_argument("paths", nargs="+", metavar="FILE|DIR", help="images, videos, folders of them")
+    judge.add_argument("--output", type=Path, help="a folder for annotated copies and report.html; resumes there")
+    judge.add_argument("--json", type=Path, help="write the rows to this file")
+    judge.add_argument("--heat-map", action="store_true", help="also draw where the detector looks")
+    _add_protocol(judge)
+    judge.set_defaults(run=_predict)
+    measure = jobs.add_parser("evaluate", help="measure a detector on labelled images and videos")
+    measure.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="what `fdetect prepare` wrote, or a folder with real/ and fake/[METHOD/]",
+    )
+    measure.add_argument("--split", choices=("train", "val", "test"), help="of prepared data (default: test)")
+    measure.add_argument("--output", type=Path, help="a folder for report.html and report.json")
+    measure.add_argument("--json", type=Path, help="write the report to this file")
+    measure.add_argument(
+        "--calibrate", type=Path, metavar="OUT", help="write the weights with a calibration fitted here"
+    )
+    measure.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    _add_protocol(measure)
+    measure.set_defaults(run=_evaluate)
     pair = jobs.add_parser("pair", help="measure an inversion pair on held-out faces and draw its sample grid")
     pair.add_argument("pair", help="a bundled pair (facesim64, faces64) or a folder of safetensors")
     pair.add_argument("--root", help="a folder of photographs; procedural faces where absent")
@@ -61,11 +89,32 @@ def main(argv: list[str] | None = None) -> int:
     memory.set_defaults(run=_memory)
     arguments = parser.parse_args(argv)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (ValueError, OSError, ModelsUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    """The detector, and how its scores of faces become one of a file."""
+    parser.add_argument("--model", help="weights, or a finished run's folder (default: the bundled demo detector)")
+    parser.add_argument("--recipe", help="how faces are cropped, for weights that do not say")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--frames", type=int, help="of a video, evenly spaced (default: 32)")
+    rate.add_argument("--per-second", type=float, help="frames of a video per second instead")
+    parser.add_argument("--faces", default="all", help="largest (one person) or all (default)")
+    parser.add_argument(
+        "--min-face-share", type=float, default=0.5, help="of a video's frame's largest face, by area (default: 0.5)"
+    )
+    parser.add_argument(
+        "--multi-face", default="max", help="a frame's score: max (default), mean or largest of its faces"
+    )
+    parser.add_argument("--aggregation", default="mean", help="a video's: mean (default), median, max or top_third")
+    parser.add_argument("--threshold", type=float, help="fake from this score on (default: the model's own)")
+    parser.add_argument("--workers", type=int, help="processes that read and draw (default: one per core)")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, help="seconds per file, to read and to draw (default: 600)"
+    )
 
 
 def _memory(arguments: argparse.Namespace) -> None:
@@ -90,6 +139,18 @@ def _export(arguments: argparse.Namespace) -> None:
 
     export(arguments.input, arguments.output, arguments.layout)
     print(arguments.output)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from fdetect_jax.predict.command import run
+
+    return run(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.evaluation.command import run
+
+    run(arguments)
 
 
 def _pair(arguments: argparse.Namespace) -> None:

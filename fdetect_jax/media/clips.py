@@ -1,0 +1,107 @@
+"""The faces of one file. In: the path of an image or a video. Out: a crop of each face in each sampled frame.
+
+An image is a clip of one frame. Hostile files are met here: call it in a process that may die (``media.isolated``).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fdetect_jax.media.crop import CropRecipe, crop
+from fdetect_jax.media.faces import Face, Faces
+from fdetect_jax.media.limits import Limits
+from fdetect_jax.media.photos import read_photo
+from fdetect_jax.media.tracks import Tracker
+from fdetect_jax.media.video import Frame, Sampling, VideoInfo, kind_of, probe, read_frames
+
+if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do without
+    from fdetect_jax.types import Example
+
+WHICH = ("largest", "all")
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """One face in one frame.
+
+    frame: its index among the frames that decode. time: seconds from the start. track: equal for the faces of one
+    person, from 0. box: (x0, y0, x1, y1) in pixels of the frame, brows to chin. score: the face detector's, in [0, 1].
+    """
+
+    frame: int
+    time: float
+    track: int
+    box: tuple[float, float, float, float]
+    score: float
+    example: "Example"
+
+
+@dataclass(frozen=True)
+class MediaFaces:
+    """What was seen in a file.
+
+    kind: "image" or "video". info: of a video. size: (width, height) upright, in pixels. frames: (index, seconds) of
+    every frame that was looked at, with a face or without. crops: in order of time.
+    """
+
+    kind: str
+    info: VideoInfo | None
+    size: tuple[int, int]
+    frames: tuple[tuple[int, float], ...]
+    crops: tuple[FaceCrop, ...]
+
+
+def faces_of(
+    path: str | Path,
+    faces: Faces,
+    recipe: CropRecipe,
+    sampling: Sampling,
+    which: str = "all",
+    limits: Limits | None = None,
+    cut: Callable[[np.ndarray, Face, CropRecipe], "Example"] = crop,
+) -> MediaFaces:
+    """Finds, follows and crops the faces of an image or a video.
+
+    Args:
+        path: what it is, is told by its content. faces: the open face models. recipe: how to crop.
+        sampling: which frames of a video are looked at.
+        which: "all", or "largest": the one track whose boxes cover most, summed over the frames.
+        limits: None: the usual ones. cut: makes the crop.
+
+    Raises:
+        UnreadableMedia: see ``photos.read_photo`` and ``video.read_frames``.
+        ValueError: which is neither.
+    """
+    if which not in WHICH:
+        raise ValueError(f"faces: found {which!r}, wanted one of {', '.join(WHICH)}")
+    limits = limits or Limits()
+    kind = kind_of(path)
+    if kind == "image":
+        pixels = read_photo(path, limits)
+        info, frames, size = None, iter([Frame(0, 0.0, pixels)]), (pixels.shape[1], pixels.shape[0])
+    else:
+        info = probe(path, limits)
+        frames, size = read_frames(path, sampling, limits), (info.width, info.height)
+    tracker, seen, crops = Tracker(), [], []
+    for frame in frames:
+        found = faces.detect(frame.pixels)
+        seen.append((frame.index, frame.time))
+        for face, track in zip(found, tracker.update(found), strict=True):
+            example = cut(frame.pixels, face, recipe)
+            crops.append(FaceCrop(frame.index, frame.time, track, face.box, face.score, example))
+    if which == "largest" and crops:
+        largest = _largest(crops)
+        crops = [one for one in crops if one.track == largest]
+    return MediaFaces(kind, info, size, tuple(seen), tuple(crops))
+
+
+def _largest(crops: list[FaceCrop]) -> int:
+    areas: dict[int, float] = defaultdict(float)
+    for one in crops:
+        x0, y0, x1, y1 = one.box
+        areas[one.track] += (x1 - x0) * (y1 - y0)
+    return max(areas, key=areas.__getitem__)

@@ -1,0 +1,147 @@
+"""A copy of a video with every frame redrawn. In: a video and a function of frame and time. Out: an MP4 (H.264, its
+audio kept) that browsers play.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from fdetect_jax.media.limits import Limits, UnreadableMedia
+from fdetect_jax.media.video import open_video, to_rgb, video_stream
+
+_COPIED = ("aac", "mp3")  # what browsers play in an MP4; other audio is encoded anew
+_OPTIONS = {"crf": "20", "preset": "veryfast"}
+
+Draw = Callable[[np.ndarray, float], np.ndarray]
+
+
+def transcode(path: str | Path, output: str | Path, draw: Draw, limits: Limits | None = None) -> None:
+    """Writes ``output``, whole or not at all.
+
+    Args:
+        path: a video. output: ends in .mp4. limits: as for reading.
+        draw: ((H, W, 3) uint8 RGB upright, seconds from the start) -> (H', W', 3) uint8, the same size for every frame;
+            odd sides are made even by repeating the last row or column. Frames keep their times.
+
+    Raises:
+        UnreadableMedia: nothing decodes, see ``video.read_frames``.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with (
+            open_video(path, limits) as source,
+            av.open(temporary, "w", "mp4", options={"movflags": "+faststart"}) as sink,
+        ):
+            _copy(source, sink, draw)
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copy(source, sink, draw: Draw) -> None:
+    video = video_stream(source)
+    audio = next((one for one in source.streams.audio if one.codec_context is not None), None)
+    starts = [
+        one.start_time * one.time_base for one in (video, audio) if one is not None and one.start_time is not None
+    ]
+    start = min(starts, default=Fraction(0))
+    picture = _Picture(sink, video, start, draw)
+    # The muxer wants every stream before the first packet; the picture's needs the first drawn frame.
+    sound = _sound(sink, audio, start)
+    waiting: list = []
+    for packet in source.demux([one for one in (video, audio) if one is not None]):
+        made = picture.packets(packet) if packet.stream is video else sound(packet)
+        waiting.extend(made)
+        if picture.stream is not None:
+            for one in waiting:
+                sink.mux(one)
+            waiting.clear()
+    if picture.stream is None:
+        raise UnreadableMedia("no frame decodes")
+    for one in (*waiting, *picture.stream.encode(None)):
+        sink.mux(one)
+
+
+class _Picture:
+    """Decodes, draws and encodes the pictures; frames that do not decode or go back in time are left out."""
+
+    def __init__(self, sink, video, start: Fraction, draw: Draw):
+        self._sink, self._video, self._start, self._draw = sink, video, start, draw
+        self._last = -1
+        self._first: Fraction | None = None
+        self.stream = None
+
+    def packets(self, packet) -> Iterator:
+        frames = []
+        with contextlib.suppress(av.error.FFmpegError):
+            frames = packet.decode()
+        for frame in frames:
+            if frame.pts is None:
+                continue
+            moment = frame.pts * frame.time_base
+            self._first = moment if self._first is None else self._first
+            pts = round((moment - self._start) / self._video.time_base)
+            if pts <= self._last:
+                continue
+            self._last = pts
+            drawn = _even(self._draw(to_rgb(frame), float(moment - self._first)))
+            new = av.VideoFrame.from_ndarray(drawn, format="rgb24")
+            new.pts, new.time_base, new.duration = pts, self._video.time_base, frame.duration
+            if self.stream is None:
+                self.stream = self._opened(drawn.shape[1], drawn.shape[0])
+            yield from self.stream.encode(new)
+
+    def _opened(self, width: int, height: int):
+        stream = self._sink.add_stream("libx264", rate=self._video.average_rate or 25, options=_OPTIONS)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = self._video.time_base
+        stream.time_base = self._video.time_base
+        return stream
+
+
+def _sound(sink, audio, start: Fraction) -> Callable:
+    """packet -> packets for ``sink``: copied where browsers play the codec, else as AAC; nothing without audio."""
+    if audio is None:
+        return lambda packet: []
+    if audio.codec_context.codec.canonical_name in _COPIED:
+        kept = sink.add_stream_from_template(audio)
+
+        def copied(packet):
+            if packet.dts is None:
+                return []
+            shift = round(start / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = kept
+            return [packet]
+
+        return copied
+    made = sink.add_stream("aac", rate=audio.codec_context.sample_rate)
+
+    def encoded(packet):
+        frames = []
+        with contextlib.suppress(av.error.FFmpegError):
+            frames = packet.decode()
+        found = []
+        for frame in frames:
+            frame.pts = None  # counted by the encoder from its samples
+            found.extend(made.encode(frame))
+        if packet.dts is None:  # the last, empty one
+            found.extend(made.encode(None))
+        return found
+
+    return encoded
+
+
+def _even(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    if height % 2 or width % 2:
+        return cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(picture)

@@ -1,0 +1,1 @@
+"""From files to verdicts: faces, scores, and copies that show where and when."""

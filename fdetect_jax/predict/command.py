@@ -1,0 +1,50 @@
+"""``fdetect predict``: arguments in, lines and files out."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+
+from tqdm import tqdm
+
+from fdetect_jax.host import prepare
+
+_WORDS = {"real": "real", "fake": "FAKE", "not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
+FOUND_FAKE, NOT_ALL = 1, 3  # exit status
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judges, prints a line a file and returns the exit status: 1 with a fake, 3 with none but unreadable files."""
+    prepare()
+    from fdetect_jax.evaluation.command import chosen
+    from fdetect_jax.files import write_atomic
+    from fdetect_jax.predict.files import find_files
+    from fdetect_jax.predict.run import predict
+
+    total = len(find_files(arguments.paths))
+    judge, protocol = chosen(arguments)
+    rows: list[dict] = []
+    found = predict(
+        arguments.paths,
+        judge,
+        protocol,
+        arguments.output,
+        arguments.heat_map,
+        arguments.workers,
+        arguments.timeout,
+    )
+    try:
+        # Only a terminal gets a bar.
+        for row in tqdm(found, total=total, unit="file", disable=None):
+            rows.append(row)
+            score = "     " if row["score"] is None else f"{row['score']:.3f}"
+            note = f" ({row['note']})" if row["note"] else ""
+            tqdm.write(f"{_WORDS[row['verdict']]:13s} {score}  {row['file']}: {row['reason']}{note}", file=sys.stdout)
+    finally:  # what was judged before a stop is kept
+        if arguments.json:
+            write_atomic(arguments.json, json.dumps(rows, indent=1) + "\n")
+    counts = Counter(row["verdict"] for row in rows)
+    print(", ".join(f"{number} {_WORDS[word]}" for word, number in counts.items()), file=sys.stderr)
+    if arguments.output:
+        print(arguments.output / "report.html", file=sys.stderr)
+    return FOUND_FAKE if counts["fake"] else NOT_ALL if counts["unable_to_evaluate"] else 0

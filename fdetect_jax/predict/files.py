@@ -1,0 +1,50 @@
+"""Which files are judged, and what their copies are called."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+def find_files(paths: Sequence[str | Path]) -> list[tuple[Path, Path]]:
+    """(file, its path relative to what was named) of every file, each once, folders searched to the bottom in order.
+
+    Hidden files and folders are passed over; linked folders are not entered. What a file is, its content says later.
+
+    Raises:
+      ValueError: a path that is not there, or no file at all.
+    """
+    found: dict[Path, Path] = {}
+    for named in map(Path, paths):
+        if not named.exists():
+            raise ValueError(f"{named}: no such file or folder")
+        if named.is_dir():
+            for file in _below(named):
+                found.setdefault(file, file.relative_to(named))
+        else:
+            found.setdefault(named, Path(named.name))
+    if not found:
+        raise ValueError(f"{', '.join(map(str, paths))}: found no file, wanted images or videos")
+    return list(found.items())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(where) / name
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def distinct(relative: Sequence[Path]) -> list[Path]:
+    """The paths, with " (2)", " (3)" … before the last suffix of those that came before, letters' case aside."""
+    taken: set[str] = set()
+    names = []
+    for path in relative:
+        candidate, number = path, 1
+        while str(candidate).lower() in taken:
+            number += 1
+            candidate = path.with_name(f"{path.stem} ({number}){path.suffix}")
+        taken.add(str(candidate).lower())
+        names.append(candidate)
+    return names

@@ -1,0 +1,180 @@
+"""Files in, verdicts out: faces are found and copies are drawn in worker processes, scores are made in this one.
+
+With an output folder every finished file is a line of ``verdicts.jsonl`` there; the same command goes on where it was
+stopped. Hostile files meet only the workers.
+"""
+
+import collections
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected
+from fdetect_jax.media.models import load_models
+from fdetect_jax.predict import work
+from fdetect_jax.predict.files import distinct, find_files
+from fdetect_jax.predict.page import write_page
+from fdetect_jax.predict.verdict import Verdict, decide, unable
+
+DIARY = "verdicts.jsonl"
+_HEAT_FACES = 8  # of a file, those with the highest scores
+
+
+@dataclass(frozen=True)
+class _Job:
+    file: Path
+    name: Path  # relative to the output folder
+    key: str
+
+
+def predict(
+    paths: Sequence[str | Path],
+    judge: Judge,
+    protocol: Protocol,
+    output: str | Path | None = None,
+    heat_map: bool = False,
+    workers: int | None = None,
+    seconds: float = 600.0,
+) -> Iterator[dict[str, Any]]:
+    """Judges files, one row each, in order; a file that cannot be read is a row too.
+
+    Args:
+        paths: files and folders. judge: the detector. protocol: how scores of faces become one of a file.
+        output: a folder for annotated copies, ``verdicts.jsonl`` and ``report.html``; None: rows alone.
+        heat_map: beside each annotated copy a picture of where the detector looks. workers: processes; None: one per
+        core. seconds: that one file may take to be read, and as many to be drawn.
+
+    Yields:
+        ``Verdict.to_row``, with ``annotated`` and ``heat_map``, paths below ``output``, or None, and ``note``: why a
+        copy is missing, or "".
+
+    Raises:
+        ValueError: no such path, no file, or a heat map without an output folder.
+        ModelsUnavailable: the face models cannot be had.
+    """
+    if heat_map and output is None:
+        raise ValueError("heat map: found no output folder, wanted one to write it to")
+    found = find_files(paths)
+    load_models()  # fetched once, and an error is raised here rather than in every worker
+    return _rows(found, judge, protocol, None if output is None else Path(output), heat_map, workers, seconds)
+
+
+def _rows(found, judge, protocol, output, heat_map, workers, seconds) -> Iterator[dict[str, Any]]:
+    jobs = _jobs(found, judge, protocol, heat_map)
+    workers = workers or os.cpu_count() or 1
+    diary = _Diary(output)
+    left = [job for job in jobs if job.key not in diary.rows]
+    tasks = [(job.file, judge.recipe, protocol.sampling, protocol.faces) for job in left]
+    rows: list[dict] = []
+    with contextlib.ExitStack() as stack:
+        look = run_isolated(work.look, tasks, workers=workers, seconds=seconds, initializer=work.open_faces)
+        looked = stack.enter_context(contextlib.closing(look))
+        judged = _judged(zip(left, looked, strict=True), judge, protocol, heat_map)
+        fresh = (
+            _drawn(judged, output, workers, seconds, stack) if output else (_row(verdict) for _, verdict, _ in judged)
+        )
+        for job in jobs:
+            row = diary.rows.get(job.key)
+            if row is None:
+                row = next(fresh)
+                diary.add(job.key, row)
+            rows.append(row)
+            yield row
+    if output:
+        write_page(output, rows, judge.description, protocol)
+
+
+def _jobs(found: Sequence[tuple[Path, Path]], judge: Judge, protocol: Protocol, heat_map: bool) -> list[_Job]:
+    with open(judge.path, "rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    how = [weights, judge.recipe.to_dict(), protocol.to_dict(), heat_map]
+    jobs = []
+    for (file, _), name in zip(found, distinct([relative for _, relative in found]), strict=True):
+        stat = file.stat()
+        which = [str(file.resolve()), str(name), stat.st_size, stat.st_mtime_ns, how]
+        jobs.append(_Job(file, name, hashlib.sha256(json.dumps(which).encode()).hexdigest()[:16]))
+    return jobs
+
+
+def _judged(
+    looked: Iterable[tuple[_Job, MediaFaces | Rejected]], judge: Judge, protocol: Protocol, heat_map: bool
+) -> Iterator[tuple[_Job, Verdict, work.Heat | None]]:
+    """Scores faces in full batches, across the borders of files."""
+    waiting: list[tuple[_Job, MediaFaces | Rejected]] = []
+    for job, seen in looked:
+        waiting.append((job, seen))
+        if sum(len(one.crops) for _, one in waiting if isinstance(one, MediaFaces)) >= judge.batch_size:
+            yield from _verdicts(waiting, judge, protocol, heat_map)
+            waiting = []
+    yield from _verdicts(waiting, judge, protocol, heat_map)
+
+
+def _verdicts(waiting, judge: Judge, protocol: Protocol, heat_map: bool) -> Iterator:
+    images = [one.example["image"] for _, seen in waiting if isinstance(seen, MediaFaces) for one in seen.crops]
+    scores = judge.scores(np.stack(images)) if images else np.zeros(0)
+    done = 0
+    for job, seen in waiting:
+        if isinstance(seen, Rejected):
+            yield job, unable(str(job.file), seen.reason, protocol), None
+            continue
+        own = slice(done, done + len(seen.crops))
+        done = own.stop
+        verdict = decide(str(job.file), seen, scores[own], protocol)
+        yield job, verdict, _heat(np.stack(images[own]), scores[own], judge) if heat_map and seen.crops else None
+
+
+def _heat(images: np.ndarray, scores: np.ndarray, judge: Judge) -> work.Heat:
+    chosen = np.sort(np.argsort(-scores, kind="stable")[:_HEAT_FACES])
+    return work.Heat(images[chosen], judge.attention(images[chosen]), scores[chosen])
+
+
+def _drawn(judged: Iterator, output: Path, workers: int, seconds: float, stack) -> Iterator[dict]:
+    verdicts: collections.deque[Verdict] = collections.deque()
+
+    def tasks() -> Iterator[tuple]:
+        for job, verdict, heat in judged:
+            verdicts.append(verdict)
+            yield job.file, output, job.name, verdict, heat
+
+    shown = run_isolated(work.show, tasks(), workers=workers, seconds=seconds)
+    for made in stack.enter_context(contextlib.closing(shown)):
+        yield _row(verdicts.popleft(), made)
+
+
+def _row(verdict: Verdict, made: work.Shown | Rejected | None = None) -> dict[str, Any]:
+    note = made.reason if isinstance(made, Rejected) else ""
+    annotated, heat_map = (made.annotated, made.heat_map) if isinstance(made, work.Shown) else (None, None)
+    return verdict.to_row() | {"annotated": annotated, "heat_map": heat_map, "note": note}
+
+
+class _Diary:
+    """The finished rows of an output folder, by key; a row whose annotated copy is gone is not finished."""
+
+    def __init__(self, output: Path | None):
+        self._file = output / DIARY if output else None
+        self.rows: dict[str, dict] = {}
+        if self._file is None or not self._file.is_file():
+            return
+        for line in self._file.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):  # a line that a kill cut off
+                entry = json.loads(line)
+                row = entry["row"]
+                if all((output / row[name]).is_file() for name in ("annotated", "heat_map") if row[name]):
+                    self.rows[entry["key"]] = row
+
+    def add(self, key: str, row: dict) -> None:
+        if self._file:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._file, "a") as file:
+                file.write(json.dumps({"key": key, "row": row}) + "\n")

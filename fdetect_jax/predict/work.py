@@ -1,0 +1,78 @@
+"""What worker processes do for ``predict``: look at a file, and draw its annotated copy. No JAX."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fdetect_jax.files import write_atomic
+from fdetect_jax.media.clips import MediaFaces, faces_of
+from fdetect_jax.media.crop import CropRecipe, crop
+from fdetect_jax.media.faces import Face, Faces
+from fdetect_jax.media.photos import read_photo
+from fdetect_jax.media.transcode import transcode
+from fdetect_jax.media.video import Sampling, probe
+from fdetect_jax.predict.draw import Painter, heat_sheet
+from fdetect_jax.predict.verdict import Verdict
+
+_faces: Faces | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Heat:
+    """Crops of a file (N, S, S, 3) uint8, where the detector looks in them (N, h, w) in [0, 1], and P(fake) (N,)."""
+
+    images: np.ndarray
+    attention: np.ndarray
+    scores: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What was written, as paths below the output folder, or None."""
+
+    annotated: str | None
+    heat_map: str | None
+
+
+def open_faces() -> None:
+    """Makes a process ready for ``look``."""
+    global _faces
+    cv2.setNumThreads(1)
+    _faces = Faces()
+
+
+def look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:
+    """The faces of one file. Raises UnreadableMedia."""
+    path, recipe, sampling, which = task
+    return faces_of(path, _faces, recipe, sampling, which, cut=_image_alone)
+
+
+def _image_alone(image: np.ndarray, face: Face, recipe: CropRecipe) -> dict:
+    return {"image": crop(image, face, recipe)["image"]}  # all that travels back
+
+
+def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
+    """Writes the annotated copy of one file, and its heat map where there is one; nothing for what cannot be read."""
+    file, output, name, verdict, heat = task
+    if verdict.kind is None:
+        return Shown(None, None)
+    suffix = ".annotated.mp4" if verdict.kind == "video" else ".annotated.png"
+    annotated = name.with_name(name.name + suffix)
+    if verdict.kind == "video":
+        info = probe(file)
+        transcode(file, output / annotated, Painter(verdict, (info.width, info.height)))
+    else:
+        picture = read_photo(file)
+        size = picture.shape[1], picture.shape[0]
+        write_atomic(output / annotated, _png(Painter(verdict, size)(picture, 0.0)))
+    heat_map = None
+    if heat is not None:
+        heat_map = name.with_name(name.name + ".heat.png")
+        write_atomic(output / heat_map, _png(heat_sheet(heat.images, heat.attention, heat.scores)))
+    return Shown(annotated.as_posix(), heat_map and heat_map.as_posix())
+
+
+def _png(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
