@@ -1,4 +1,4 @@
-"""``fdetect predict`` on a folder of everything: verdicts, copies, exit status, one compilation, going on after a stop."""
+"""``fdetect predict`` on a folder of everything: verdicts, copies, exit status, one compilation, resuming."""
 
 import json
 
