@@ -4,8 +4,23 @@ import contextlib
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's malloc.h
+
+
+def prepare() -> None:
+    """All of the below, for a process that computes."""
+    keep_freed_memory()
+    use_wide_vectors()
+    keep_compiled()
+
+
+def keep_compiled() -> None:
+    """Lets JAX keep in the user's cache what took a second to compile or more; the environment may say otherwise."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "fdetect_jax" / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1.0")
 
 
 def keep_freed_memory() -> None:

@@ -1,12 +1,11 @@
 """The door: ``python -m fdetect_jax.main --config=configs/adv.py [--config.FIELD=VALUE …] [--workdir=DIR]``."""
 
-import os
 from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from fdetect_jax.host import keep_freed_memory, use_wide_vectors
+from fdetect_jax.host import prepare
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file of configs/, with :variant.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/<config> by default. Same dir: resume.")
@@ -18,19 +17,13 @@ def main(argv: list[str]) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
-    keep_freed_memory()
-    use_wide_vectors()
-    import jax
-
+    prepare()
     from fdetect_jax import config as checks
     from fdetect_jax.media.models import ModelsUnavailable
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
     config = _CONFIG.value
-    cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "fdetect_jax" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     try:
         checks.check(config)
         workdir = _WORKDIR.value or Path("runs") / _name(flags.FLAGS["config"].config_filename)

@@ -1,0 +1,167 @@
+"""``fdetect evaluate``'s figures: judged files in, a report of frames and videos out, per source and method."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fdetect_jax.evaluation import metrics
+from fdetect_jax.evaluation.bootstrap import auc_interval
+from fdetect_jax.evaluation.calibration import Calibration, best_threshold, fit
+from fdetect_jax.evaluation.labelled import Excluded, Judged
+from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.types import FAKE, REAL
+
+RATES = {"tpr_at_fpr_1%": 0.01, "tpr_at_fpr_0.1%": 0.001}
+
+
+@dataclass(frozen=True)
+class Level:
+    """Scores of one kind of unit, frames or videos.
+
+    labels, scores, videos: (N,) each unit's label, P(fake), and the number of its video among all.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    videos: np.ndarray
+
+    def of(self, videos: Sequence[int]) -> "Level":
+        """The units of these videos."""
+        kept = np.isin(self.videos, videos)
+        return Level(self.labels[kept], self.scores[kept], self.videos[kept])
+
+
+def levels(judged: Sequence[Judged], calibration: Calibration, protocol: Protocol) -> dict[str, Level]:
+    """``frame`` and ``video``: one unit for each frame that shows a face, one for each file; an image is both."""
+    frames: list[np.ndarray] = []
+    videos: list[float] = []
+    for one in judged:
+        scores = calibration.scores(one.margins)
+        frames.append(protocol.frame_scores(one.frames, one.areas, scores, image=one.image)[1])
+        videos.append(protocol.file_score(frames[-1]))
+    labels, numbers = np.array([one.file.label for one in judged]), np.arange(len(judged))
+    counts = [len(scores) for scores in frames]
+    return {
+        "frame": Level(np.repeat(labels, counts), np.concatenate(frames), np.repeat(numbers, counts)),
+        "video": Level(labels, np.array(videos), numbers),
+    }
+
+
+def groups(judged: Sequence[Judged]) -> dict[tuple[str, str], list[int]]:
+    """(source, method) -> numbers of its files: all of a source for method "", and each method with the reals of its
+    source."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for source in sorted({one.file.source for one in judged}):
+        here = [number for number, one in enumerate(judged) if one.file.source == source]
+        reals = [number for number in here if judged[number].file.label == REAL]
+        found[source, ""] = here
+        methods = sorted({judged[number].file.method for number in here if judged[number].file.label == FAKE})
+        for method in methods:
+            found[source, method] = reals + [
+                number for number in here if judged[number].file.label == FAKE and judged[number].file.method == method
+            ]
+    return found
+
+
+def figures(level: Level, threshold: float, seed: int = 0) -> dict:
+    """How well the scores of one level tell fakes from reals.
+
+    Returns:
+      n_real, n_fake, n_videos; accuracy and balanced_accuracy at the threshold; auc and auc_interval (95 %, by videos,
+      ``bootstrap.auc_interval``); eer, ap; tpr_at_fpr_1% and _0.1% (``metrics.tpr_at``); ece and brier. What these
+      units do not determine is None, with its reason under ``undefined``.
+    """
+    labels, scores = level.labels, level.scores
+    undefined: dict[str, str] = {}
+
+    def unless_undefined(name: str, figure: Callable):
+        try:
+            return figure()
+        except ValueError as error:
+            undefined[name] = str(error)
+            return None
+
+    right = (scores >= threshold) == (labels == FAKE)
+    found = {"n_real": int(np.sum(labels == REAL)), "n_fake": int(np.sum(labels == FAKE))}
+    found["n_videos"] = len(np.unique(level.videos))
+    found["accuracy"] = float(np.mean(right)) if len(right) else None
+    both = unless_undefined("auc", lambda: metrics.classification(labels, scores, threshold)) or {}
+    found["balanced_accuracy"] = (
+        float((right[labels == REAL].mean() + right[labels == FAKE].mean()) / 2) if both else None
+    )
+    found["auc"] = both.get("auc")
+    found["auc_interval"] = unless_undefined(
+        "auc_interval", lambda: list(auc_interval(labels, scores, level.videos, seed=seed))
+    )
+    found |= {name: both.get(name) for name in ("eer", "ap")}
+    for name, rate in RATES.items():
+        found[name] = unless_undefined(name, lambda rate=rate: metrics.tpr_at(labels, scores, rate))
+    found["ece"] = unless_undefined("ece", lambda: metrics.calibration_error(labels, scores))
+    found["brier"] = unless_undefined("brier", lambda: metrics.brier(labels, scores))
+    return found | {"undefined": undefined}
+
+
+def report(
+    judged: Sequence[Judged],
+    excluded: Sequence[Excluded],
+    calibration: Calibration,
+    protocol: Protocol,
+    seed: int = 0,
+) -> dict:
+    """Everything that is known of a detector on these files, fit for JSON.
+
+    Returns:
+      protocol, calibration, seed; ``data``: counts, and the excluded files by reason; ``frame`` and ``video``, see
+      ``figures``; the same under ``sources`` (source -> level) and ``methods`` (source -> method -> level), a method
+      against the reals of its source; ``files``: what each was given.
+
+    Raises:
+      ValueError: no file is left.
+    """
+    if not judged:
+        reasons = sorted({one.reason for one in excluded})
+        raise ValueError(f"found no face in any of {len(excluded)} files ({'; '.join(reasons[:3])})")
+    all_levels = levels(judged, calibration, protocol)
+
+    def of(videos: Sequence[int]) -> dict:
+        return {name: figures(level.of(videos), protocol.threshold, seed) for name, level in all_levels.items()}
+
+    by_reason = defaultdict(list)
+    for one in excluded:
+        by_reason[one.reason].append(one.file.name)
+    sources: dict[str, dict] = {}
+    methods: dict[str, dict] = defaultdict(dict)
+    for (source, method), videos in groups(judged).items():
+        if method:
+            methods[source][method] = of(videos)
+        else:
+            sources[source] = of(videos)
+    frames = np.bincount(all_levels["frame"].videos, minlength=len(judged))
+    return {
+        "protocol": protocol.to_dict(),
+        "calibration": dataclasses.asdict(calibration),
+        "seed": seed,
+        "data": {"judged": len(judged), "excluded": len(excluded), "reasons": dict(by_reason)},
+        **of(range(len(judged))),
+        "sources": sources,
+        "methods": dict(methods),
+        "files": [
+            {**dataclasses.asdict(one.file), "frames": int(count), "score": round(float(score), 6)}
+            for one, count, score in zip(judged, frames, all_levels["video"].scores, strict=True)
+        ],
+    }
+
+
+def calibrate(judged: Sequence[Judged], protocol: Protocol, data: str) -> Calibration:
+    """Temperature and bias from the margins of frames, the threshold from the scores of files, as they will be used.
+
+    data: a name for these files. Raises ValueError like ``calibration.fit``.
+    """
+    margins = [protocol.frame_scores(one.frames, one.areas, one.margins, image=one.image)[1] for one in judged]
+    labels = np.repeat([one.file.label for one in judged], [len(of_file) for of_file in margins])
+    found = fit(np.concatenate(margins), labels, data)
+    videos = levels(judged, found, protocol)["video"]
+    return dataclasses.replace(found, threshold=best_threshold(videos.scores, videos.labels))

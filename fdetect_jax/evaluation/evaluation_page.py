@@ -1,0 +1,155 @@
+"""An evaluation as a page: the report and the scores in, one HTML file out. Opens offline, runs no script."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from fdetect_jax.evaluation.evaluate import Level, groups
+from fdetect_jax.evaluation.labelled import Judged
+from fdetect_jax.evaluation.metrics import Test
+from fdetect_jax.evaluation.page import details, document, figures_of, section, verdict
+from fdetect_jax.evaluation.plots import reliability_chart, roc_chart, score_chart
+
+_TITLES = {"video": "Videos", "frame": "Frames"}
+_SHOWN = 50  # excluded files, by reason
+_HEADS = (
+    "",
+    "",
+    "AUC",
+    "95 %",
+    "Accuracy",
+    "Balanced",
+    "EER",
+    "AP",
+    "TPR 1 %",
+    "TPR 0.1 %",
+    "ECE",
+    "Brier",
+    "Real",
+    "Fake",
+)
+_STYLE = """
+.figures td{white-space:nowrap;text-align:right}
+.figures td:nth-child(2){text-align:left}
+.figures th[scope=col]{color:var(--muted);font-weight:500;font-size:.8rem;white-space:nowrap;text-align:right}
+.figures :is(td,th){padding:9px 10px}
+.files li{overflow-wrap:anywhere;font-size:.86rem;color:var(--muted)}
+"""
+_NOTE = (
+    "<p class=note>AUC: the probability that a fake scores above a real one; its interval is a bootstrap over videos. "
+    "Accuracy at P(fake) = {threshold:.3f}; balanced: the mean of both classes. EER: where false alarms equal misses. "
+    "AP: average precision on fakes. TPR: fakes caught where 1 % or 0.1 % of the reals are called fake, straight "
+    "between the curve's corners; a dash where there are too few reals. ECE: over 15 equal bins of P(fake), the mean "
+    "distance of the mean score from the share of fakes. Brier: mean squared distance of the score from the label. "
+    "Each method stands against the reals of its source.</p>"
+)
+
+
+def render(report: Mapping, judged: Sequence[Judged], levels: Mapping[str, Level], title: str, description: str) -> str:
+    """The page.
+
+    report: as ``evaluate.report`` gives it. judged, levels: what it was made of. title, description: any text.
+    """
+    # An image is a frame and a file at once: two equal tables say no more than one.
+    names = ["video"] if len(levels["frame"].scores) == len(judged) else ["video", "frame"]
+    titles = _TITLES if len(names) > 1 else {"video": "Files"}
+    lines = _lines(report, groups(judged))
+    tests = {name: _tests(name, levels[name], lines) for name in names}
+    threshold = report["protocol"]["threshold"]
+    sections = [_header(title, description, report["data"])]
+    sections += [_table(titles[name], name, lines) for name in names]
+    sections.append(_NOTE.format(threshold=threshold))
+    sections += [_roc(tests["video"], lines), _reliability(levels, names, titles)]
+    charts = [score_chart(test, f"scores-{index}", threshold) for index, test in enumerate(tests["video"])]
+    sections += [section("Scores", figures_of(charts)), _excluded(report["data"]["reasons"])]
+    sections.append(details("Settings", {key: report[key] for key in ("protocol", "calibration", "seed")}))
+    return document(title, sections, _STYLE)
+
+
+def _lines(report: Mapping, members: Mapping) -> list[tuple[str, Mapping, Sequence[int]]]:
+    """(title, level -> figures, numbers of files) of each line of a table; none that would repeat another."""
+    everything = range(report["data"]["judged"])
+    lines = [("All", report, everything)]
+    several = len(report["sources"]) > 1
+    for source, of_source in report["sources"].items():
+        if several:
+            lines.append((source, of_source, members[source, ""]))
+        methods = report["methods"].get(source, {})
+        if len(methods) > 1:
+            for method, found in methods.items():
+                lines.append((f"{source}: {method}" if several else method, found, members[source, method]))
+    return lines
+
+
+def _tests(name: str, level: Level, lines: Sequence[tuple]) -> list[Test]:
+    found = [(title, level.of(videos)) for title, _, videos in lines]
+    return [Test(f"{name}-{number}", title, one.labels, one.scores) for number, (title, one) in enumerate(found)]
+
+
+def _header(title: str, description: str, data: Mapping) -> str:
+    facts = [f"{data['judged']:,} files judged", f"{data['excluded']:,} excluded"]
+    chips = "".join(f"<li>{fact}</li>" for fact in facts)
+    return f"<header><h1>{escape(title)}</h1><p>{escape(description)}</p><ul class=facts>{chips}</ul></header>"
+
+
+def _table(title: str, level: str, lines: Sequence[tuple]) -> str:
+    head = "".join(f"<th scope=col>{name}</th>" for name in _HEADS)
+    rows = "".join(_row(name, found[level]) for name, found, _ in lines)
+    table = f"<div class=scroll><table class=figures><tr>{head}</tr>{rows}</table></div>"
+    return section(title, table)
+
+
+def _row(title: str, found: Mapping) -> str:
+    badge = ""
+    if found["auc"] is not None:
+        word = verdict(found)
+        badge = f'<b class="badge {word}">{word}</b>'
+    low, high = found["auc_interval"] or (None, None)
+    cells = [
+        badge,
+        _number(found["auc"]),
+        f"{low:.3f}–{high:.3f}" if low is not None else "–",
+        *(_percent(found[name]) for name in ("accuracy", "balanced_accuracy", "eer")),
+        _number(found["ap"]),
+        *(_percent(found[name]) for name in ("tpr_at_fpr_1%", "tpr_at_fpr_0.1%")),
+        *(_number(found[name]) for name in ("ece", "brier")),
+        *(f"{found[name]:,}" for name in ("n_real", "n_fake")),
+    ]
+    return f"<tr><th scope=row>{escape(title)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _roc(tests: Sequence[Test], lines: Sequence[tuple]) -> str:
+    known = [
+        (test, found["video"]["auc"])
+        for test, (_, found, _) in zip(tests, lines, strict=True)
+        if found["video"]["auc"] is not None
+    ]
+    if not known:
+        return ""
+    shown, aucs = zip(*known, strict=True)
+    return section("ROC", figures_of([roc_chart(shown, aucs, logarithmic) for logarithmic in (False, True)]))
+
+
+def _reliability(levels: Mapping[str, Level], names: Sequence[str], titles: Mapping[str, str]) -> str:
+    tests = [Test(name, titles[name], levels[name].labels, levels[name].scores) for name in names]
+    return section("Reliability", figures_of([reliability_chart("Share of fakes by score", tests, "reliability")]))
+
+
+def _excluded(reasons: Mapping[str, Sequence[str]]) -> str:
+    if not reasons:
+        return ""
+    parts = []
+    for reason, files in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        shown = "".join(f"<li>{escape(file)}</li>" for file in files[:_SHOWN])
+        more = f"<li>and {len(files) - _SHOWN:,} more, in report.json</li>" if len(files) > _SHOWN else ""
+        parts.append(f"<p><b>{len(files):,}</b> {escape(reason)}</p><ul class=files>{shown}{more}</ul>")
+    return section("Excluded", "".join(parts))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"

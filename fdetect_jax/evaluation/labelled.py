@@ -1,0 +1,117 @@
+"""Labelled files in, the detector's margins on their faces out: what an evaluation is made of.
+
+Files come from a folder with ``real/`` and ``fake/``, or from what ``fdetect prepare`` wrote.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected
+from fdetect_jax.media.models import load_models
+from fdetect_jax.predict.files import find_files
+from fdetect_jax.predict.work import look, open_faces
+from fdetect_jax.types import FAKE, REAL
+
+CLASSES = {"real": REAL, "fake": FAKE}
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """An image or a video with what is known of it.
+
+    name: tells it from every other. label: 0 = real, 1 = fake. method: of the forgery, "" for a real one.
+    source: the data set it is from.
+    """
+
+    name: str
+    label: int
+    method: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file with the detector's margins on its faces.
+
+    image: not a video. frames, areas, margins: (K,) of each face, its frame, its box's area and
+    logit(fake) - logit(real), not calibrated; K > 0.
+    """
+
+    file: LabelledFile
+    image: bool
+    frames: np.ndarray
+    areas: np.ndarray
+    margins: np.ndarray
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A file that gave no face, and why."""
+
+    file: LabelledFile
+    reason: str
+
+
+def files_of(root: Path) -> list[LabelledFile]:
+    """The files below ``real/`` and ``fake/`` of a folder, as ``find_files`` finds them.
+
+    A folder right below ``fake/`` is the name of a method; files beside it are of the method "fake".
+
+    Raises:
+      ValueError: names the folder that is missing or empty.
+    """
+    found = []
+    for folder, label in CLASSES.items():
+        if not (root / folder).is_dir():
+            raise ValueError(f"{root}: found no folder {folder!r}, wanted real/ and fake/, or what prepare wrote")
+        for _, name in find_files([root / folder]):
+            method = "" if label == REAL else name.parts[0] if len(name.parts) > 1 else folder
+            found.append(LabelledFile(f"{folder}/{name.as_posix()}", label, method, root.resolve().name))
+    return found
+
+
+def judge_folder(
+    root: Path, judge: Judge, protocol: Protocol, workers: int | None = None, seconds: float = 600.0
+) -> Iterator[Judged | Excluded]:
+    """Judges the files of ``files_of``, in order; they are read in processes that may die.
+
+    workers: how many; None: one per core. seconds: that one file may take.
+
+    Raises:
+      ValueError: as ``files_of``, or the recipe wants another face detector. ModelsUnavailable: it cannot be had.
+    """
+    files = files_of(root)
+    judge.recipe.require_detector()
+    load_models()
+    return _judged(files, root, judge, protocol, workers or os.cpu_count() or 1, seconds)
+
+
+def _judged(files, root, judge, protocol, workers, seconds) -> Iterator[Judged | Excluded]:
+    tasks = [(root / file.name, judge.recipe, protocol.sampling, protocol.faces) for file in files]
+    looked = run_isolated(look, tasks, workers=workers, seconds=seconds, initializer=open_faces)
+    with closing(looked):
+        groups = (
+            ((file, seen), [] if isinstance(seen, Rejected) else [one.example["image"] for one in seen.crops])
+            for file, seen in zip(files, looked, strict=True)
+        )
+        for (file, seen), margins in judge.margins_of_each(groups):
+            if isinstance(seen, Rejected):
+                yield Excluded(file, seen.reason)
+            elif not seen.crops:
+                yield Excluded(file, "no face")
+            else:
+                frames = np.array([one.frame for one in seen.crops])
+                areas = np.array([_area(one.box) for one in seen.crops])
+                yield Judged(file, seen.kind == "image", frames, areas, margins)
+
+
+def _area(box: tuple[float, float, float, float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

@@ -1,0 +1,138 @@
+"""``fdetect evaluate`` from files to a report and a calibrated copy."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from fdetect_jax.cli import main
+from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.evaluation.calibration import Calibration
+from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.media.crop import crop
+from tests.evaluation.test_judge import RECIPE, save
+
+
+@pytest.fixture(scope="module", autouse=True)
+def this_process_stays_as_it_is():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fdetect_jax.evaluation.command.prepare", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("model") / "d.safetensors")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Drawn faces as they are and darkened, an image without a face, and a file that is none."""
+    root = tmp_path_factory.mktemp("data") / "drawn"
+    source = FaceSim(split="test", size=128, identities=12, per_identity=1)
+    for number in range(12):
+        image = source[number]["image"][..., ::-1]
+        folder = root / ("fake/dark" if number % 2 else "real")
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number}.png"), image // 2 if number % 2 else image)
+    cv2.imwrite(str(root / "real" / "blank.png"), np.full((128, 128, 3), 120, np.uint8))
+    (root / "fake" / "text.mp4").write_text("no video")
+    return root
+
+
+@pytest.fixture(scope="module")
+def evaluated(model, data, tmp_path_factory, faces):
+    folder = tmp_path_factory.mktemp("out")
+    outputs = [
+        "--output",
+        str(folder),
+        "--json",
+        str(folder / "copy.json"),
+        "--calibrate",
+        str(folder / "c.safetensors"),
+    ]
+    assert main(["evaluate", "--model", str(model), "--data", str(data), "--workers", "1", *outputs]) == 0
+    return folder
+
+
+def test_scores_are_the_judges_on_the_crops_of_the_largest_detected_face(evaluated, model, data, faces):
+    report = json.loads((evaluated / "report.json").read_text())
+    judge = Judge(model)
+    for row in report["files"]:
+        image = cv2.imread(str(data / row["name"]))[..., ::-1].copy()
+        crops = [crop(image, face, RECIPE)["image"] for face in faces.detect(image)]
+        assert row["score"] == pytest.approx(judge.scores(np.stack(crops)).max(), abs=1e-4)
+        assert row["label"] == int(row["name"].startswith("fake"))
+        assert row["method"] == ("dark" if row["label"] else "")
+
+
+def test_report_says_what_was_left_out_and_with_what_it_was_made(evaluated, data):
+    report = json.loads((evaluated / "report.json").read_text())
+    assert (report["data"]["judged"], report["data"]["excluded"]) == (12, 2)
+    reasons = report["data"]["reasons"]
+    assert reasons["no face"] == ["real/blank.png"]
+    assert ["fake/text.mp4"] in reasons.values()
+    assert report["video"] == report["frame"] | {"n_videos": 12}
+    assert report["methods"]["drawn"]["dark"]["video"]["auc"] == report["video"]["auc"]
+    assert report["model"]["recipe"] == RECIPE.to_dict()
+    assert "not calibrated" in report["model"]["description"]
+    assert (evaluated / "copy.json").read_text() == (evaluated / "report.json").read_text()
+    assert "blank.png" in (evaluated / "report.html").read_text()
+
+
+def test_the_calibrated_copy_judges_with_its_threshold(evaluated, model):
+    judge = Judge(evaluated / "c.safetensors")
+    assert judge.calibration != Calibration()
+    assert (judge.calibration.data, judge.calibration.n_real, judge.calibration.n_fake) == ("drawn", 6, 6)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(judge.margins(images), Judge(model).margins(images))
+
+
+def test_arguments_reach_the_protocol(model, data, tmp_path, faces):
+    rules = [
+        "--frames",
+        "4",
+        "--faces",
+        "largest",
+        "--multi-face",
+        "mean",
+        "--aggregation",
+        "median",
+        "--threshold",
+        "0.3",
+    ]
+    options = ["--workers", "1", "--json", str(tmp_path / "r.json"), "--recipe", "paper", "--min-face-share", "0.2"]
+    assert main(["evaluate", "--model", str(model), "--data", str(data), *rules, *options]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["protocol"] == {
+        "sampling": {"count": 4},
+        "faces": "largest",
+        "min_face_share": 0.2,
+        "multi_face": "mean",
+        "aggregation": "median",
+        "threshold": 0.3,
+    }
+    assert (report["model"]["recipe"]["scale"], report["model"]["recipe"]["size"]) == (1.3, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--data": "nowhere"}, "nowhere: found no folder 'real'"),
+        ({"--model": "nowhere.safetensors"}, "no such file"),
+        ({"--aggregation": "mode"}, "protocol.aggregation: found 'mode'"),
+        ({"--frames": "0"}, "sampling.count"),
+        ({"--json": "no/such/folder.json"}, "found no folder 'no/such'"),
+        ({"--calibrate": "c.bin"}, "ends in .safetensors"),
+        ({"--split": "test"}, "split: found 'test'"),
+        ({"--recipe": "nose"}, "recipe: found 'nose'"),
+    ],
+)
+def test_mistakes_are_named_before_any_work(model, data, capsys, monkeypatch, changes, message):
+    monkeypatch.setattr("fdetect_jax.evaluation.labelled.run_isolated", None)
+    arguments = {"--model": str(model), "--data": str(data)} | changes
+    assert main(["evaluate", *(text for pair in arguments.items() for text in pair)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
