@@ -13,7 +13,7 @@ import numpy as np
 
 from fdetect_jax.media.crop import CropRecipe, crop
 from fdetect_jax.media.faces import Face, Faces
-from fdetect_jax.media.limits import Limits
+from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.photos import read_photo
 from fdetect_jax.media.tracks import Tracker
 from fdetect_jax.media.video import Frame, Sampling, VideoInfo, kind_of, probe, read_frames
@@ -86,12 +86,15 @@ def faces_of(
     else:
         info = probe(path, limits)
         frames, size = read_frames(path, sampling, limits), (info.width, info.height)
-    tracker, seen, crops = Tracker(), [], []
+    tracker, seen, crops, held = Tracker(), [], [], 0
     for frame in frames:
         found = faces.detect(frame.pixels)
         seen.append((frame.index, frame.time))
         for face, track in zip(found, tracker.update(found), strict=True):
             example = cut(frame.pixels, face, recipe)
+            held += sum(value.nbytes for value in example.values())
+            if held > limits.crop_bytes:
+                raise UnreadableMedia(f"over {len(crops)} face crops, {limits.crop_bytes} bytes: sample fewer frames")
             crops.append(FaceCrop(frame.index, frame.time, track, face.box, face.score, example))
     if which == "largest" and crops:
         largest = _largest(crops)

@@ -23,7 +23,8 @@ class Limits:
     """The most that is read; every figure is checked before a pixel is decoded.
 
     photo_bytes, photo_pixels: of a photograph. video_bytes: of a video file. frame_pixels: of one frame (8K has 33
-    million). seconds, frames: of a whole video, as its packets say and not its header.
+    million). seconds, frames: of a whole video, as its packets say and not its header. crop_bytes: of the face crops of
+    one file, which are held together.
     """
 
     photo_bytes: int = 64 << 20
@@ -32,3 +33,4 @@ class Limits:
     frame_pixels: int = 36_000_000
     seconds: float = 7200.0
     frames: int = 432_000
+    crop_bytes: int = 1 << 30

@@ -87,6 +87,8 @@ def test_refusals(faces, clip, tmp_path):
         faces_of(clip, faces, RECIPE, Sampling(count=1), which="first")
     with pytest.raises(UnreadableMedia, match="2 seconds"):
         faces_of(clip, faces, RECIPE, Sampling(count=1), limits=Limits(seconds=1.0))
+    with pytest.raises(UnreadableMedia, match="sample fewer frames"):
+        faces_of(clip, faces, RECIPE, Sampling(count=5), limits=Limits(crop_bytes=50_000))
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(UnreadableMedia, match="empty"):
         faces_of(tmp_path / "a.png", faces, RECIPE, Sampling(count=1))
