@@ -1,0 +1,177 @@
+"""Work on items that nobody vouches for, in processes that may die. In: a function and items. Out: for each item, in
+order, what the function gives, or a Rejected.
+"""
+
+import collections
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, TimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from fdetect_jax.media.limits import Rejected, UnreadableMedia
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+_AHEAD = 4  # items for each worker that are begun before the first of them is asked for
+_RESTARTS = 3  # without a result between them
+
+_failure: str | None = None  # of this process's initializer
+
+
+@dataclass(frozen=True)
+class _NotStarted:
+    reason: str
+
+
+def run_isolated(
+    function: Callable[[Item], Value],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    seconds: float,
+    initializer: Callable[..., None] | None = None,
+    initargs: Sequence[Any] = (),
+) -> Iterator[Value | Rejected]:
+    """Yields ``function(item)`` for every item, in order; whatever an item does to its process, the others go on.
+
+    An item whose function raises, whose process dies, or which takes over ``seconds`` (its process is killed) gives a
+    Rejected with the reason; ``UnreadableMedia`` gives its own. Items are drawn a few ahead of the results. Close the
+    generator to end the processes early.
+
+    Args:
+        function, initializer, initargs: pickled by name into spawned processes; the initializer runs once in each.
+        workers: processes. seconds: an item may take, the start of its process not counted.
+
+    Raises:
+        ValueError: workers or seconds not positive.
+        RuntimeError: the initializer fails, or the processes die without any item at work.
+    """
+    if workers < 1 or not seconds > 0:
+        raise ValueError(f"workers, seconds: found {workers}, {seconds}, wanted at least 1 and more than 0")
+    return _results(function, items, workers, seconds, (initializer, initargs))
+
+
+def _results(function, items, workers, seconds, start) -> Iterator:
+    todo, window, restarts = iter(items), collections.deque(), 0
+    pool = _Pool(function, workers, seconds, start)
+    try:
+        while True:
+            for item in itertools.islice(todo, _AHEAD * workers - len(window)):
+                window.append((item, pool.submit(item)))
+            if not window:
+                return
+            try:
+                result = window[0][1].result()
+            except BrokenProcessPool as error:
+                restarts += 1
+                if restarts > _RESTARTS:
+                    raise RuntimeError(f"worker processes die without work: {error}") from error
+                pool.close()
+                pool = _Pool(function, workers, seconds, start)
+                for _ in range(len(window)):
+                    item, future = window.popleft()
+                    window.append((item, future if _finished(future) else pool.submit(item)))
+                continue
+            except TimeoutError:
+                result = Rejected(f"took over {seconds:g} seconds")
+            except ProcessExpired as error:
+                result = Rejected(f"its process died ({_cause(error.exitcode)})")
+            if isinstance(result, _NotStarted):
+                raise RuntimeError(f"worker processes do not start: {result.reason}")
+            restarts = 0
+            window.popleft()
+            yield result
+    finally:
+        pool.close()
+
+
+class _Pool:
+    def __init__(self, function: Callable, workers: int, seconds: float, start: tuple):
+        self._function, self._seconds, self._context = function, seconds, _Context()
+        self._pool = ProcessPool(workers, initializer=_begin, initargs=start, context=self._context)
+
+    def submit(self, item: Any) -> Future:
+        try:
+            return self._pool.schedule(_guarded, args=(self._function, item), timeout=self._seconds)
+        except RuntimeError as error:  # what pebble says of a pool that broke since
+            future: Future = Future()
+            future.set_exception(BrokenProcessPool(str(error)))
+            return future
+
+    def close(self) -> None:
+        self._pool.stop()
+        for process in self._context.alive():  # pebble would wait for each, and a starting one would complain
+            process.kill()
+        self._pool.join()
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    """Spawns, for a fork would copy the threads of whatever the caller has loaded; and knows what it spawned."""
+
+    def __init__(self):
+        super().__init__()
+        self._processes: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **options: Any) -> BaseProcess:
+        process = super().Process(*args, **options)
+        self._processes = [*self.alive(), process]
+        return process
+
+    def alive(self) -> list[BaseProcess]:
+        return [process for process in self._processes if process.is_alive()]
+
+
+def _finished(future: Future) -> bool:
+    return future.done() and not isinstance(future.exception(), BrokenProcessPool)
+
+
+def _cause(exitcode: int) -> str:
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:
+        return f"exit status {exitcode}"
+
+
+def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> None:
+    global _failure
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+    with contextlib.suppress(OSError):  # where memory runs out, a worker goes before the run does
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        if initializer is not None:
+            initializer(*initargs)
+    except Exception as error:
+        _failure = _said(error)
+
+
+def _end_with(parent: int) -> None:
+    connection.wait([parent])  # a parent that is killed cannot stop its workers
+    os._exit(1)
+
+
+def _guarded(function: Callable, item: Any) -> Any:
+    if _failure is not None:
+        return _NotStarted(_failure)
+    try:
+        return function(item)
+    except UnreadableMedia as error:
+        return Rejected(error.reason)
+    except (Exception, SystemExit) as error:  # pebble would raise it here: an exit would end the run
+        return Rejected(_said(error))
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
