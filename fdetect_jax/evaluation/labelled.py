@@ -3,8 +3,7 @@
 Files come from a folder with ``real/`` and ``fake/``, or from what ``fdetect prepare`` wrote.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ import numpy as np
 
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.evaluation.protocol import Protocol
-from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.models import load_models
-from fdetect_jax.predict.files import find_files
-from fdetect_jax.predict.work import look, open_faces
+from fdetect_jax.media.look import look_at
 from fdetect_jax.types import FAKE, REAL
 
 CLASSES = {"real": REAL, "fake": FAKE}
@@ -89,14 +87,13 @@ def judge_folder(
       ValueError: as ``files_of``, or the recipe wants another face detector. ModelsUnavailable: it cannot be had.
     """
     files = files_of(root)
-    judge.recipe.require_detector()
-    load_models()
-    return _judged(files, root, judge, protocol, workers or os.cpu_count() or 1, seconds)
+    paths, how = [root / file.name for file in files], (judge.recipe, protocol.sampling, protocol.faces)
+    return _judged(files, look_at(paths, *how, workers=workers, seconds=seconds), judge)
 
 
-def _judged(files, root, judge, protocol, workers, seconds) -> Iterator[Judged | Excluded]:
-    tasks = [(root / file.name, judge.recipe, protocol.sampling, protocol.faces) for file in files]
-    looked = run_isolated(look, tasks, workers=workers, seconds=seconds, initializer=open_faces)
+def _judged(
+    files: Sequence[LabelledFile], looked: Iterator[MediaFaces | Rejected], judge: Judge
+) -> Iterator[Judged | Excluded]:
     with closing(looked):
         groups = (
             ((file, seen), [] if isinstance(seen, Rejected) else [one.example["image"] for one in seen.crops])

@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     prepare()
     from fdetect_jax.evaluation.command import chosen
     from fdetect_jax.files import write_atomic
-    from fdetect_jax.predict.files import find_files
+    from fdetect_jax.media.files import find_files
     from fdetect_jax.predict.run import predict
 
     total = len(find_files(arguments.paths))

@@ -19,11 +19,13 @@ import numpy as np
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.evaluation.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.files import find_files
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
+from fdetect_jax.media.look import look_at
 from fdetect_jax.media.models import load_models
 from fdetect_jax.predict import work
-from fdetect_jax.predict.files import distinct, find_files
+from fdetect_jax.predict.copies import distinct
 from fdetect_jax.predict.page import write_page
 from fdetect_jax.predict.verdict import Verdict, decide, unable
 
@@ -60,13 +62,14 @@ def predict(
         copy is missing, or "".
 
     Raises:
-        ValueError: no such path, no file, or a heat map without an output folder.
+        ValueError: no such path, no file, a heat map without an output folder, or a recipe of another face detector.
         ModelsUnavailable: the face models cannot be had.
     """
     if heat_map and output is None:
         raise ValueError("heat map: found no output folder, wanted one to write it to")
     found = find_files(paths)
-    load_models()  # fetched once, and an error is raised here rather than in every worker
+    judge.recipe.require_detector()
+    load_models()
     return _rows(found, judge, protocol, None if output is None else Path(output), heat_map, workers, seconds)
 
 
@@ -75,11 +78,10 @@ def _rows(found, judge, protocol, output, heat_map, workers, seconds) -> Iterato
     workers = workers or os.cpu_count() or 1
     diary = _Diary(output)
     left = [job for job in jobs if job.key not in diary.rows]
-    tasks = [(job.file, judge.recipe, protocol.sampling, protocol.faces) for job in left]
     rows: list[dict] = []
     with contextlib.ExitStack() as stack:
-        look = run_isolated(work.look, tasks, workers=workers, seconds=seconds, initializer=work.open_faces)
-        looked = stack.enter_context(contextlib.closing(look))
+        files, how = [job.file for job in left], (judge.recipe, protocol.sampling, protocol.faces)
+        looked = stack.enter_context(contextlib.closing(look_at(files, *how, workers=workers, seconds=seconds)))
         judged = _judged(zip(left, looked, strict=True), judge, protocol, heat_map)
         fresh = (
             _drawn(judged, output, workers, seconds, stack) if output else (_row(verdict) for _, verdict, _ in judged)

@@ -1,4 +1,4 @@
-"""What worker processes do for ``predict``: look at a file, and draw its annotated copy. No JAX."""
+"""What worker processes do for ``predict`` once a file is judged: draw its annotated copy. No JAX."""
 
 import dataclasses
 from pathlib import Path
@@ -7,16 +7,11 @@ import cv2
 import numpy as np
 
 from fdetect_jax.files import write_atomic
-from fdetect_jax.media.clips import MediaFaces, faces_of
-from fdetect_jax.media.crop import CropRecipe, crop
-from fdetect_jax.media.faces import Face, Faces
 from fdetect_jax.media.photos import read_photo
 from fdetect_jax.media.transcode import transcode
-from fdetect_jax.media.video import Sampling, probe
+from fdetect_jax.media.video import probe
 from fdetect_jax.predict.draw import Painter, heat_sheet
 from fdetect_jax.predict.verdict import Verdict
-
-_faces: Faces | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +29,6 @@ class Shown:
 
     annotated: str | None
     heat_map: str | None
-
-
-def open_faces() -> None:
-    """Makes a process ready for ``look``."""
-    global _faces
-    cv2.setNumThreads(1)
-    _faces = Faces()
-
-
-def look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:
-    """The faces of one file. Raises UnreadableMedia."""
-    path, recipe, sampling, which = task
-    return faces_of(path, _faces, recipe, sampling, which, cut=_image_alone)
-
-
-def _image_alone(image: np.ndarray, face: Face, recipe: CropRecipe) -> dict:
-    return {"image": crop(image, face, recipe)["image"]}  # all that travels back
 
 
 def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:

@@ -130,7 +130,7 @@ def test_arguments_reach_the_protocol(model, data, tmp_path, faces):
     ],
 )
 def test_mistakes_are_named_before_any_work(model, data, capsys, monkeypatch, changes, message):
-    monkeypatch.setattr("fdetect_jax.evaluation.labelled.run_isolated", None)
+    monkeypatch.setattr("fdetect_jax.evaluation.labelled.look_at", None)
     arguments = {"--model": str(model), "--data": str(data)} | changes
     assert main(["evaluate", *(text for pair in arguments.items() for text in pair)]) == 2
     error = capsys.readouterr().err

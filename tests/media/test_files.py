@@ -1,10 +1,8 @@
-"""What is judged, in which order, and what the copies are called."""
-
-from pathlib import Path
+"""Which files are looked at, and in which order."""
 
 import pytest
 
-from fdetect_jax.predict.files import distinct, find_files
+from fdetect_jax.media.files import find_files
 
 
 def test_folders_are_searched_to_the_bottom_and_hidden_files_are_not_seen(tmp_path):
@@ -28,8 +26,3 @@ def test_nothing_to_judge(tmp_path):
         find_files([tmp_path / "absent"])
     with pytest.raises(ValueError, match="no file"):
         find_files([tmp_path])
-
-
-def test_names_that_would_overwrite_one_another():
-    names = [Path("a.png"), Path("A.png"), Path("b/a.png"), Path("a.png")]
-    assert [str(name) for name in distinct(names)] == ["a.png", "A (2).png", "b/a.png", "a (3).png"]

@@ -1,4 +1,4 @@
-"""Which files are judged, and what their copies are called."""
+"""Which files there are to look at. In: files and folders. Out: files, each once."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -34,17 +34,3 @@ def _below(folder: Path) -> Iterator[Path]:
             file = Path(where) / name
             if not name.startswith(".") and file.is_file():
                 yield file
-
-
-def distinct(relative: Sequence[Path]) -> list[Path]:
-    """The paths, with " (2)", " (3)" … before the last suffix of those that came before, letters' case aside."""
-    taken: set[str] = set()
-    names = []
-    for path in relative:
-        candidate, number = path, 1
-        while str(candidate).lower() in taken:
-            number += 1
-            candidate = path.with_name(f"{path.stem} ({number}){path.suffix}")
-        taken.add(str(candidate).lower())
-        names.append(candidate)
-    return names

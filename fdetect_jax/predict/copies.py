@@ -1,0 +1,18 @@
+"""What the copies of judged files are called."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def distinct(relative: Sequence[Path]) -> list[Path]:
+    """The paths, with " (2)", " (3)" … before the last suffix of those that came before, letters' case aside."""
+    taken: set[str] = set()
+    names = []
+    for path in relative:
+        candidate, number = path, 1
+        while str(candidate).lower() in taken:
+            number += 1
+            candidate = path.with_name(f"{path.stem} ({number}){path.suffix}")
+        taken.add(str(candidate).lower())
+        names.append(candidate)
+    return names
