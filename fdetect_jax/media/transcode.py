@@ -17,6 +17,7 @@ from fdetect_jax.media.video import open_video, to_rgb, video_stream
 
 _COPIED = ("aac", "mp3")  # what browsers play in an MP4; other audio is encoded anew
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
+_BT709 = 1  # FFmpeg's number of this colour matrix, of its primaries and of its curve
 
 Draw = Callable[[np.ndarray, float], np.ndarray]
 
@@ -57,65 +58,99 @@ def _copy(source, sink, draw: Draw) -> None:
     # The muxer wants every stream before the first packet; the picture's needs the first drawn frame.
     sound = _sound(sink, audio, start)
     waiting: list = []
-    for packet in source.demux([one for one in (video, audio) if one is not None]):
-        made = picture.packets(packet) if packet.stream is video else sound(packet)
-        waiting.extend(made)
+    for packet in _packets(source, [one for one in (video, audio) if one is not None]):
+        waiting.extend(picture.packets(packet) if packet.stream is video else sound(packet))
         if picture.stream is not None:
             for one in waiting:
                 sink.mux(one)
             waiting.clear()
+    waiting.extend(picture.rest())
     if picture.stream is None:
         raise UnreadableMedia("no frame decodes")
-    for one in (*waiting, *picture.stream.encode(None)):
+    for one in (*waiting, *sound(None)):
         sink.mux(one)
 
 
+def _packets(source, streams: list) -> Iterator:
+    """The packets up to the end, or to damage behind which there is no way; without empty ones, which end a decoder."""
+    with contextlib.suppress(av.error.FFmpegError):
+        for packet in source.demux(streams):
+            if packet.size:
+                yield packet
+
+
 class _Picture:
-    """Decodes, draws and encodes the pictures; frames that do not decode or go back in time are left out."""
+    """Decodes, draws and encodes the pictures; frames that do not decode or go back in time are left out, and the last
+    one stands until the last packet's time is over."""
 
     def __init__(self, sink, video, start: Fraction, draw: Draw):
         self._sink, self._video, self._start, self._draw = sink, video, start, draw
-        self._last = -1
         self._first: Fraction | None = None
+        self._latest: tuple[int, int, np.ndarray] | None = None  # pts, duration, pixels
+        self._end = 0
         self.stream = None
 
     def packets(self, packet) -> Iterator:
-        frames = []
-        with contextlib.suppress(av.error.FFmpegError):
-            frames = packet.decode()
-        for frame in frames:
+        """packet, or None for those that the decoder still holds -> encoded packets."""
+        if packet is not None and packet.pts is not None:
+            self._end = max(self._end, packet.pts + (packet.duration or 0))
+        for frame in self._decoded(packet):
             if frame.pts is None:
                 continue
             moment = frame.pts * frame.time_base
             self._first = moment if self._first is None else self._first
             pts = round((moment - self._start) / self._video.time_base)
-            if pts <= self._last:
-                continue
-            self._last = pts
-            drawn = _even(self._draw(to_rgb(frame), float(moment - self._first)))
-            new = av.VideoFrame.from_ndarray(drawn, format="rgb24")
-            new.pts, new.time_base, new.duration = pts, self._video.time_base, frame.duration
-            if self.stream is None:
-                self.stream = self._opened(drawn.shape[1], drawn.shape[0])
-            yield from self.stream.encode(new)
+            if self._latest is None or pts > self._latest[0]:
+                self._latest = pts, frame.duration or 0, to_rgb(frame)
+                yield from self._encoded()
+
+    def rest(self) -> Iterator:
+        """What is left when there are no more packets."""
+        yield from self.packets(None)
+        if self.stream is None:
+            return
+        pts, duration, pixels = self._latest
+        end = self._end - round(self._start / self._video.time_base)
+        if end > pts + 2 * duration:
+            self._latest = end - max(duration, 1), max(duration, 1), pixels
+            yield from self._encoded()
+        yield from self.stream.encode(None)
+
+    def _decoded(self, packet) -> list:
+        try:
+            return self._video.decode(packet)
+        except av.error.FFmpegError:
+            return []
+
+    def _encoded(self) -> Iterator:
+        pts, duration, pixels = self._latest
+        time = pts * self._video.time_base + self._start - self._first
+        drawn = _even(self._draw(pixels, float(time)))
+        frame = av.VideoFrame.from_ndarray(drawn, format="rgb24").reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame.pts, frame.time_base, frame.duration = pts, self._video.time_base, duration
+        if self.stream is None:
+            self.stream = self._opened(drawn.shape[1], drawn.shape[0])
+        yield from self.stream.encode(frame)
 
     def _opened(self, width: int, height: int):
         stream = self._sink.add_stream("libx264", rate=self._video.average_rate or 25, options=_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = self._video.time_base
         stream.time_base = self._video.time_base
+        for name in ("colorspace", "color_primaries", "color_trc"):
+            setattr(stream.codec_context, name, _BT709)
         return stream
 
 
 def _sound(sink, audio, start: Fraction) -> Callable:
-    """packet -> packets for ``sink``: copied where browsers play the codec, else as AAC; nothing without audio."""
+    """packet, or None at the end -> packets for ``sink``: copied where browsers play the codec, else as AAC."""
     if audio is None:
         return lambda packet: []
     if audio.codec_context.codec.canonical_name in _COPIED:
         kept = sink.add_stream_from_template(audio)
 
-        def copied(packet):
-            if packet.dts is None:
+        def copied(packet) -> list:
+            if packet is None or packet.dts is None:
                 return []
             shift = round(start / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -125,17 +160,14 @@ def _sound(sink, audio, start: Fraction) -> Callable:
         return copied
     made = sink.add_stream("aac", rate=audio.codec_context.sample_rate)
 
-    def encoded(packet):
-        frames = []
+    def encoded(packet) -> list:
+        frames, found = [], []
         with contextlib.suppress(av.error.FFmpegError):
-            frames = packet.decode()
-        found = []
+            frames = audio.decode(packet)
         for frame in frames:
             frame.pts = None  # counted by the encoder from its samples
             found.extend(made.encode(frame))
-        if packet.dts is None:  # the last, empty one
-            found.extend(made.encode(None))
-        return found
+        return found if packet is not None else [*found, *made.encode(None)]
 
     return encoded
 

@@ -95,6 +95,49 @@ def test_frames_are_redrawn_with_their_times(tmp_path):
     assert last[50:64].max() < 30 < last[:44].min()
 
 
+def test_colours_are_kept(tmp_path):
+    source = film(tmp_path / "a.mkv", EVEN)
+
+    def patches(pixels: np.ndarray, time: float) -> np.ndarray:
+        drawn = np.zeros((720, 1280, 3), np.uint8)  # high definition, where players expect BT.709
+        for number, colour in enumerate([(220, 40, 30), (30, 200, 60), (40, 60, 210)]):
+            drawn[:, 400 * number : 400 * (number + 1)] = colour
+        return drawn
+
+    transcode(source, tmp_path / "b.mp4", patches)
+    (frame,) = read_frames(tmp_path / "b.mp4", Sampling(count=1))
+    for number, colour in enumerate([(220, 40, 30), (30, 200, 60), (40, 60, 210)]):
+        np.testing.assert_allclose(frame.pixels[300, 400 * number + 200], colour, atol=6)
+
+
+def test_where_the_end_is_damaged_the_last_picture_stands(tmp_path):
+    source = film(tmp_path / "a.mkv", EVEN, audio="aac")
+    with av.open(str(source)) as whole, av.open(str(tmp_path / "b.mkv"), "w") as damaged:
+        kept = {stream.index: damaged.add_stream_from_template(stream) for stream in whole.streams}
+        for packet in whole.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video" and packet.pts * packet.time_base > 1:
+                empty = av.Packet(bytes(64))  # as long in time, and nothing in it
+                empty.pts, empty.dts, empty.duration, empty.time_base = (
+                    packet.pts,
+                    packet.dts,
+                    packet.duration,
+                    packet.time_base,
+                )
+                empty.stream = kept[packet.stream.index]
+                damaged.mux(empty)
+            else:
+                packet.stream = kept[packet.stream.index]
+                damaged.mux(packet)
+    transcode(tmp_path / "b.mkv", tmp_path / "c.mp4", same)
+    frames = list(read_frames(tmp_path / "c.mp4", Sampling(count=1000)))
+    assert len(frames) < 35
+    assert frames[-1].time == pytest.approx(1.96, abs=0.05)
+    assert probe(tmp_path / "c.mp4").duration == pytest.approx(2.0, abs=0.05)
+    np.testing.assert_allclose(frames[-1].pixels.mean(), frames[-2].pixels.mean(), atol=2)
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path):
     source = film(tmp_path / "a.mkv", EVEN)
 
