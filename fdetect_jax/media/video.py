@@ -46,7 +46,7 @@ class Sampling:
     def __post_init__(self):
         if (self.count is None) == (self.per_second is None):
             raise ValueError(f"sampling: found {self}, wanted either count or per_second")
-        if self.count is not None and (not isinstance(self.count, int) or self.count < 1):
+        if self.count is not None and (type(self.count) is not int or self.count < 1):
             raise ValueError(f"sampling.count: found {self.count!r}, wanted a whole number of at least 1")
         if self.per_second is not None and not 0 < self.per_second < math.inf:
             raise ValueError(f"sampling.per_second: found {self.per_second!r}, wanted a number above 0")
@@ -167,11 +167,15 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
     size = path.stat().st_size
     if size > limits.video_bytes:
         raise UnreadableMedia(f"{size} bytes, at most {limits.video_bytes} are read")
-    options = {"max_pixels": str(limits.frame_pixels), "codec_whitelist": ",".join((*CODECS, *_DECODERS))}
+    options = {
+        "protocol_whitelist": "none",
+        "codec_whitelist": ",".join((*CODECS, *_DECODERS)),
+        "max_pixels": str(limits.frame_pixels),
+    }
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(path, "rb"))
         try:
-            container = av.open(file, format=demuxer, options=options, metadata_errors="replace", io_open=_nothing_else)
+            container = av.open(file, format=demuxer, options=options, metadata_errors="replace")
             stack.enter_context(container)
             _vet(container, limits)
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -240,13 +244,11 @@ def _demuxer(head: bytes) -> str | None:
 def _refuse(head: bytes) -> NoReturn:
     if not head:
         raise UnreadableMedia("empty")
+    if _is_image(head):
+        raise UnreadableMedia("an image, wanted a video")
     if head[4:8] == b"ftyp" and head[8:12] in _STILLS:
         raise UnreadableMedia(f"a HEIF or AVIF picture, {_WANTED}")
     raise UnreadableMedia(f"no image or video, {_WANTED}")
-
-
-def _nothing_else(*_: Any) -> NoReturn:
-    raise PermissionError("media may not open other files")
 
 
 def _vet(container: Any, limits: Limits) -> None:
