@@ -129,6 +129,15 @@ def margins_of(scores: np.ndarray) -> np.ndarray:
     return logit(np.clip(np.asarray(scores, np.float64), _ROUNDING, 1 - _ROUNDING))
 
 
+def notes_of(scores: np.ndarray, labels: np.ndarray, data: str) -> dict[str, str]:
+    """The calibration as a note for ``weights.save``; none where ``fit`` finds none, as for a detector that has not
+    learned. scores: (N,) uncalibrated P(fake) of held-out faces. labels, data: as for ``fit``."""
+    try:
+        return {KEY: fit(margins_of(scores), labels, data).to_json()}
+    except ValueError:
+        return {}
+
+
 def write_calibrated(path: str | os.PathLike, output: str | os.PathLike, calibration: Calibration) -> None:
     """Copies a weights file, bit for bit but for its metadata, where the calibration is put.
 

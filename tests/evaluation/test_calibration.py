@@ -14,6 +14,7 @@ from fdetect_jax.evaluation.calibration import (
     best_threshold,
     fit,
     margins_of,
+    notes_of,
     write_calibrated,
 )
 
@@ -116,6 +117,14 @@ def test_refuses_what_cannot_be_fitted(margins, labels, message):
 def test_names_the_field_that_does_not_fit(field, value):
     with pytest.raises(ValueError, match=f"calibration.{field}"):
         Calibration(**{field: value})
+
+
+def test_notes_of_a_detector_that_has_learned_and_of_one_that_has_not():
+    margins, labels = drawn(500)
+    scores = expit(margins).astype(np.float32)
+    found = Calibration.from_metadata(notes_of(scores, labels, "held-out"))
+    assert found.temperature == pytest.approx(fit(margins, labels, "").temperature, rel=1e-3)
+    assert notes_of(scores, 1 - labels, "held-out") == {}
 
 
 def test_file_keeps_it_and_its_arrays(tmp_path):
