@@ -46,7 +46,7 @@ class Judge:
             raise ValueError(f"batch_size: found {batch_size}, wanted at least 1")
         self.path = Path(assets.detector() if path is None else path)
         if self.path.is_dir():
-            self.path = self.path / _WEIGHTS
+            self.path = _exported(self.path)
         loaded = load(self.path)
         try:
             self.recipe = _recipe(loaded, recipe)
@@ -152,6 +152,15 @@ class Judge:
         if logits is None or logits.shape[-1] != 2:
             found = "none" if logits is None else logits.shape[-1]
             raise ValueError(f"{self.path}: {loaded.kind}: found {found} logits, wanted 2, real and fake")
+
+
+def _exported(workdir: Path) -> Path:
+    if not (workdir / _WEIGHTS).is_file():
+        raise ValueError(
+            f"{workdir}: found no {_WEIGHTS}, wanted weights or the workdir of a finished training; of one that was "
+            "stopped, its own command with --config.evaluate_only=True writes them from the last checkpoint"
+        )
+    return workdir / _WEIGHTS
 
 
 def _recipe(loaded: Loaded, name: str | None) -> CropRecipe:

@@ -94,6 +94,9 @@ def test_attention_is_a_map_of_each_crop(tmp_path):
 def test_workdir_of_a_training(tmp_path):
     save(tmp_path / "detector.safetensors")
     assert Judge(tmp_path).path == tmp_path / "detector.safetensors"
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match=r"checkpoints: found no detector\.safetensors.*evaluate_only=True"):
+        Judge(tmp_path / "checkpoints")
 
 
 def efficientnet(path, **notes):
@@ -110,7 +113,6 @@ def test_converted_weights_get_a_recipe_of_their_size(tmp_path):
     assert judge.scores(crops(2)).shape == (2,)
 
 
-@pytest.mark.skipif("sbi" not in RECIPES, reason="needs the recipe of SBI")
 def test_sbis_weights_get_sbis_recipe(tmp_path):
     judge = Judge(efficientnet(tmp_path / "e.safetensors", layout="sbi"))
     assert judge.recipe.scale == RECIPES["sbi"].scale
