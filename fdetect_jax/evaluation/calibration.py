@@ -60,7 +60,7 @@ class Calibration:
             return cls()
         try:
             return cls(**json.loads(metadata[KEY]))
-        except TypeError:  # not an object, or of other fields
+        except (TypeError, json.JSONDecodeError):  # of other fields, no object, or no JSON
             wanted = [field.name for field in dataclasses.fields(cls)]
             raise ValueError(f"{KEY}: found {metadata[KEY]}, wanted the fields {wanted}") from None
 

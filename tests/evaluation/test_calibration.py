@@ -147,6 +147,6 @@ def test_file_keeps_it_and_its_arrays(tmp_path):
 
 def test_metadata_without_or_with_another_calibration():
     assert Calibration.from_metadata({}) == Calibration()
-    for text in ('{"slope": 1}', "[1, 2]", '"x"'):
+    for text in ('{"slope": 1}', "[1, 2]", '"x"', "temperature 2"):
         with pytest.raises(ValueError, match="wanted the fields"):
             Calibration.from_metadata({"calibration": text})
