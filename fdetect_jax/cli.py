@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fdetect_jax.data.command import add_doctor, add_prepare
 from fdetect_jax.media.models import ModelsUnavailable
 
 
@@ -41,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     measure.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     _add_protocol(measure)
     measure.set_defaults(run=_evaluate)
+    add_prepare(jobs)
+    add_doctor(jobs)
     pair = jobs.add_parser("pair", help="measure an inversion pair on held-out faces and draw its sample grid")
     pair.add_argument("pair", help="a bundled pair (facesim64, faces64) or a folder of safetensors")
     pair.add_argument("--root", help="a folder of photographs; procedural faces where absent")
@@ -102,7 +105,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--frames", type=int, help="of a video, evenly spaced (default: 32)")
     rate.add_argument("--per-second", type=float, help="frames of a video per second instead")
-    parser.add_argument("--faces", default="all", help="largest (one person) or all (default)")
+    parser.add_argument("--faces", help="largest (one person) or all (default)")
     parser.add_argument(
         "--min-face-share", type=float, default=0.5, help="of a video's frame's largest face, by area (default: 0.5)"
     )

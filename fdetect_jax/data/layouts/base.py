@@ -48,9 +48,9 @@ class Item:
 class Expected:
     """What a whole download holds in one place: ``count`` files that match ``pattern`` below ``folder``.
 
-    Where the folder is missing, that is a problem only if ``required``. named: the stems that there should be, where
-    they are known. count: None where no figure was published. wanted: says in words what was looked for, if not the
-    folder.
+    Where the folder is missing, that is a problem only if ``required``. named: the files that there should be, below
+    the folder, where they are known; suffixes do not count. count: None where no figure was published. said: what was
+    looked for, where the folder and the pattern do not say it.
     """
 
     folder: str
@@ -58,7 +58,7 @@ class Expected:
     pattern: str = "*.mp4"
     required: bool = True
     named: frozenset[str] | None = None
-    wanted: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Layout:
 
     items: root -> Items; ValueError where the root does not have this layout or its lists cannot be used. expected:
     root -> what should lie there. faces: "largest", or "all" where videos show several people. about: one line. where:
-    how to come by it.
+    how to come by it. marks: patterns of what only this layout has in its root.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Layout:
     about: str
     where: str
     faces: str = "largest"
+    marks: tuple[str, ...] = ()
 
 
 def child(folder: Path, name: str) -> Path:

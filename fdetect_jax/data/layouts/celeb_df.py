@@ -90,4 +90,5 @@ LAYOUT = Layout(
     expected,
     "Celeb-DF v2 (or v1)",
     "ask its authors by the form of https://github.com/yuezunli/celeb-deepfakeforensics",
+    marks=("Celeb-real", "Celeb-synthesis"),
 )

@@ -98,4 +98,5 @@ LAYOUT = Layout(
     expected,
     "DeeperForensics-1.0",
     "ask its authors by the form of https://github.com/EndlessSora/DeeperForensics-1.0",
+    marks=("manipulated_videos", "source_videos", "lists"),
 )

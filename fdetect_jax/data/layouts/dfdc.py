@@ -49,7 +49,7 @@ def expected(root: Path) -> list[Expected]:
     for split, path in _lists(root).items():
         named = frozenset(Path(name).stem for name, _ in _labels(path))
         rows.append(Expected(relative(root, inside(path.parent)), 5000 if split == "test" else None, named=named))
-    return rows or [Expected(".", 1, "labels.csv", wanted=_WANTED)]
+    return rows or [Expected(".", 1, "labels.csv", said=_WANTED)]
 
 
 def _parts(root: Path) -> list[Path]:
@@ -102,4 +102,11 @@ def _item(root: Path, file: Path, label: int, split: str, original: str | None) 
     return Item(relative(root, file), label, split, method, "dfdc", identity, identity, original=real)
 
 
-LAYOUT = Layout("dfdc", items, expected, "DFDC: training parts and public test", "https://ai.meta.com/datasets/dfdc/")
+LAYOUT = Layout(
+    "dfdc",
+    items,
+    expected,
+    "DFDC: training parts and public test",
+    "https://ai.meta.com/datasets/dfdc/",
+    marks=("dfdc_train_part_*", "train/dfdc_train_part_*", "labels.csv", "test/labels.csv"),
+)

@@ -68,4 +68,11 @@ def _place(root: Path, key: str) -> Path:
     return root / key
 
 
-LAYOUT = Layout("dfdc_preview", items, expected, "DFDC preview", "https://ai.meta.com/datasets/dfdc/")
+LAYOUT = Layout(
+    "dfdc_preview",
+    items,
+    expected,
+    "DFDC preview",
+    "https://ai.meta.com/datasets/dfdc/",
+    marks=("dataset.json", "original_videos", "method_?"),
+)

@@ -143,4 +143,5 @@ LAYOUT = Layout(
     expected,
     "FaceForensics++, all methods and compressions, and DeepFakeDetection",
     "ask its authors for the download script: https://github.com/ondyari/FaceForensics",
+    marks=("original_sequences", "manipulated_sequences"),
 )

@@ -69,4 +69,5 @@ LAYOUT = Layout(
     "FFIW10K, several faces in a video",
     "ask its authors by the form of https://github.com/tfzhou/FFIW",
     faces="all",
+    marks=("FFIW10K*", "source", "target", "target_mask"),
 )

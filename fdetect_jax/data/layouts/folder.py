@@ -117,4 +117,11 @@ def _row(row: dict[str, str], groups: dict[str, str]) -> Item:
     )
 
 
-LAYOUT = Layout("folder", items, expected, "real/ and fake/, or manifest.csv", "your own")
+LAYOUT = Layout(
+    "folder",
+    items,
+    expected,
+    "real/ and fake/, or manifest.csv",
+    "your own",
+    marks=("real", "fake", "manifest.csv", "train/real", "test/real"),
+)

@@ -1,0 +1,43 @@
+"""Is the installation fit for work? In: nothing. Out: lines, and whether all is well."""
+
+import importlib.metadata
+import os
+import platform
+
+from fdetect_jax.media.models import ModelsUnavailable, cache_folder, load_models, models_hash
+
+_PACKAGES = ("fdetect-jax", "jax", "jaxlib", "flax", "mediapipe", "opencv-contrib-python", "av", "tensorflow-datasets")
+_EXTRAS = {"apache-beam": "fdetect prepare --beam", "torch": "fdetect bench --vs torch"}
+
+
+def examine_installation() -> tuple[list[str], bool]:
+    """Versions, devices and the face models, which are fetched if they are not there."""
+    lines = [f"python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"]
+    sound = True
+    for name in _PACKAGES:
+        version = _version(name)
+        sound &= version is not None
+        lines.append(f"{name} {version or 'is missing'}")
+    lines += [f"{name} {_version(name) or f'is not installed: {use} needs it'}" for name, use in _EXTRAS.items()]
+    try:
+        import jax
+
+        lines.append("devices: " + ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices()))
+    except RuntimeError as error:
+        sound = False
+        lines.append(f"devices: {error}")
+    try:
+        content = load_models()
+        where = os.environ.get("FDETECT_MODELS") or cache_folder() / "models"
+        lines.append(f"face models: {', '.join(sorted(content))} in {where}, verified ({models_hash()})")
+    except ModelsUnavailable as error:
+        sound = False
+        lines.append(f"face models: {error}")
+    return lines, sound
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

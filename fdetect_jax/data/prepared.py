@@ -1,0 +1,170 @@
+"""What ``fdetect prepare`` wrote, as a source. In: its folder and a split. Out: Examples by index, or file by file."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdetect_jax.data.prepare import MANIFEST, rows_file
+from fdetect_jax.data.shards import Shards
+from fdetect_jax.media.crop import CropRecipe, stretched, tight, tight_area
+from fdetect_jax.media.landmarks import face_mask
+from fdetect_jax.types import Example
+
+
+class PreparedExample(Example, total=False):
+    """A crop that knows where it comes from.
+
+    altered: (S, S) uint8 in {0, 1}, 1 where the data set says that it was altered; absent where it does not say. label:
+    0 real, 1 fake, of the video. method: of forgery, or "real". source: the data set. video: its name among all data
+    sets. frame: index in the video. time: seconds. track: equal for one person of a video. face: (4,) float32, the
+    face's box in the frame, (x0, y0, x1, y1) in pixels.
+    """
+
+    altered: np.ndarray
+    label: np.int32
+    method: str
+    source: str
+    video: str
+    frame: np.int32
+    time: np.float32
+    track: np.int32
+    face: np.ndarray
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """A video or image. file: below the root that was prepared. frames: that were looked at. indices: of its crops in
+    the source, in order of time; none where it is quarantined."""
+
+    file: str
+    video: str
+    label: int
+    method: str
+    source: str
+    frames: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The crops of one split; random access, cheap to send to a worker process.
+
+    folder: of ``prepare``. split: "train", "val" or "test". labels, methods: keep only these; None: all. loose: where
+    the recipe has ``training_margins``, yield the loose crops and not the tight ones of serving. landmarks: leave out
+    the crops without.
+
+    Raises ValueError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
+    left.
+    """
+
+    folder: str | Path
+    split: str
+    labels: tuple[int, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    loose: bool = False
+    landmarks: bool = False
+
+    def __post_init__(self):
+        counts = self.manifest["counts"]
+        if self.split not in counts:
+            raise ValueError(
+                f"split: found {self.split!r}, wanted one of {', '.join(counts)}, which {self.folder} holds"
+            )
+        unknown = sorted(set(self.methods or ()) - set(counts[self.split]))
+        if unknown:
+            raise ValueError(f"methods: found {unknown}, wanted some of {sorted(counts[self.split])}")
+        if not len(self):
+            raise ValueError(f"{self.folder}: found no crop of {self}, wanted at least one")
+
+    @cached_property
+    def recipe(self) -> CropRecipe:
+        """How it was cropped."""
+        return CropRecipe.from_dict(self.manifest["recipe"])
+
+    @property
+    def size(self) -> int:
+        """Side of the crops in pixels."""
+        return self.recipe.size
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits, equal for equal crops in equal order."""
+        chosen = [self.manifest["shards"], self.split, self.labels, self.methods, self.loose, self.landmarks]
+        return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> PreparedExample:
+        """The crop ``index``; IndexError past the end."""
+        record = self._records[int(self._rows[index])]
+        example = PreparedExample(image=record["image"])
+        if not np.isnan(record["landmarks"][0, 0]):
+            example["landmarks"] = record["landmarks"]
+        altered = record["altered"][..., 0] if record["altered_known"] else None
+        if self.recipe.training_margins is not None:
+            example["box"] = record["box"]
+            if not self.loose:
+                if altered is not None:
+                    altered, _ = stretched(altered, tight_area(example, self.recipe), self.recipe)
+                example |= tight(example, self.recipe)
+                del example["box"]
+        elif "landmarks" in example:
+            example["mask"] = face_mask(example["landmarks"], self.size)
+        if altered is not None:
+            example["altered"] = altered
+        for name in ("label", "identity", "frame", "track"):
+            example[name] = np.int32(record[name])
+        for name in ("method", "source", "video"):
+            example[name] = record[name].decode()
+        example["time"], example["face"] = np.float32(record["time"]), record["face"]
+        return example
+
+    def files(self) -> Iterator[PreparedFile]:
+        """The chosen files one by one, those without a crop too: for scores of videos."""
+        owner = self._table[self._rows, 0]
+        order = np.argsort(owner, kind="stable")
+        ends = np.searchsorted(owner[order], np.arange(len(self.manifest["files"]) + 1))
+        for number, row in enumerate(self.manifest["files"]):
+            if self._chosen(row):
+                own = tuple(int(one) for one in order[ends[number] : ends[number + 1]])
+                said = (row[key] for key in ("file", "video", "label", "method", "source", "frames"))
+                yield PreparedFile(*said, own)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """As ``prepare`` wrote it."""
+        path = Path(self.folder) / MANIFEST
+        if not path.is_file():
+            raise ValueError(f"{self.folder}: found no {MANIFEST}, wanted a folder that `fdetect prepare` finished")
+        return json.loads(path.read_text())
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        return np.load(Path(self.folder) / rows_file(self.split), allow_pickle=False)
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        chosen = np.array([self._chosen(row) for row in self.manifest["files"]], bool)
+        keep = chosen[self._table[:, 0]]
+        return np.flatnonzero(keep & (self._table[:, 3] == 1) if self.landmarks else keep)
+
+    @cached_property
+    def _records(self) -> Shards:
+        return Shards(self.folder, self.split)
+
+    def _chosen(self, row: dict[str, Any]) -> bool:
+        return (
+            row["split"] == self.split
+            and (self.labels is None or row["label"] in self.labels)
+            and (self.methods is None or row["method"] in self.methods)
+        )
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name not in ("manifest", "_table", "_records")}

@@ -1,0 +1,221 @@
+"""One video or image of a data set, cropped: a record on disk. In: a Task. Out: its file, written whole or not at all.
+
+This is what worker processes do, on one machine or on many: no JAX, and a record that is there is not made again.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from fdetect_jax.files import write_atomic
+from fdetect_jax.media.clips import MediaFaces, faces_of
+from fdetect_jax.media.crop import CropRecipe, crop, loose
+from fdetect_jax.media.faces import Face, Faces
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected, UnreadableMedia
+from fdetect_jax.media.models import load_models
+from fdetect_jax.media.video import Sampling, read_frames
+
+if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do without
+    from fdetect_jax.types import Example
+
+FORMAT = 1  # part of every record's name; raise it when what is written changes
+_WHITE = 127  # masks are black and white, blurred by their compression
+
+_faces: Faces | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """file: to crop. real: nothing in it is altered. mask: a video that is white where it is, or None. which: of
+    ``clips.WHICH``. record: what is written."""
+
+    file: Path
+    real: bool
+    mask: Path | None
+    recipe: CropRecipe
+    sampling: Sampling
+    which: str
+    record: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a file gave; N faces, in order of time.
+
+    reason: why there is none, or "". note: why its mask was not used, or "". sha256: of the file, "" if it cannot be
+    read. looked: how many frames were looked at. frame, track: (N,) int32. time: (N,) float32, seconds. face: (N, 4)
+    float32, the face's box in the frame. score: (N,) float32, the face detector's. landmarks: (N, 68, 2) float32 in
+    pixels of the crop, nan where there are none. box: (N, 4) float32, of the face in a loose crop, else nan. images:
+    PNG of each crop. altered: PNG, (H, W, 1), of where it was altered; b"" where that is not known.
+    """
+
+    reason: str = ""
+    note: str = ""
+    sha256: str = ""
+    looked: int = 0
+    frame: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    track: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    time: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+    face: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    score: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+    landmarks: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 68, 2), np.float32))
+    box: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    images: Sequence[bytes] = ()
+    altered: Sequence[bytes] = ()
+
+
+def finish(
+    tasks: Sequence[Task],
+    workers: int,
+    seconds: float,
+    watch: Callable[[Iterable, int, int], Iterable] = lambda items, done, total: items,
+) -> None:
+    """Makes the records that are not there yet, in worker processes; a file that cannot be used gets one that says why.
+
+    Args:
+        workers: processes. seconds: that one file may take. watch: (results, how many were there, of how many) ->
+            results, to show progress.
+
+    Raises:
+        ModelsUnavailable: the face models cannot be had.
+    """
+    left = [task for task in tasks if not task.record.is_file()]
+    if not left:
+        return
+    load_models()  # fetched once, and an error is raised here rather than in every worker
+    found = run_isolated(make, left, workers=min(workers, len(left)), seconds=seconds, initializer=_open)
+    with closing(found) as results:
+        watched = watch(results, len(tasks) - len(left), len(tasks))
+        for task, result in zip(left, watched, strict=True):
+            if isinstance(result, Rejected):
+                _write(task.record, Record(reason=result.reason, sha256=_sha256(task.file)))
+
+
+def make(task: Task) -> None:
+    """Crops one file with this process's face models."""
+    digest = _sha256(task.file)
+    try:
+        record = _record(task)
+    except UnreadableMedia as error:
+        record = Record(reason=error.reason)
+    _write(task.record, dataclasses.replace(record, sha256=digest))
+
+
+def read(path: Path, crops: bool = True) -> Record:
+    """A record; without ``crops`` its images are left out."""
+    with np.load(path, allow_pickle=False) as arrays:
+        fields = json.loads(arrays["fields"].tobytes())
+        plain = {name: arrays[name] for name in _ARRAYS}
+        if crops:
+            plain |= {name: _split(arrays[name], arrays[f"{name}_ends"]) for name in _BYTES}
+    return Record(**fields, **plain)
+
+
+_BYTES = ("images", "altered")
+_FIELDS = ("reason", "note", "sha256", "looked")
+_ARRAYS = tuple(one.name for one in dataclasses.fields(Record) if one.name not in (*_BYTES, *_FIELDS))
+
+
+def _write(path: Path, record: Record) -> None:
+    fields = json.dumps({name: getattr(record, name) for name in _FIELDS})
+    arrays = {name: getattr(record, name) for name in _ARRAYS} | {"fields": np.frombuffer(fields.encode(), np.uint8)}
+    for name in _BYTES:
+        parts = getattr(record, name)
+        arrays[name] = np.frombuffer(b"".join(parts), np.uint8)
+        arrays[f"{name}_ends"] = np.cumsum([len(one) for one in parts], dtype=np.int64)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomic(path, content.getvalue())
+
+
+def _split(content: np.ndarray, ends: np.ndarray) -> list[bytes]:
+    return [part.tobytes() for part in np.split(content, ends)[:-1]]
+
+
+def _open() -> None:
+    global _faces
+    cv2.setNumThreads(1)
+    _faces = Faces()
+
+
+def _record(task: Task) -> Record:
+    cutter = _Cutter()
+    media = faces_of(task.file, _faces, task.recipe, task.sampling, task.which, cut=cutter)
+    crops = media.crops
+    if not crops:
+        return Record(reason="no face", looked=len(media.frames))
+    altered, note = _altered(task, media, cutter)
+    nothing = np.full((68, 2), np.nan, np.float32), np.full(4, np.nan, np.float32)
+    return Record(
+        note=note,
+        looked=len(media.frames),
+        frame=np.array([one.frame for one in crops], np.int32),
+        track=np.array([one.track for one in crops], np.int32),
+        time=np.array([one.time for one in crops], np.float32),
+        face=np.array([one.box for one in crops], np.float32),
+        score=np.array([one.score for one in crops], np.float32),
+        landmarks=np.stack([one.example.get("landmarks", nothing[0]) for one in crops]),
+        box=np.stack([one.example.get("box", nothing[1]) for one in crops]),
+        images=[_png(one.example["image"][..., ::-1]) for one in crops],
+        altered=altered,
+    )
+
+
+class _Cutter:
+    """Crops, loose where training draws its own; remembers each crop's face, by which the mask is cut as well."""
+
+    def __init__(self):
+        self._faces: dict[int, Face] = {}
+
+    def __call__(self, image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
+        example = (crop if recipe.training_margins is None else loose)(image, face, recipe)
+        self._faces[id(example)] = face
+        return example
+
+    def again(self, image: np.ndarray, example: "Example", recipe: CropRecipe) -> np.ndarray:
+        """Another image of the same size as the one that ``example`` was cut from, cut alike."""
+        return self(image, self._faces[id(example)], recipe)["image"]
+
+
+def _altered(task: Task, media: MediaFaces, cutter: _Cutter) -> tuple[list[bytes], str]:
+    """PNGs of where each crop was altered, and why the mask was not used."""
+    sizes = [one.example["image"].shape[:2] for one in media.crops]
+    if task.real:
+        return [_png(np.zeros(size, np.uint8)) for size in sizes], ""
+    altered = [b""] * len(sizes)
+    if task.mask is None:
+        return altered, ""
+    at_frame = {frame: [k for k, one in enumerate(media.crops) if one.frame == frame] for frame, _ in media.frames}
+    try:
+        for frame in read_frames(task.mask, task.sampling):
+            height, width = frame.pixels.shape[:2]
+            if (width, height) != media.size:
+                raise UnreadableMedia(f"{width}x{height} pixels, wanted the video's {media.size[0]}x{media.size[1]}")
+            for k in at_frame.get(frame.index, ()):
+                cut = cutter.again(frame.pixels, media.crops[k].example, task.recipe)
+                altered[k] = _png((cut.max(axis=2) > _WHITE).astype(np.uint8))
+    except UnreadableMedia as error:
+        return [b""] * len(sizes), error.reason
+    missing = sum(not one for one in altered)
+    return altered, f"shorter than the video, nothing for {missing} of {len(altered)} crops" if missing else ""
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
