@@ -2,13 +2,14 @@
 
     python -m fdetect_jax.main --config=configs/adv.py
     python -m fdetect_jax.main --config=configs/adv.py:folder --config.data.root=DIR
+    python -m fdetect_jax.main --config=configs/adv.py:mixture --config.data.parts.photographs.root=DIR
     python -m fdetect_jax.main --config=configs/adv.py:paper --config.data.root=DIR \
         --config.forgery.pair=DIR --config.evaluation.forgery.pair=DIR
 
 The default trains a small EfficientNet on procedural faces of 64 px against the bundled pair; ``:folder`` does so on a
-folder of photographs with the pair for real faces. ``:paper`` holds every number of the paper: EfficientNet-B4 at
-380 px, batch 16, learning rate 0.001, 100 epochs with the last 25 decaying linearly to zero, SAM, s = 10, ε = 4 in L2,
-on 10 % of FaceForensics++.
+folder of photographs with the pair for real faces, ``:mixture`` on three photographs to every drawn face. ``:paper``
+holds every number of the paper: EfficientNet-B4 at 380 px, batch 16, learning rate 0.001, 100 epochs with the last 25
+decaying linearly to zero, SAM, s = 10, ε = 4 in L2, on 10 % of FaceForensics++.
 """
 
 from configs import common

@@ -2,6 +2,7 @@
 
     python -m fdetect_jax.main --config=configs/baseline.py
     python -m fdetect_jax.main --config=configs/baseline.py:folder --config.data.root=DIR
+    python -m fdetect_jax.main --config=configs/baseline.py:mixture --config.data.parts.photographs.root=DIR
 
 The same detector, data and optimiser as ``configs/adv.py``, and the same held-out tests; only the fakes differ. A step
 costs a fraction of one with an attack, so the small runs take more of them.

@@ -36,6 +36,13 @@ def folder(recipe: str = "aligned64", size: int = 64) -> dict:
     return {"source": "folder", "root": "", "recipe": recipe, "size": size, "workers": 0}
 
 
+def mixture(**parts: dict) -> dict:
+    """Several of the above by name; each part's ``weight`` is its share of the training faces against the others'."""
+    size = next(iter(parts.values()))["size"]
+    parts = {name: {key: part[key] for key in part if key != "workers"} for name, part in parts.items()}
+    return {"source": "mixture", "parts": parts, "size": size, "workers": 0}
+
+
 def pair64() -> dict:
     """(G, E, H) for 64 px: small enough to train and to attack on two cores."""
     return {
@@ -102,15 +109,29 @@ def augment() -> dict:
     }
 
 
+def no_augment() -> dict:
+    """For forgeries that come augmented."""
+    off = dict.fromkeys(
+        ("flip", "translate", "brightness", "contrast", "saturation", "hue", "blur", "resample", "jpeg"), 0.0
+    )
+    return augment() | off | {"scale": (1.0, 1.0)}
+
+
 def detector(description: str, variant: str, file: str) -> ConfigDict:
     """What ``adv.py`` and ``baseline.py`` share: detector, data, optimiser, objective and tests."""
-    if variant not in ("facesim", "folder", "paper"):
-        raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder or paper")
+    sources = {
+        "facesim": facesim(),
+        "folder": folder(),
+        "mixture": mixture(photographs=folder() | {"weight": 3.0}, drawn=facesim() | {"weight": 1.0}),
+        "paper": folder("paper", 380) | {"workers": 8},
+    }
+    if variant not in sources:
+        raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder, mixture or paper")
     config = run("detector", description, steps=64)
     config.update(
         log_every=1,
         checkpoint_every=50,
-        data=facesim() if variant == "facesim" else folder(),
+        data=sources[variant],
         batch_size=16,
         augment=augment(),
         detector={"name": "efficientnet_small64", "overrides": {}, "dtype": "float32", "sync_batch_stats": False},
@@ -141,7 +162,6 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         },
     )
     if variant == "paper":
-        config.data = folder("paper", 380) | {"workers": 8}
         config.detector.update(name="efficientnet_b4", overrides={"remat": True}, dtype="bfloat16")
         config.optimizer.update(name="sgd", learning_rate=0.001)
         config.evaluation.forgery = latent("") | {"dtype": "bfloat16", "remat": True}

@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 TASKS = ("detector", "gan", "inversion")
-SOURCES = ("facesim", "folder")
+SOURCES = ("facesim", "folder", "mixture")
 
 _FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"
 _FACEFORENSICS = (
@@ -45,23 +45,53 @@ def check(config: ConfigDict) -> None:
 
 def _data(config: ConfigDict) -> None:
     _one_of(config, "data.source", SOURCES)
-    if config.data.source == "facesim":
+    for path in _parts(config):
+        _part(config, path)
+    if config.data.source != "mixture":
+        return
+    from fdetect_jax.data.mixture import cycle
+
+    for path in _parts(config):
+        if _get(config, f"{path}.size") != config.data.size:
+            _refuse(f"{path}.size", _get(config, f"{path}.size"), f"{config.data.size}, data.size")
+    recipes = {name: part.recipe for name, part in config.data.parts.items() if "recipe" in part}
+    if len(set(recipes.values())) > 1:
+        _refuse("data.parts", recipes, "one recipe: a detector is served one kind of crop")
+    try:
+        cycle({name: _get(config, f"data.parts.{name}.weight") for name in config.data.parts})
+    except ValueError as error:
+        raise ConfigError(f"data.parts.{error}") from None
+
+
+def _parts(config: ConfigDict) -> list[str]:
+    """The fields under which the sources stand: ``data``, or one for each part of a mixture."""
+    if config.data.source != "mixture":
+        return ["data"]
+    if not _get(config, "data.parts"):
+        _refuse("data.parts", {}, "sources by name, each with a weight")
+    return [f"data.parts.{name}" for name in config.data.parts]
+
+
+def _part(config: ConfigDict, path: str) -> None:
+    _one_of(config, f"{path}.source", [name for name in SOURCES if name != "mixture"])
+    data = _get(config, path)
+    if data.source == "facesim":
         for split in ("train", "val", "test"):
-            _at_least(config, f"data.identities.{split}", 1)
-        _at_least(config, "data.per_identity", 1)
-        _between(config, "data.size", 32, 256)
+            _at_least(config, f"{path}.identities.{split}", 1)
+        _at_least(config, f"{path}.per_identity", 1)
+        _between(config, f"{path}.size", 32, 256)
         return
     from fdetect_jax.media.crop import RECIPES
 
-    _one_of(config, "data.recipe", RECIPES)
-    recipe = RECIPES[config.data.recipe]
-    if config.data.size != recipe.size:
-        _refuse("data.size", config.data.size, f"{recipe.size}, the side of the recipe {config.data.recipe!r}")
-    root, where = config.data.root, _FACEFORENSICS if config.data.recipe == "paper" else _FOLDER
-    if not root:
-        _refuse("data.root", root, where)
-    if not Path(root).is_dir():
-        _refuse("data.root", root, f"an existing folder: {where}")
+    _one_of(config, f"{path}.recipe", RECIPES)
+    recipe = RECIPES[data.recipe]
+    if data.size != recipe.size:
+        _refuse(f"{path}.size", data.size, f"{recipe.size}, the side of the recipe {data.recipe!r}")
+    where = (_FACEFORENSICS if data.recipe == "paper" else _FOLDER).replace("config.data.root", f"config.{path}.root")
+    if not data.root:
+        _refuse(f"{path}.root", data.root, where)
+    if not Path(data.root).is_dir():
+        _refuse(f"{path}.root", data.root, f"an existing folder: {where}")
 
 
 def _detector(config: ConfigDict) -> None:
@@ -114,9 +144,10 @@ def _detector(config: ConfigDict) -> None:
     _one_of(config, "evaluation.split", ("val", "test"))
     _rows(config, "evaluation.batch_size")
     _at_least(config, "evaluation.limit", 1)
-    if config.data.source == "facesim":
-        _at_least(config, f"data.identities.{config.evaluation.split}", 2)  # a swap takes another person's face
-        _at_least(config, "data.identities.train", 2)
+    for path in _parts(config):
+        if _get(config, f"{path}.source") == "facesim":  # a swap takes another person's face
+            _at_least(config, f"{path}.identities.{config.evaluation.split}", 2)
+            _at_least(config, f"{path}.identities.train", 2)
 
 
 def _pair(config: ConfigDict, path: str) -> None:

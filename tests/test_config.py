@@ -12,7 +12,7 @@ from fdetect_jax import weights
 from fdetect_jax.config import ConfigError, check
 
 VARIANTS = [
-    *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "paper")],
+    *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "mixture", "paper")],
     *[("gan", variant) for variant in ("facesim", "folder", "config_f")],
     *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
 ]
@@ -32,8 +32,9 @@ def pair(tmp_path_factory):
 def given(file, variant, pair, root):
     """A config with the folders and files that its user has to name."""
     config = load(file, variant)
-    if config.data.source == "folder":
-        config.data.root = str(root)
+    for data in config.data.get("parts", {"": config.data}).values():
+        if data.source == "folder":
+            data.root = str(root)
     if config.task == "inversion":
         config.pair = str(root / "pair")
         shutil.copytree(pair, config.pair, dirs_exist_ok=True)
@@ -85,6 +86,43 @@ def test_the_paper_s_numbers():
     assert (optimizer.name, optimizer.learning_rate, optimizer.decay_after) == ("sgd", 0.001, 0.75)
     attack = config.forgery.attack
     assert (attack.steps, attack.epsilon, attack.norm, attack.step_size) == (10, 4.0, "l2", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "photographs.root",
+            "",
+            r"^data\.parts\.photographs\.root: found ''.*--config\.data\.parts\.photographs\.root=DIR",
+        ),
+        ("drawn.source", "mixture", r"^data\.parts\.drawn\.source: found 'mixture', wanted one of"),
+        ("drawn.size", 32, r"^data\.parts\.drawn\.size: found 32, wanted 64, data\.size"),
+        ("drawn.identities.train", 1, r"^data\.parts\.drawn\.identities\.train: found 1, wanted at least 2"),
+        ("drawn.weight", 0.0, r"^data\.parts\.drawn\.weight: found 0\.0, wanted a positive number"),
+        ("drawn.weight", 0.314159265, r"^data\.parts\.weights: found .*, wanted simple proportions"),
+    ],
+)
+def test_a_wrong_part_of_a_mixture_is_refused(field, value, message, pair, tmp_path):
+    config = given("baseline", "mixture", pair, tmp_path)
+    config.update_from_flattened_dict({f"data.parts.{field}": value})
+    with pytest.raises(ConfigError, match=message):
+        check(config)
+
+
+def test_parts_of_two_recipes_are_refused(pair, tmp_path):
+    config = given("baseline", "mixture", pair, tmp_path)
+    config.data.parts.frames = config.data.parts.photographs.copy_and_resolve_references()
+    config.data.parts.frames.recipe = "paper"
+    with pytest.raises(ConfigError, match=r"^data\.parts"):
+        check(config)
+
+
+def test_a_mixture_of_nothing_is_refused():
+    config = load("baseline", "mixture")
+    config.data.parts = {}
+    with pytest.raises(ConfigError, match=r"^data\.parts: found \{\}, wanted sources by name"):
+        check(config)
 
 
 @pytest.mark.parametrize("file", ["adv", "baseline"])
@@ -287,7 +325,7 @@ def test_folders_and_recipes(pair, tmp_path):
     with pytest.raises(ConfigError, match=r"^data\.size: found 128, wanted 64, the side of the recipe 'aligned64'"):
         check(config)
     config.data.recipe = "loose"
-    with pytest.raises(ConfigError, match=r"^data\.recipe: found 'loose', wanted one of \['aligned1024', 'aligned64'"):
+    with pytest.raises(ConfigError, match=r"^data\.recipe: found 'loose', wanted one of \['aligned', 'aligned1024'"):
         check(config)
 
 

@@ -1,6 +1,7 @@
 """Sources by name: from ``config.data`` and a split to random access over face crops."""
 
 from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.data.mixture import Mixture, Part
 from fdetect_jax.data.remember import Remembered
 from fdetect_jax.data.source import Source
 
@@ -13,6 +14,9 @@ def make_source(data, split: str, loose: bool = False) -> Source:
     Raises:
       ValueError: naming the field of ``config.data`` that cannot be used.
     """
+    if data.source == "mixture":
+        parts = sorted(data.parts.items())
+        return Mixture(tuple(Part(name, make_source(part, split, loose), part.weight) for name, part in parts))
     if data.source == "facesim":
         made = FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed)
         return Remembered(made) if len(made) * made.size**2 * 4 <= REMEMBERED else made

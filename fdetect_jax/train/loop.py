@@ -24,7 +24,7 @@ from fdetect_jax.train.task import Task
 from fdetect_jax.train.writer import Writer, read_history
 from fdetect_jax.types import TrainState
 
-MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoints", "description")
+MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoints", "description", "data.workers")
 
 
 class NonFiniteError(RuntimeError):
@@ -76,7 +76,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
         if start < total:
             step = parallel.compile_step(task.step, mesh)
             loop = _Loop(config, plain, mesh, checkpointer, writer, batches)
-            state = loop.run(step, state, frozen, total)
+            with contextlib.closing(batches):
+                state = loop.run(step, state, frozen, total)
         checkpointer.close()
         writer.say("evaluating")
         findings = task.evaluate(state, lambda f: parallel.compile_eval(f, mesh), writer.say)
@@ -118,7 +119,10 @@ class _Loop:
         self.checkpointer, self.writer, self.batches = checkpointer, writer, batches
 
     def run(self, step, state: TrainState, frozen: Any, total: int) -> TrainState:
-        """Steps to ``total``. Metrics of a step are read while the next one runs, and always before a checkpoint."""
+        """Steps to ``total``. Metrics of a step are read while the next one runs, and always before a checkpoint.
+
+        So one step is always under way while a batch is waited for and copied to the devices.
+        """
         config, pending, since = self.config, None, time.monotonic()
         with _sigterm() as stop:
             for index in range(int(state.step), total):

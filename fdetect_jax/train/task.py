@@ -1,10 +1,11 @@
 """What a trainer is: the pure step and the few things that differ between detector, GAN and inversion."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from fdetect_jax.data.pipeline import Batches
 from fdetect_jax.data.source import Source
 from fdetect_jax.evaluation.gallery import Gallery
 from fdetect_jax.evaluation.metrics import Test
@@ -35,8 +36,8 @@ class Task(Protocol):
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, Metrics]:
         """One update, pure, on one device's share; metrics are scalars, terms of the loss begin with ``loss``."""
 
-    def batches(self) -> Iterator[dict]:
-        """Endless training batches with ``get_state`` and ``set_state``."""
+    def batches(self) -> Batches:
+        """Endless training batches."""
 
     def evaluate(self, state: TrainState, compile_eval: Callable, show: Callable[[str], None]) -> Findings:
         """Runs the held-out protocol; ``compile_eval`` makes ``function(variables, batch) -> rows`` parallel."""

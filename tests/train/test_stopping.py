@@ -31,8 +31,8 @@ def command(tmp_path_factory):
     )
     environment = {**os.environ, "XLA_FLAGS": "", "XDG_CACHE_HOME": str(folder / "cache")}
 
-    def start(workdir: Path) -> subprocess.Popen:
-        line = [sys.executable, "-m", "fdetect_jax.main", f"--config={file}", f"--workdir={workdir}"]
+    def start(workdir: Path, *more: str) -> subprocess.Popen:
+        line = [sys.executable, "-m", "fdetect_jax.main", f"--config={file}", f"--workdir={workdir}", *more]
         return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     return start
@@ -50,6 +50,7 @@ def until_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
 
 
 def test_a_killed_run_ends_in_the_same_bits(command, tmp_path):
+    """And with worker processes from there on."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = command(whole)
     assert process.wait(280) == 0, process.communicate()[0][-2000:]
@@ -58,7 +59,7 @@ def test_a_killed_run_ends_in_the_same_bits(command, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (killed / "report.json").exists(), "the run had ended before it was killed"
-    process = command(killed)
+    process = command(killed, "--config.data.workers=2")
     output = process.communicate(timeout=280)[0].decode()
     assert process.returncode == 0, output[-2000:]
     assert "going on from step" in output
