@@ -97,7 +97,7 @@ class _Picture:
         for frame in self._decoded(packet):
             if frame.pts is None:
                 continue
-            moment = frame.pts * frame.time_base
+            moment = frame.pts * self._video.time_base  # what a decoder held back has no time base of its own
             self._first = moment if self._first is None else self._first
             pts = round((moment - self._start) / self._video.time_base)
             if self._latest is None or pts > self._latest[0]:
