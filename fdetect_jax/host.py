@@ -9,7 +9,7 @@ from pathlib import Path
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's malloc.h
 
 
-def prepare() -> None:
+def set_up() -> None:
     """All of the below, for a process that computes."""
     keep_freed_memory()
     use_wide_vectors()

@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from fdetect_jax.host import prepare
+from fdetect_jax.host import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file of configs/, with :variant.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/<config> by default. Same dir: resume.")
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
-    prepare()
+    set_up()
     from fdetect_jax import config as checks
     from fdetect_jax.media.models import ModelsUnavailable
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate

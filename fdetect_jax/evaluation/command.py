@@ -1,6 +1,7 @@
 """``fdetect evaluate``: arguments in, a table and files out."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from fdetect_jax.host import prepare
+from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
+    from fdetect_jax.data.prepared import Prepared
     from fdetect_jax.evaluation.judge import Judge
     from fdetect_jax.evaluation.protocol import Protocol
 
-_COLUMNS = ("auc", "accuracy", "eer", "ap", "tpr_at_fpr_1%", "tpr_at_fpr_0.1%", "ece")
+_COLUMNS = ("accuracy", "eer", "ap", "tpr_at_fpr_1%", "tpr_at_fpr_0.1%", "ece")
 
 
 def chosen(arguments: argparse.Namespace) -> "tuple[Judge, Protocol]":
@@ -32,8 +34,8 @@ def chosen(arguments: argparse.Namespace) -> "tuple[Judge, Protocol]":
     if arguments.model is None:
         print(f"no --model given: the bundled demo detector judges ({judge.description})", file=sys.stderr)
     threshold = judge.threshold if arguments.threshold is None else arguments.threshold
-    rules = {name: getattr(arguments, name) for name in ("faces", "min_face_share", "multi_face", "aggregation")}
-    return judge, Protocol(sampling, threshold=threshold, **rules)
+    rules = {name: getattr(arguments, name) for name in ("min_face_share", "multi_face", "aggregation")}
+    return judge, Protocol(sampling, arguments.faces or "all", threshold=threshold, **rules)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -41,43 +43,53 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises ValueError before any work where the data, the model, the protocol or an output cannot be used.
     """
-    prepare()
+    set_up()
+    from fdetect_jax.data.prepare import MANIFEST
+    from fdetect_jax.data.prepared import Prepared
     from fdetect_jax.evaluation.calibration import write_calibrated
     from fdetect_jax.evaluation.evaluate import calibrate, levels, report
     from fdetect_jax.evaluation.evaluation_page import render
-    from fdetect_jax.evaluation.labelled import Excluded, files_of, judge_folder
+    from fdetect_jax.evaluation.labelled import Excluded, files_of, judge_files, judge_prepared
     from fdetect_jax.files import write_atomic
 
-    root = arguments.data
-    if arguments.split is not None:
-        raise ValueError(f"split: found {arguments.split!r}, wanted none: {root} has no splits")
-    total = len(files_of(root))
+    root, prepared = arguments.data, None
+    if (root / MANIFEST).is_file():
+        prepared = Prepared(root, arguments.split or "test")
+    elif arguments.split is not None:
+        raise ValueError(f"split: found {arguments.split!r}, wanted none: {root} was not prepared and has no splits")
+    files = files_of(root) if prepared is None else list(prepared.files())
     for path in (arguments.json, arguments.calibrate):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"{path}: found no folder {str(path.parent)!r}")
     if arguments.calibrate is not None and arguments.calibrate.suffix != ".safetensors":
         raise ValueError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
     judge, protocol = chosen(arguments)
+    if prepared is None:
+        found = judge_files(root, files, judge, protocol, arguments.workers, arguments.timeout)
+    else:
+        protocol = _as_prepared(arguments, protocol, prepared)
+        found = judge_prepared(prepared, judge)
     judged, excluded = [], []
-    files = judge_folder(root, judge, protocol, arguments.workers, arguments.timeout)
-    for one in tqdm(files, total=total, unit="file", disable=None):
+    for one in tqdm(found, total=len(files), unit="file", disable=None):
         (excluded if isinstance(one, Excluded) else judged).append(one)
-    found = {"model": {"file": judge.path.name, "description": judge.description, "recipe": judge.recipe.to_dict()}}
-    found |= report(judged, excluded, judge.calibration, protocol, arguments.seed)
-    for line in _summary(found):
+    model = {"file": judge.path.name, "description": judge.description, "recipe": judge.recipe.to_dict()}
+    content = {"model": model} | report(judged, excluded, judge.calibration, protocol, arguments.seed)
+    content["data"] |= {"folder": root.resolve().name, "split": prepared and prepared.split}
+    for line in _summary(content):
         print(line)
-    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     if arguments.json:
         write_atomic(arguments.json, text)
     if arguments.output:
         page = render(
-            found, judged, levels(judged, judge.calibration, protocol), root.resolve().name, judge.description
+            content, judged, levels(judged, judge.calibration, protocol), root.resolve().name, judge.description
         )
         write_atomic(arguments.output / "report.json", text)
         write_atomic(arguments.output / "report.html", page)
         print(arguments.output / "report.html", file=sys.stderr)
     if arguments.calibrate:
-        calibration = calibrate(judged, protocol, root.resolve().name)
+        data = root.resolve().name + (f", {prepared.split}" if prepared else "")
+        calibration = calibrate(judged, protocol, data)
         write_calibrated(judge.path, arguments.calibrate, calibration)
         print(
             f"{arguments.calibrate}: temperature {calibration.temperature:.4g}, bias {calibration.bias:.4g}, "
@@ -85,18 +97,37 @@ def run(arguments: argparse.Namespace) -> None:
         )
 
 
+def _as_prepared(arguments: argparse.Namespace, protocol: "Protocol", prepared: "Prepared") -> "Protocol":
+    """The protocol with what was fixed when the data was prepared."""
+    from fdetect_jax.media.video import Sampling
+
+    for name in ("frames", "per_second", "faces"):
+        if (found := getattr(arguments, name)) is not None:
+            raise ValueError(f"{name}: found {found!r}, wanted none: {prepared.folder} was prepared with its own")
+    sampling = Sampling.from_dict(prepared.manifest["sampling"])
+    return dataclasses.replace(protocol, sampling=sampling, faces=prepared.manifest["faces"])
+
+
 def _summary(found: Mapping) -> Iterator[str]:
     """The figures as lines of text."""
-    yield f"{'':28s}" + "".join(f"{name.replace('_at_fpr', ''):>14s}" for name in _COLUMNS)
-    lines = [("all", found), *found["sources"].items()] if len(found["sources"]) > 1 else [("all", found)]
+    heads = "".join(f"{name.replace('_at_fpr_', ' '):>10s}" for name in _COLUMNS)
+    yield f"{'':28s}{'auc':>8s}  {'95 %':13s}{heads}"
+    lines = [("all", found)]
+    if len(found["sources"]) > 1:
+        lines += found["sources"].items()
     for source, methods in found["methods"].items():
         if len(methods) > 1:
             lines += [(f"{source}: {method}", of_method) for method, of_method in methods.items()]
     for title, of_line in lines:
         for level in ("video", "frame"):
             one = of_line[level]
-            values = ("–" if one[name] is None else f"{one[name]:.4f}" for name in _COLUMNS)
+            interval = "–" if one["auc_interval"] is None else "{:.3f}–{:.3f}".format(*one["auc_interval"])
+            values = "".join(f"{_shown(one[name]):>10s}" for name in _COLUMNS)
             counts = f"({one['n_real']} real, {one['n_fake']} fake)"
-            yield f"{title[:20]:20s} {level:7s}" + "".join(f"{value:>14s}" for value in values) + f"  {counts}"
+            yield f"{title[:20]:20s} {level:7s}{_shown(one['auc']):>8s}  {interval:13s}{values}  {counts}"
     for reason, files in found["data"]["reasons"].items():
         yield f"excluded: {len(files)} {reason}"
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

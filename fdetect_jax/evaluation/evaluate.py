@@ -50,20 +50,19 @@ def levels(judged: Sequence[Judged], calibration: Calibration, protocol: Protoco
     }
 
 
-def groups(judged: Sequence[Judged]) -> dict[tuple[str, str], list[int]]:
-    """(source, method) -> numbers of its files: all of a source for method "", and each method with the reals of its
+def groups(judged: Sequence[Judged]) -> dict[tuple[str, str | None], list[int]]:
+    """(source, method) -> numbers of its files: all of a source for method None, and each method with the reals of its
     source."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for source in sorted({one.file.source for one in judged}):
-        here = [number for number, one in enumerate(judged) if one.file.source == source]
-        reals = [number for number in here if judged[number].file.label == REAL]
-        found[source, ""] = here
-        methods = sorted({judged[number].file.method for number in here if judged[number].file.label == FAKE})
-        for method in methods:
-            found[source, method] = reals + [
-                number for number in here if judged[number].file.label == FAKE and judged[number].file.method == method
-            ]
-    return found
+    members: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    reals: dict[str, list[int]] = defaultdict(list)
+    for number, one in enumerate(judged):
+        members[one.file.source, None].append(number)
+        if one.file.label == REAL:
+            reals[one.file.source].append(number)
+        else:
+            members[one.file.source, one.file.method].append(number)
+    ordered = sorted(members, key=lambda group: (group[0], group[1] or ""))
+    return {group: members[group] if group[1] is None else reals[group[0]] + members[group] for group in ordered}
 
 
 def figures(level: Level, threshold: float, seed: int = 0) -> dict:
@@ -135,10 +134,10 @@ def report(
     sources: dict[str, dict] = {}
     methods: dict[str, dict] = defaultdict(dict)
     for (source, method), videos in groups(judged).items():
-        if method:
-            methods[source][method] = of(videos)
-        else:
+        if method is None:
             sources[source] = of(videos)
+        else:
+            methods[source][method] = of(videos)
     frames = np.bincount(all_levels["frame"].videos, minlength=len(judged))
     return {
         "protocol": protocol.to_dict(),

@@ -74,7 +74,7 @@ def _lines(report: Mapping, members: Mapping) -> list[tuple[str, Mapping, Sequen
     several = len(report["sources"]) > 1
     for source, of_source in report["sources"].items():
         if several:
-            lines.append((source, of_source, members[source, ""]))
+            lines.append((source, of_source, members[source, None]))
         methods = report["methods"].get(source, {})
         if len(methods) > 1:
             for method, found in methods.items():

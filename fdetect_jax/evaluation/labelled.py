@@ -3,21 +3,27 @@
 Files come from a folder with ``real/`` and ``fake/``, or from what ``fdetect prepare`` wrote.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import grain
 import numpy as np
 
+from fdetect_jax.data.prepare import QUARANTINE
+from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.evaluation.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.look import look_at
+from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
 from fdetect_jax.types import FAKE, REAL
 
+_THREADS = 8  # that read and decode crops
 CLASSES = {"real": REAL, "fake": FAKE}
 
 
@@ -25,8 +31,8 @@ CLASSES = {"real": REAL, "fake": FAKE}
 class LabelledFile:
     """An image or a video with what is known of it.
 
-    name: tells it from every other. label: 0 = real, 1 = fake. method: of the forgery, "" for a real one.
-    source: the data set it is from.
+    name: tells it from every other. label: 0 = real, 1 = fake. method: of forgery, or "real". source: the data set it
+    is from.
     """
 
     name: str
@@ -71,22 +77,23 @@ def files_of(root: Path) -> list[LabelledFile]:
         if not (root / folder).is_dir():
             raise ValueError(f"{root}: found no folder {folder!r}, wanted real/ and fake/, or what prepare wrote")
         for _, name in find_files([root / folder]):
-            method = "" if label == REAL else name.parts[0] if len(name.parts) > 1 else folder
+            method = name.parts[0] if label == FAKE and len(name.parts) > 1 else folder
             found.append(LabelledFile(f"{folder}/{name.as_posix()}", label, method, root.resolve().name))
     return found
 
 
-def judge_folder(
-    root: Path, judge: Judge, protocol: Protocol, workers: int | None = None, seconds: float = 600.0
+def judge_files(
+    root: Path,
+    files: Sequence[LabelledFile],
+    judge: Judge,
+    protocol: Protocol,
+    workers: int | None = None,
+    seconds: float = 600.0,
 ) -> Iterator[Judged | Excluded]:
-    """Judges the files of ``files_of``, in order; they are read in processes that may die.
+    """Judges files below ``root``, in order; they are read in processes that may die.
 
-    workers: how many; None: one per core. seconds: that one file may take.
-
-    Raises:
-      ValueError: as ``files_of``, or the recipe wants another face detector. ModelsUnavailable: it cannot be had.
+    workers, seconds: as for ``look_at``, which says what is raised.
     """
-    files = files_of(root)
     paths, how = [root / file.name for file in files], (judge.recipe, protocol.sampling, protocol.faces)
     return _judged(files, look_at(paths, *how, workers=workers, seconds=seconds), judge)
 
@@ -108,6 +115,44 @@ def _judged(
                 frames = np.array([one.frame for one in seen.crops])
                 areas = np.array([_area(one.box) for one in seen.crops])
                 yield Judged(file, seen.kind == "image", frames, areas, margins)
+
+
+def judge_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded]:
+    """Judges what ``fdetect prepare`` made of each file, in order.
+
+    Raises:
+      ValueError: it was cropped by another recipe than the detector's.
+    """
+    ours, theirs = judge.recipe.to_dict(), prepared.recipe.to_dict()
+    if differ := [name for name in ours if ours[name] != theirs[name]]:
+        found, wanted = ({name: values[name] for name in differ} for values in (theirs, ours))
+        raise ValueError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
+    return _of_prepared(prepared, judge)
+
+
+def _of_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded]:
+    rows = json.loads((Path(prepared.folder) / QUARANTINE).read_text())
+    reasons = {row["file"]: row["reason"] for row in rows if row["split"] == prepared.split}
+
+    files = list(prepared.files())
+    order = [index for file in files for index in file.indices]
+    ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * judge.batch_size)
+    examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(ahead))
+
+    def groups() -> Iterator[tuple[tuple, list[np.ndarray]]]:
+        for file in files:
+            crops = [next(examples) for _ in file.indices]
+            frames = np.array([one["frame"] for one in crops])
+            areas = np.array([_area(one["face"]) for one in crops])
+            yield (file, frames, areas), [one["image"] for one in crops]
+
+    for (file, frames, areas), margins in judge.margins_of_each(groups()):
+        labelled = LabelledFile(file.file, file.label, file.method, file.source)
+        if not len(margins):
+            yield Excluded(labelled, reasons.get(file.file, "no face"))
+        else:
+            image = Path(file.file).suffix.lower() in PHOTO_SUFFIXES
+            yield Judged(labelled, image, frames, areas, margins)
 
 
 def _area(box: tuple[float, float, float, float]) -> float:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from tqdm import tqdm
 
-from fdetect_jax.host import prepare
+from fdetect_jax.host import set_up
 
 _WORDS = {"real": "real", "fake": "FAKE", "not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
 FOUND_FAKE, NOT_ALL = 1, 3  # exit status
@@ -15,7 +15,7 @@ FOUND_FAKE, NOT_ALL = 1, 3  # exit status
 
 def run(arguments: argparse.Namespace) -> int:
     """Judges, prints a line a file and returns the exit status: 1 with a fake, 3 with none but unreadable files."""
-    prepare()
+    set_up()
     from fdetect_jax.evaluation.command import chosen
     from fdetect_jax.files import write_atomic
     from fdetect_jax.media.files import find_files

@@ -8,6 +8,7 @@ import pytest
 
 from fdetect_jax.cli import main
 from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.data.prepare import prepare
 from fdetect_jax.evaluation.calibration import Calibration
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.media.crop import crop
@@ -17,7 +18,7 @@ from tests.evaluation.test_judge import RECIPE, save
 @pytest.fixture(scope="module", autouse=True)
 def this_process_stays_as_it_is():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fdetect_jax.evaluation.command.prepare", lambda: None)
+        patch.setattr("fdetect_jax.evaluation.command.set_up", lambda: None)
         yield
 
 
@@ -29,7 +30,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Drawn faces as they are and darkened, an image without a face, and a file that is none."""
-    root = tmp_path_factory.mktemp("data") / "drawn"
+    root = tmp_path_factory.mktemp("data") / "test"
     source = FaceSim(split="test", size=128, identities=12, per_identity=1)
     for number in range(12):
         image = source[number]["image"][..., ::-1]
@@ -64,7 +65,7 @@ def test_scores_are_the_judges_on_the_crops_of_the_largest_detected_face(evaluat
         crops = [crop(image, face, RECIPE)["image"] for face in faces.detect(image)]
         assert row["score"] == pytest.approx(judge.scores(np.stack(crops)).max(), abs=1e-4)
         assert row["label"] == int(row["name"].startswith("fake"))
-        assert row["method"] == ("dark" if row["label"] else "")
+        assert row["method"] == ("dark" if row["label"] else "real")
 
 
 def test_report_says_what_was_left_out_and_with_what_it_was_made(evaluated, data):
@@ -74,7 +75,7 @@ def test_report_says_what_was_left_out_and_with_what_it_was_made(evaluated, data
     assert reasons["no face"] == ["real/blank.png"]
     assert ["fake/text.mp4"] in reasons.values()
     assert report["video"] == report["frame"] | {"n_videos": 12}
-    assert report["methods"]["drawn"]["dark"]["video"]["auc"] == report["video"]["auc"]
+    assert report["methods"]["test"]["dark"]["video"]["auc"] == report["video"]["auc"]
     assert report["model"]["recipe"] == RECIPE.to_dict()
     assert "not calibrated" in report["model"]["description"]
     assert (evaluated / "copy.json").read_text() == (evaluated / "report.json").read_text()
@@ -84,7 +85,7 @@ def test_report_says_what_was_left_out_and_with_what_it_was_made(evaluated, data
 def test_the_calibrated_copy_judges_with_its_threshold(evaluated, model):
     judge = Judge(evaluated / "c.safetensors")
     assert judge.calibration != Calibration()
-    assert (judge.calibration.data, judge.calibration.n_real, judge.calibration.n_fake) == ("drawn", 6, 6)
+    assert (judge.calibration.data, judge.calibration.n_real, judge.calibration.n_fake) == ("test", 6, 6)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     np.testing.assert_array_equal(judge.margins(images), Judge(model).margins(images))
 
@@ -114,6 +115,43 @@ def test_arguments_reach_the_protocol(model, data, tmp_path, faces):
         "threshold": 0.3,
     }
     assert (report["model"]["recipe"]["scale"], report["model"]["recipe"]["size"]) == (1.3, 64)
+
+
+@pytest.fixture(scope="module")
+def prepared(data, tmp_path_factory, faces):
+    return prepare("folder", data.parent, tmp_path_factory.mktemp("prepared") / "p", RECIPE, faces="all", workers=1)
+
+
+def test_prepared_data_gets_the_same_scores(evaluated, model, prepared, tmp_path):
+    assert main(["evaluate", "--model", str(model), "--data", str(prepared), "--output", str(tmp_path)]) == 0
+    found, plain = (json.loads((folder / "report.json").read_text()) for folder in (tmp_path, evaluated))
+    scores = {row["name"].removeprefix("test/"): row for row in found["files"]}
+    assert len(scores) == 12
+    for row in plain["files"]:
+        other = scores[row["name"]]
+        assert other["score"] == pytest.approx(row["score"], abs=1e-5)
+        assert [other[name] for name in ("label", "method", "frames")] == [
+            row[name] for name in ("label", "method", "frames")
+        ]
+    assert found["data"]["split"] == "test"
+    left_out = {
+        reason: [name.removeprefix("test/") for name in names] for reason, names in found["data"]["reasons"].items()
+    }
+    assert left_out == plain["data"]["reasons"]
+    assert found["protocol"] == plain["protocol"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--frames", "4"], "frames: found 4, wanted none"),
+        (["--split", "train"], "split: found 'train'"),
+        (["--recipe", "paper"], "'scale': 1.3"),
+    ],
+)
+def test_what_was_fixed_by_preparing_stays(model, prepared, capsys, options, message):
+    assert main(["evaluate", "--model", str(model), "--data", str(prepared), *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ NONE = Calibration()
 
 
 def one(name, label, margins, method="swap", source="set", frames=None, areas=None, image=False):
-    method = "" if label == REAL else method
+    method = "real" if label == REAL else method
     frames = np.arange(len(margins)) if frames is None else np.array(frames)
     areas = np.ones(len(margins)) if areas is None else np.array(areas)
     return Judged(LabelledFile(name, label, method, source), image, frames, areas, np.array(margins, float))
@@ -102,10 +102,10 @@ def sets():
 def test_each_method_stands_against_the_reals_of_its_source():
     judged = sets()
     members = groups(judged)
-    assert list(members) == [("one", ""), ("one", "easy"), ("one", "inverted"), ("two", ""), ("two", "other")]
+    assert list(members) == [("one", None), ("one", "easy"), ("one", "inverted"), ("two", None), ("two", "other")]
     files = {key: [judged[n].file for n in numbers] for key, numbers in members.items()}
     assert {file.source for file in files["one", "easy"]} == {"one"}
-    assert {file.method for file in files["one", "inverted"]} == {"", "inverted"}
+    assert {file.method for file in files["one", "inverted"]} == {"real", "inverted"}
     assert len(files["one", "inverted"]) == 20 + 5
     found = report(judged, [], NONE, Protocol())
     assert found["methods"]["one"]["easy"]["video"]["auc"] == 1.0
@@ -182,8 +182,8 @@ def test_files_of_a_folder(tmp_path):
         path.write_bytes(b"")
     found = files_of(tmp_path / "set")
     assert [(file.name, file.label, file.method) for file in found] == [
-        ("real/a.jpg", 0, ""),
-        ("real/deep/b.mp4", 0, ""),
+        ("real/a.jpg", 0, "real"),
+        ("real/deep/b.mp4", 0, "real"),
         ("fake/c.png", 1, "fake"),
         ("fake/swap/d.mp4", 1, "swap"),
         ("fake/swap/e/f.mp4", 1, "swap"),
