@@ -11,30 +11,35 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fdetect_jax.data.photo_crops import Crop
+from fdetect_jax.data.shards import Shards
+from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.media.landmarks import face_mask
 from fdetect_jax.types import Example
 
 SPLIT = "photos"  # tfds keeps one split; people are divided into train, val and test on reading
 
 
 class FaceCrops(tfds.core.GeneratorBasedBuilder):
-    """image, mask, landmarks, identity and the photo's relative path, in the order given."""
+    """image, landmarks, identity, the photo's relative path and a loose crop's box, in the order given."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
 
-    def __init__(self, rows: Iterable[tuple[Crop, int, str]], size: int, data_dir: Path):
-        """rows: (crop, identity, file). size: side of the crops in pixels."""
-        self._rows, self._size = rows, size
+    def __init__(self, rows: Iterable[tuple[Crop, int, str]], recipe: CropRecipe, data_dir: Path):
+        """rows: (crop, identity, file). recipe: how they were cut."""
+        self._rows, self._recipe = rows, recipe
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        square = (self._size, self._size)
+        loose = self._recipe.training_margins is not None
+        side = None if loose else self._recipe.size
         features = {
-            "image": tfds.features.Image(shape=(*square, 3), encoding_format="png"),
-            "mask": tfds.features.Image(shape=(*square, 1), encoding_format="png"),
+            "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
             "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
             "identity": np.int32,
             "file": tfds.features.Text(),
         }
+        if loose:
+            features["box"] = tfds.features.Tensor(shape=(4,), dtype=np.float32)
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
         )
@@ -45,21 +50,13 @@ class FaceCrops(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self) -> Iterator[tuple[int, dict]]:
         for number, (crop, identity, file) in enumerate(self._rows):
             # Bytes in a file object are stored as they are; TensorFlow would be needed only to encode arrays.
-            yield (
-                number,
-                {
-                    "image": io.BytesIO(crop.image),
-                    "mask": io.BytesIO(crop.mask),
-                    "landmarks": crop.landmarks,
-                    "identity": identity,
-                    "file": file,
-                },
-            )
+            row = {"image": io.BytesIO(crop.image), "landmarks": crop.landmarks, "identity": identity, "file": file}
+            yield number, row if crop.box is None else row | {"box": crop.box}
 
 
-def write_crops(rows: Iterable[tuple[Crop, int, str]], size: int, folder: Path) -> Path:
+def write_crops(rows: Iterable[tuple[Crop, int, str]], recipe: CropRecipe, folder: Path) -> Path:
     """Writes shards below ``folder`` and returns the folder that holds them."""
-    builder = FaceCrops(rows, size, folder)
+    builder = FaceCrops(rows, recipe, folder)
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # tfds reports a download, and there is none
@@ -73,16 +70,15 @@ class CropReader:
     """Random access to what ``write_crops`` wrote."""
 
     def __init__(self, folder: Path):
-        self._records = tfds.builder_from_directory(folder).as_data_source(split=SPLIT)
+        self._records = Shards(folder, SPLIT)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
+        """As it was cut, with ``mask``; a loose crop has ``box`` instead."""
         record = self._records[index]
-        return Example(
-            image=record["image"],
-            landmarks=record["landmarks"],
-            mask=record["mask"][..., 0],
-            identity=np.int32(record["identity"]),
-        )
+        image, landmarks, identity = record["image"], record["landmarks"], np.int32(record["identity"])
+        if "box" in record:
+            return Example(image=image, landmarks=landmarks, box=record["box"], identity=identity)
+        return Example(image=image, landmarks=landmarks, mask=face_mask(landmarks, len(image)), identity=identity)

@@ -24,12 +24,12 @@ from tqdm import tqdm
 from fdetect_jax.data.crop_store import CropReader, write_crops
 from fdetect_jax.data.photo_crops import Crop, Rejected, crop_photos, find_photos
 from fdetect_jax.files import write_atomic
-from fdetect_jax.media.crop import RECIPES, CropRecipe
+from fdetect_jax.media.crop import RECIPES, CropRecipe, tight
 from fdetect_jax.media.models import cache_folder
 from fdetect_jax.types import Example
 
 SPLITS = ("train", "val", "test")
-_FORMAT = 2  # part of the cache's name; raise it when what is written changes
+_FORMAT = 3  # part of the cache's name; raise it when what is written changes
 _CARD, _QUARANTINE, _IDENTITIES, _PEOPLE = "card.json", "quarantine.json", "identities.npy", "people.json"
 _UNFINISHED, _DAY = ".unfinished-", 86400.0  # seconds
 
@@ -76,7 +76,7 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
                     f"data.root: found {len(photos)} photos under {root} and no usable face "
                     f"({_reasons(writer.rejected)}), wanted at least one"
                 )
-            shards = write_crops(itertools.chain([first], rows), recipe.size, working)
+            shards = write_crops(itertools.chain([first], rows), recipe, working)
         card = {
             "format": _FORMAT,
             "fingerprint": fingerprint,
@@ -114,7 +114,8 @@ class FaceFolder:
 
     root, recipe, cache: see ``prepare_folder``, which runs when the object is made. split: "train", "val" or
     "test".
-    fractions: the splits' expected shares of the people, each >= 0, sum 1.
+    fractions: the splits' expected shares of the people, each >= 0, sum 1. loose: where the recipe has
+    ``training_margins``, yield the loose crops (``media.crop.loose``) and not the tight ones of serving.
 
     Raises ValueError for each of these, for a split that nobody falls into, and as ``prepare_folder`` does.
     """
@@ -125,6 +126,7 @@ class FaceFolder:
     fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
     seed: int = 0
     cache: str | Path | None = None
+    loose: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -146,14 +148,17 @@ class FaceFolder:
     @property
     def fingerprint(self) -> str:
         """16 hex digits, equal for equal crops in equal order."""
-        return _digest([self._folder.name, self.split, list(self.fractions), self.seed])
+        return _digest([self._folder.name, self.split, list(self.fractions), self.seed] + ["loose"] * self.loose)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
         """The crop ``index`` of this split; IndexError past the end."""
-        return self._reader[int(self._rows[index])]
+        example = self._reader[int(self._rows[index])]
+        if self.loose or "box" not in example:
+            return example
+        return tight(example, self.recipe) | {"identity": example["identity"]}
 
     @cached_property
     def _folder(self) -> Path:

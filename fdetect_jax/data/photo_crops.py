@@ -1,45 +1,37 @@
-"""Photographs to crops, in several processes. In: a folder and a recipe. Out: one Crop or one Rejected per
-photo.
+"""Photographs to crops, in processes that a photograph may kill. In: a folder and a recipe. Out: one Crop or one
+Rejected per photo.
 """
 
-import multiprocessing
-import multiprocessing.connection
+import contextlib
+import functools
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fdetect_jax.media.crop import CropRecipe, crop
+from fdetect_jax.media.crop import CropRecipe, crop, loose
 from fdetect_jax.media.faces import Faces
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.models import load_models
-from fdetect_jax.media.photos import SUFFIXES, UnreadableMedia, read_photo
+from fdetect_jax.media.photos import SUFFIXES, read_photo
 
-_WORTH_PROCESSES = 1000  # photos; below this, starting workers takes longer than the work
-_CHUNK = 16
+_A_WORKER = 100  # photos; for fewer, another worker takes longer to start than to help
+_SECONDS = 60.0  # a photo may take
 
 _faces: Faces | None = None
 
 
 @dataclass(frozen=True)
 class Crop:
-    """image, mask: PNG bytes, (S, S, 3) RGB and (S, S, 1) in {0, 1}. landmarks: (68, 2) float32."""
+    """image: PNG bytes, (H, W, 3) RGB. landmarks: (68, 2) float32. box: (4,) float32 of a loose crop, else None."""
 
     image: bytes
-    mask: bytes
     landmarks: np.ndarray
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A photo that gave no crop, and why."""
-
-    reason: str
+    box: np.ndarray | None
 
 
 def find_photos(root: Path) -> tuple[list[str], int]:
@@ -60,30 +52,22 @@ def find_photos(root: Path) -> tuple[list[str], int]:
 
 
 def crop_photos(root: Path, photos: Sequence[str], recipe: CropRecipe) -> Iterator[Crop | Rejected]:
-    """The largest face of each photo, in the order given.
+    """The largest face of each photo, in the order given; loose where training draws its own crop of it.
 
     Raises:
         ModelsUnavailable: the face models cannot be had.
     """
-    paths = [root / photo for photo in photos]
-    workers = min(os.cpu_count() or 1, 16)
-    if len(paths) < _WORTH_PROCESSES or workers == 1:
-        with Faces() as faces:
-            for path in paths:
-                yield crop_largest(faces, path, recipe)
-        return
     load_models()  # fetched once, and an error is raised here rather than in every worker
-    # spawn: a fork would copy the threads of whatever the caller has loaded, and deadlock.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_open)
-    try:
-        yield from pool.map(_crop, paths, [recipe] * len(paths), chunksize=_CHUNK)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    work = functools.partial(_crop, recipe=recipe)
+    paths = [root / photo for photo in photos]
+    workers = min(os.cpu_count() or 1, 16, len(paths) // _A_WORKER + 1)
+    results = run_isolated(work, paths, workers=workers, seconds=_SECONDS, initializer=_open)
+    with contextlib.closing(results):
+        yield from results
 
 
 def crop_largest(faces: Faces, path: Path, recipe: CropRecipe) -> Crop | Rejected:
-    """The crop of the largest face of one photo."""
+    """The crop of the largest face of one photo; loose if the recipe has ``training_margins``."""
     try:
         photo = read_photo(path)
     except UnreadableMedia as error:
@@ -93,25 +77,16 @@ def crop_largest(faces: Faces, path: Path, recipe: CropRecipe) -> Crop | Rejecte
         return Rejected("no face")
     if found[0].landmarks is None:
         return Rejected("no landmarks on the largest face")
-    example = crop(photo, found[0], recipe)
-    return Crop(_png(example["image"][..., ::-1]), _png(example["mask"]), example["landmarks"])
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    return cv2.imencode(".png", pixels)[1].tobytes()
+    cut = crop if recipe.training_margins is None else loose
+    example = cut(photo, found[0], recipe)
+    encoded = cv2.imencode(".png", example["image"][..., ::-1])[1].tobytes()
+    return Crop(encoded, example["landmarks"], example.get("box"))
 
 
 def _open() -> None:
     global _faces
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)
     _faces = Faces()
-
-
-def _end_with(parent: int) -> None:
-    multiprocessing.connection.wait([parent])  # a parent that is killed cannot shut its pool down
-    os._exit(1)
 
 
 def _crop(path: Path, recipe: CropRecipe) -> Crop | Rejected:

@@ -11,13 +11,12 @@ import numpy as np
 from scipy.spatial import Delaunay, QhullError
 
 from fdetect_jax.data.pipeline import Triple
-from fdetect_jax.media.landmarks import BROWS, JAW, facing, forehead, mirror
+from fdetect_jax.media.landmarks import facing, forehead, mirror, usable
 from fdetect_jax.media.warp import similarity
 from fdetect_jax.types import Example
 
 _SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, in units of the image's side
 _COLOUR = (0.7, 1.0)  # how far the source's colours are moved to the target's
-_SMALLEST_FACE = 0.01  # of the image's area; landmarks that enclose less are taken for broken
 
 
 def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[], Example]) -> Triple:
@@ -38,7 +37,7 @@ def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[
     softness, colour = size * rng.uniform(*_SOFTNESS), rng.uniform(*_COLOUR)
     with_forehead = rng.random() < 0.5
     onto, off = target["landmarks"], source["landmarks"]
-    if _usable(onto, size) and _usable(off, other.shape[0]):
+    if usable(onto, size) and usable(off, other.shape[0]):
         if facing(onto) * facing(off) < 0:
             other, off = np.ascontiguousarray(other[:, ::-1]), mirror(off, other.shape[1])
         onto, off = (np.concatenate([points, forehead(points)]).astype(np.float64) for points in (onto, off))
@@ -50,13 +49,6 @@ def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[
     warped = _match_colour(warped, image, mask, colour)
     mixed = image + mask[..., None] * (warped - image)
     return Triple(image, np.clip(np.round(mixed), 0, 255).astype(np.uint8), mask)
-
-
-def _usable(landmarks: np.ndarray, size: int) -> bool:
-    if not np.isfinite(landmarks).all() or np.abs(landmarks).max() > 4 * size:
-        return False
-    outline = cv2.convexHull(landmarks[np.r_[JAW, BROWS]].astype(np.float32))
-    return cv2.contourArea(outline) > _SMALLEST_FACE * size**2
 
 
 def _stand_in(size: int) -> np.ndarray:

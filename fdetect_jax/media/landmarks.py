@@ -30,6 +30,7 @@ JAW, BROWS = slice(0, 17), slice(17, 27)
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # left and right in the image
 _FOREHEAD = 0.45  # brow to mid forehead, in units of (middle of the brows to base of the nose)
 _SUBPIXEL_BITS = 4
+_SMALLEST_FACE = 0.01  # of the image's area; landmarks that enclose less are taken for broken
 
 
 def eyes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +55,14 @@ def facing(landmarks: np.ndarray) -> float:
     across = landmarks[16] - landmarks[0]
     middle = (landmarks[0] + landmarks[16]) / 2
     return float(2 * (landmarks[30] - middle) @ across / max(across @ across, 1e-12))
+
+
+def usable(landmarks: np.ndarray, size: int) -> bool:
+    """(68, 2) of an image of ``size`` pixels: whether they are finite, near the image, and enclose 1 % of it."""
+    if not np.isfinite(landmarks).all() or np.abs(landmarks).max() > 4 * size:
+        return False
+    outline = cv2.convexHull(landmarks[np.r_[JAW, BROWS]].astype(np.float32))
+    return cv2.contourArea(outline) > _SMALLEST_FACE * size**2
 
 
 def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
