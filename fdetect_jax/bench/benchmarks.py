@@ -4,11 +4,14 @@ Weights are drawn at random; drop-connect and dropout are off, so that both side
 """
 
 import dataclasses
+import os
 import tempfile
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -16,11 +19,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting
 from fdetect_jax.convert import efficientnet
 from fdetect_jax.data import pipeline
-from fdetect_jax.data.augment import Augment
-from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.forgery.latent import fit
 from fdetect_jax.forgery.pgd import Attack, ascend
@@ -42,7 +44,8 @@ class Work:
     call: does it once; the result may still be on its way. images: how many it works on.
     outputs: what the peer must compute as well, by name. arrays: the inputs and weights that the peer starts from.
     programs: (times, compiled program) to add up XLA's cost analysis, which counts the body of a loop once.
-    prepare: untimed work before each call.
+    stages: seconds per image pair of the parts of the work, where it has several. prepare: untimed work before each
+    call.
     """
 
     call: Callable[[], Any]
@@ -50,6 +53,7 @@ class Work:
     outputs: Arrays = dataclasses.field(default_factory=dict)
     arrays: Arrays = dataclasses.field(default_factory=dict)
     programs: tuple[tuple[int, Any], ...] = ()
+    stages: dict[str, float] = dataclasses.field(default_factory=dict)
     prepare: Callable[[], Any] = lambda: None
 
 
@@ -327,18 +331,44 @@ def adv_config(setting: Setting, pair: str) -> ConfigDict:
 
 
 def input_pipeline(setting: Setting) -> Work:
-    """Procedural faces, drawn and augmented, as shuffled batches."""
-    count = max(1, setting.faces // setting.batch)
-    source = FaceSim("train", setting.face, 10_000, 1, 0)
-    batches = pipeline.train_batches(source, setting.batch, 0, augment=Augment())
+    """Faces at rest -> read, forged, augmented, as shuffled batches on the device; a worker process per core."""
+    make = make_row(setting)
+    count, mesh = max(1, setting.faces // setting.batch), parallel.make_mesh(1)
+    stages = _stages(make, setting, mesh)
+    batches = pipeline.train_batches(
+        make.source, setting.batch, 0, make.forgery, make.augment, workers=os.cpu_count() or 1
+    )
 
     def draw():
-        for _ in range(count):
-            batch = next(batches)
-        return batch["image"]
+        return [parallel.put_batch(next(batches), mesh) for _ in range(count)][-1]
 
     # What was read ahead while the peer had its turn is thrown away.
-    return Work(draw, count * setting.batch, prepare=lambda: [next(batches) for _ in range(4)])
+    ahead = 4 * (os.cpu_count() or 1)
+    images = 2 * count * setting.batch
+    return Work(draw, images, stages=stages, prepare=lambda: [next(batches) for _ in range(ahead)])
+
+
+def _stages(make: pipeline.MakeRow, setting: Setting, mesh: jax.sharding.Mesh) -> dict[str, float]:
+    """Seconds per face and fake that each part of the work takes on one core."""
+    spent = dict.fromkeys(("read", "forge", "augment", "batch"), 0.0)
+    cv2.setNumThreads(1)
+    make(0, np.random.default_rng(0))
+    stack, count = [], len(make.source)
+    for index in range(count):
+        rng, marks = np.random.default_rng(index), [time.perf_counter()]
+        example = make.source[index]
+        marks.append(time.perf_counter())
+        row = make.forged(example, index, rng)
+        marks.append(time.perf_counter())
+        stack.append(make.augmented(row, rng))
+        marks.append(time.perf_counter())
+        if len(stack) == setting.batch or index == count - 1:
+            jax.block_until_ready(parallel.put_batch(pipeline.stack(stack), mesh))
+            stack = []
+        marks.append(time.perf_counter())
+        for name, start, end in zip(spent, marks, marks[1:], strict=False):
+            spent[name] += (end - start) / count
+    return spent
 
 
 BENCHMARKS: dict[str, Callable[[Setting], Work]] = {

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdetect_jax.bench.measure import Row, line, measure, peaks, require_torch
+from fdetect_jax.bench.measure import Row, compared, line, measure, peaks, require_torch
 from fdetect_jax.bench.setting import NAMES, VARIANTS, Setting
 
 
@@ -36,7 +36,8 @@ def run(
     print(f"roofline: {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, {limits['bytes_per_s'] / 1e9:.1f} GB/s", flush=True)
     rows = []
     for name in names or NAMES:
-        rows.append(measure(name, setting, limits, repeats, vs_torch, None if peer is None else [peer]))
+        row = measure(name, setting, limits, repeats, vs_torch, None if peer is None else [peer])
+        rows = compared([*rows, row])
         print(line(rows[-1]), flush=True)
         if output is not None:
             output.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")

@@ -20,7 +20,8 @@ class Setting:
 
     batch: images per step. dtype: "float32" or "bfloat16". detector: a key of ``DETECTORS``, at ``pixels`` a side.
     resolution, channel_base: of the StyleGAN2; 256 and 16384 are the published 256 px setting of StyleGAN2-ADA.
-    attack_steps: s of the attack. face: pixels of the procedural faces of ``input_pipeline``; faces: how many per call.
+    attack_steps: s of the attack. faces: per call of ``input_pipeline``; forgery: a key of ``HOST_FORGERIES``, what is
+    made of each there. scratch: a folder where a benchmark may leave files.
     """
 
     batch: int = 4
@@ -30,8 +31,9 @@ class Setting:
     resolution: int = 256
     channel_base: int = 16384
     attack_steps: int = 10
-    face: int = 256
     faces: int = 64
+    forgery: str = "sbi"
+    scratch: str = ""
 
     def __post_init__(self):
         if self.batch < 1:

@@ -19,8 +19,10 @@ from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, VARIANTS, Setting
 from fdetect_jax.bench.torch_stylegan2 import Inverter, Synthesis, to_torch, to_unit
+from fdetect_jax.data.pipeline import MakeRow
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -336,32 +338,40 @@ def adv_step(arrays: Arrays, setting: Setting, variant: Variant) -> Call:
     return call
 
 
+class Rows(torch.utils.data.Dataset):
+    """What ``make`` makes of its faces, a thousand times each: the end of an epoch would empty the queue."""
+
+    def __init__(self, make: MakeRow):
+        self.make = make
+
+    def __len__(self) -> int:
+        return 1000 * len(self.make.source)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        row = self.make(index % len(self.make.source), np.random.default_rng(index))
+        return {name: torch.as_tensor(value) for name, value in row.items()}
+
+
 def _input_pipeline(setting: Setting) -> Peer:
-    """torch's DataLoader over the same faces and augmentation, with a worker per core."""
-    from fdetect_jax.data.augment import Augment
-    from fdetect_jax.data.facesim import FaceSim
-
-    class Faces(torch.utils.data.Dataset):
-        def __init__(self):
-            self.source, self.augment = FaceSim("train", setting.face, 10_000, 1, 0), Augment()
-
-        def __len__(self):
-            return len(self.source)
-
-        def __getitem__(self, index: int) -> Tensor:
-            rng = np.random.default_rng(index)
-            return torch.from_numpy(self.augment(rng, [self.source[index]["image"]])[0].copy())
-
+    """torch's DataLoader over the same faces, forgery and augmentation, with a worker per core."""
     workers = os.cpu_count() or 1
-    loader = torch.utils.data.DataLoader(Faces(), setting.batch, shuffle=True, num_workers=workers, drop_last=True)
+    loader = torch.utils.data.DataLoader(
+        Rows(make_row(setting)),
+        setting.batch,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        multiprocessing_context="spawn",
+    )
     batches = iter(loader)
     count = max(1, setting.faces // setting.batch)
 
     def draw():
         for _ in range(count):
-            next(batches)
+            batch = {name: rows.to(DEVICE) for name, rows in next(batches).items()}
+        return batch
 
-    ahead = 2 * workers
+    ahead = 4 * workers
     variant = f"DataLoader, {workers} workers"
     return Peer(variant, draw, {}, {}, prepare=lambda: [next(batches) for _ in range(ahead)])
 

@@ -1,7 +1,8 @@
 """One side of one benchmark in a process of its own: ``python -m fdetect_jax.bench.worker SIDE NAME FOLDER SETTING``.
 
 SIDE is ``ours``, ``torch`` or ``roofline``; FOLDER is where arrays pass between the sides; SETTING is JSON. On stdout
-one JSON object per line: what was built, then an answer to every line on stdin. The process ends with its stdin.
+one JSON object per line: what was built, then an answer to every line on stdin, until that is "end". The process ends
+with its stdin at the latest.
 """
 
 import json
@@ -33,7 +34,7 @@ def main(side: str, name: str, folder: str, setting: str) -> None:
     try:
         made, call = _SIDES[side](name, Path(folder), json.loads(setting))
         answer(made)
-        while asked.get():
+        while asked.get() != "end\n":
             answer(call())
     except Exception as error:
         answer({"error": f"{type(error).__name__}: {error}"})
@@ -64,7 +65,7 @@ def _ours(name: str, folder: Path, setting: dict):
     np.savez(folder / "arrays.npz", **work.arrays)
     np.savez(folder / "ours.npz", **work.outputs)
     device = jax.devices()[0]
-    made = {"images": work.images, "device": device.device_kind, "flops": None, "bytes": None}
+    made = {"images": work.images, "device": device.device_kind, "flops": None, "bytes": None, "stages": work.stages}
     if work.programs:
         costs = [(times, program.cost_analysis()) for times, program in work.programs]
         made["flops"] = sum(times * cost.get("flops", 0.0) for times, cost in costs)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -19,7 +20,6 @@ TINY = Setting(
     resolution=32,
     channel_base=512,
     attack_steps=2,
-    face=32,
     faces=4,
 )
 LIMITS = {"flops_per_s": 100.0, "bytes_per_s": 50.0}
@@ -106,6 +106,27 @@ def test_a_worker_runs_and_rows_are_written(tmp_path, monkeypatch, capsys):
     assert row.flops_per_s > 0
     assert row.roofline > 0
     assert "img/s" in capsys.readouterr().out
+
+
+def test_the_input_pipeline_says_where_its_time_goes(monkeypatch, capsys):
+    monkeypatch.setattr(run, "peaks", lambda setting: {"flops_per_s": 1e11, "bytes_per_s": 1e10})
+    (row,) = run.run(["input_pipeline"], TINY, 1)
+    assert row.images_per_s == pytest.approx(8 / row.seconds)  # four faces and their fakes
+    assert list(row.stages) == ["read", "forge", "augment", "batch"]
+    assert all(0 < seconds < 10 for seconds in row.stages.values())
+    printed = capsys.readouterr().out
+    assert re.search(r"a face and its fake on one core: read \d+\.\d ms, forge \d+\.\d ms, augment", printed)
+    assert "times the images" not in printed
+
+
+def test_the_input_pipeline_is_compared_with_the_step_when_both_ran():
+    def row(name, seconds):
+        return measure.summary(name, Setting(), {"images": 4, "device": "cpu"}, LIMITS, answers(seconds), [], None)
+
+    both = measure.compared([row("b4_sam_step", 8.0), row("input_pipeline", 2.0)])
+    assert [one.outruns for one in both] == [None, 4.0]
+    assert "4.0 times the images per second of b4_sam_step" in measure.line(both[1])
+    assert measure.compared([row("input_pipeline", 2.0)])[0].outruns is None
 
 
 def test_what_goes_wrong_in_a_worker_is_said(tmp_path):
