@@ -22,13 +22,15 @@ class Rejected:
 class Limits:
     """The most that is read; every figure is checked before a pixel is decoded.
 
-    photo_bytes, photo_pixels: of a photograph. video_bytes: of a video file. frame_pixels: of one frame (8K has 33
-    million). seconds, frames: of a whole video, as its packets say and not its header. crop_bytes: of the face crops of
-    one file, which are held together.
+    photo_bytes, photo_pixels, photo_side: of a photograph; the side is the most a JPEG can have, and spares decoders
+    that keep a pointer for each row. video_bytes: of a video file. frame_pixels: of one frame (8K has 33 million).
+    seconds, frames: of a whole video, as its packets say and not its header. crop_bytes: of the face crops of one file,
+    which are held together.
     """
 
     photo_bytes: int = 64 << 20
     photo_pixels: int = 64_000_000
+    photo_side: int = 65_535
     video_bytes: int = 4 << 30
     frame_pixels: int = 36_000_000
     seconds: float = 7200.0

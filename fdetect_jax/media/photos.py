@@ -40,6 +40,8 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
                 width, height = image.size
                 if width * height > limits.photo_pixels:
                     raise UnreadableMedia(f"{width}x{height} pixels, at most {limits.photo_pixels} are read")
+                if max(width, height) > limits.photo_side:
+                    raise UnreadableMedia(f"{width}x{height} pixels, at most {limits.photo_side} a side are read")
                 if width * height == 0:
                     raise UnreadableMedia(f"{width}x{height} pixels")
                 return _rgb(ImageOps.exif_transpose(image))

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 
@@ -23,6 +24,8 @@ CODECS = (
     *("mjpeg", "h263", "prores", "ffv1"),
 )
 _DECODERS = ("libdav1d",)  # whose name is not the codec's
+# AVColorSpace: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
+_MATRICES = (1, 4, 5, 6, 7, 9)
 _HELD_BYTES = 512 << 20  # of frames, while it is not yet known how many decode
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 _STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -201,8 +204,13 @@ def video_stream(container: Any) -> Any:
 def to_rgb(frame: Any) -> np.ndarray:
     """An ``av.VideoFrame`` as (H, W, 3) uint8 RGB, upright as its display matrix says.
 
-    Colour matrix and range are the frame's own; BT.601 where it names none.
+    Colour matrix and range are the frame's own; BT.601 where it names none, or one that swscale refuses. High dynamic
+    range is not tone-mapped.
     """
+    if frame.colorspace not in _MATRICES:
+        frame.colorspace = Colorspace.ITU601
+    if frame.color_range not in (ColorRange.MPEG, ColorRange.JPEG):
+        frame.color_range = ColorRange.UNSPECIFIED
     pixels = frame.to_ndarray(format="rgb24", threads=1)
     swap, mirror_x, mirror_y = _orientation(frame)
     if swap:

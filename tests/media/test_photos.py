@@ -81,8 +81,8 @@ def test_the_header_decides_before_anything_is_decoded(tmp_path):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    for side in (9_000, 60_000):
-        header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    for width, height in ((9_000, 9_000), (60_000, 60_000), (1, 65_536)):
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
         # A few bytes of data: decoding would fail in another way.
         content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
         (tmp_path / "bomb.png").write_bytes(content)

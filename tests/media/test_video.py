@@ -1,6 +1,7 @@
 """Videos come in as sampled frames, upright, in right colour and with right times, or not at all and with a reason."""
 
 import dataclasses
+import itertools
 import shutil
 import struct
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from fdetect_jax.media import video
 from fdetect_jax.media.limits import Limits, UnreadableMedia
-from fdetect_jax.media.video import Sampling, VideoInfo, kind_of, probe, read_frames
+from fdetect_jax.media.video import Sampling, VideoInfo, kind_of, probe, read_frames, to_rgb
 from tests.media.films import SIZE, film, number_of, picture
 
 ALL = Sampling(count=10_000)
@@ -154,6 +155,19 @@ def test_colour_matrix_and_range_are_the_streams_own(tmp_path, space, red, blue,
         sink.mux(stream.encode(None))
     found = next(read_frames(tmp_path / "a.mkv", ALL)).pixels
     np.testing.assert_allclose(found.astype(int) - [210, 40, 90], 0, atol=3)
+
+
+def test_no_colour_tag_stops_the_conversion():
+    wanted = None
+    for space, span in itertools.product(range(20), range(4)):
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([90]) * plane.buffer_size)
+        frame.colorspace, frame.color_range = space, span
+        found = to_rgb(frame)
+        wanted = found if wanted is None else wanted  # without tags
+        if space in (0, 3, 8, 17) and span in (0, 1, 3):
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_sampling_is_checked_and_travels():
