@@ -173,7 +173,7 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
     options = {
         "protocol_whitelist": "none",
         "codec_whitelist": ",".join((*CODECS, *_DECODERS)),
-        "max_pixels": str(limits.frame_pixels),
+        "max_pixels": str(2 * limits.frame_pixels),  # of memory: decoders pad
     }
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(path, "rb"))
@@ -181,6 +181,7 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
             container = av.open(file, format=demuxer, options=options, metadata_errors="replace")
             stack.enter_context(container)
             _vet(container, limits)
+            video_stream(container).codec_context.options = options  # those above are for looking into the file
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, UnreadableMedia):
                 raise
@@ -265,8 +266,12 @@ def _vet(container: Any, limits: Limits) -> None:
     if codec is None or codec.codec.canonical_name not in CODECS:
         found = "unknown" if codec is None else codec.codec.canonical_name
         raise UnreadableMedia(f"codec {found}, wanted one of {', '.join(CODECS)}")
-    if codec.width * codec.height > limits.frame_pixels:
-        raise UnreadableMedia(f"{codec.width}x{codec.height} pixels, at most {limits.frame_pixels} are read")
+    _check_size(codec, limits)
+
+
+def _check_size(picture: Any, limits: Limits) -> None:
+    if picture.width * picture.height > limits.frame_pixels:
+        raise UnreadableMedia(f"{picture.width}x{picture.height} pixels, at most {limits.frame_pixels} are read")
 
 
 def _text(error: Exception) -> str:
@@ -327,6 +332,7 @@ def _timed(path: str | Path, limits: Limits) -> Iterator[tuple[int, float, Any]]
         for index, frame in enumerate(_decoded(container)):
             if index >= limits.frames:
                 raise UnreadableMedia(f"over {limits.frames} frames, at most so many are read")
+            _check_size(frame, limits)  # it may grow on the way
             # A decoder that is being emptied gives frames without a time base: ``frame.time`` is nan then.
             time = last + step + (start or 0.0) if frame.pts is None else float(frame.pts * stream.time_base)
             start = time if start is None else start

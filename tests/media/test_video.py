@@ -369,3 +369,18 @@ def test_the_seven_real_clips(shared):
         assert frames[-1].index == wanted - 1
         assert info.duration == pytest.approx(wanted / info.frame_rate, rel=0.02)
         assert len(list(read_frames(path, Sampling(per_second=5)))) == pytest.approx(5 * info.duration, abs=1.5)
+
+
+def test_a_size_that_grows_on_the_way_is_limited_too(tmp_path):
+    def joined(second):
+        parts = [film(tmp_path / f"{size[0]}.ts", codec="mpeg2video", size=size) for size in (SIZE, second)]
+        (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+        return tmp_path / "both.ts"
+
+    limits = Limits(frame_pixels=SIZE[0] * SIZE[1])
+    assert {frame.pixels.shape[1] for frame in read_frames(joined((112, 80)), ALL)} == {96, 112}
+    with pytest.raises(UnreadableMedia, match="112x80 pixels, at most 6144 are read"):
+        list(read_frames(tmp_path / "both.ts", ALL, limits))
+    assert {frame.pixels.shape[1] for frame in read_frames(joined((640, 480)), ALL)} == {96, 640}
+    # Too large for the decoder itself.
+    assert {frame.pixels.shape[1] for frame in read_frames(tmp_path / "both.ts", ALL, limits)} == {96}
