@@ -10,13 +10,13 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 TASKS = ("detector", "gan", "inversion")
-SOURCES = ("facesim", "folder", "mixture")
+SOURCES = ("facesim", "folder", "prepared", "mixture")
 
 _FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"
 _FACEFORENSICS = (
-    "frames of FaceForensics++ (original_sequences/youtube, c23): ask its authors for the download script "
-    "(https://github.com/ondyari/FaceForensics), extract 32 frames of each of 72 training videos (10 %) into "
-    "DIR/train/VIDEO/, held-out videos into DIR/test/VIDEO/, and give --config.data.root=DIR"
+    "FaceForensics++ (c23): ask its authors for the download script (https://github.com/ondyari/FaceForensics), then "
+    "`fdetect prepare faceforensics --root DOWNLOAD --output DIR --compression c23 --methods real "
+    "--train-fraction 0.1`, and give --config.data.source=prepared --config.data.root=DIR"
 )
 _PAIR = (
     "the paper's is a 1024 px StyleGAN2 with HyperInverter on FFHQ (https://github.com/NVlabs/ffhq-dataset): "
@@ -92,6 +92,24 @@ def _part(config: ConfigDict, path: str) -> None:
         _refuse(f"{path}.root", data.root, where)
     if not Path(data.root).is_dir():
         _refuse(f"{path}.root", data.root, f"an existing folder: {where}")
+    if data.source == "prepared":
+        _prepared(config, path)
+
+
+def _prepared(config: ConfigDict, path: str) -> None:
+    from fdetect_jax.data.sources import make_source
+    from fdetect_jax.media.crop import make_recipe
+
+    data = _get(config, path)
+    held_out = {"detector": lambda: [config.evaluation.split], "inversion": lambda: ["test"], "gan": list}
+    for split in ("train", *held_out[config.task]()):
+        try:
+            source = make_source(data, split)
+        except ValueError as error:
+            raise ConfigError(f"{path}.root: {error}") from None
+        if source.recipe != make_recipe(data.recipe, data.size):
+            wanted = f"what `fdetect prepare --recipe {data.recipe} --size {data.size}` made, for {path}.recipe"
+            _refuse(f"{path}.root", f"{data.root} of {source.recipe}", wanted)
 
 
 def _detector(config: ConfigDict) -> None:

@@ -94,7 +94,7 @@ def _compare(root: Path, expected: Expected) -> Iterator[Finding]:
     elif expected.count and len(present) > expected.count:
         yield Finding("note", f"{expected.folder}/: {len(present)} files, published were {expected.count}")
     if wanted and (strange := sorted(present - wanted)):
-        yield Finding("misnamed", f"{expected.folder}/: {len(strange)} files that no list names: {_some(strange)}")
+        yield Finding("misnamed", f"{expected.folder}/: {_files(strange)} that no list names: {_some(strange)}")
 
 
 def _stem(path: Path) -> str:
@@ -113,21 +113,21 @@ def _leftovers(root: Path) -> Iterator[Finding]:
                 packed.append(shown)
             elif suffix in MEDIA_SUFFIXES and path.is_file() and not path.stat().st_size:
                 empty.append(shown)
-    for found, what in ((unfinished, "downloads that did not finish"), (packed, "archives: unpack or remove them")):
+    for found, what in ((unfinished, "that did not finish downloading"), (packed, "to unpack, or to remove")):
         if found:
-            yield Finding("leftover", f"{len(found)} {what}: {_some(sorted(found))}")
+            yield Finding("leftover", f"{_files(found)} {what}: {_some(sorted(found))}")
     if empty:
-        yield Finding("corrupt", f"{len(empty)} files of no bytes: {_some(sorted(empty))}")
+        yield Finding("corrupt", f"{_files(empty)} of no bytes: {_some(sorted(empty))}")
 
 
 def _of_items(root: Path, items: Sequence[Item]) -> Iterator[Finding]:
     absent = sorted(item.file for item in items if not (root / item.file).is_file())
     if absent:
-        yield Finding("missing", f"{len(absent)} files that lists name: {_some(absent)}")
+        yield Finding("missing", f"{_files(absent)} that a list names: {_some(absent)}")
     used = {name for item in items for name in (item.file, item.mask, item.original) if name}
     there = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
     if items and (unused := sorted(set(there) - used)):
-        yield Finding("note", f"{len(unused)} videos or images that are not used: {_some(unused)}")
+        yield Finding("note", f"{_files(unused)} of media not used: {_some(unused)}")
 
 
 def _opened(root: Path, items: Sequence[Item], workers: int) -> Iterator[Finding]:
@@ -143,7 +143,7 @@ def _opened(root: Path, items: Sequence[Item], workers: int) -> Iterator[Finding
             if isinstance(result, Rejected):
                 reasons.setdefault(result.reason.partition(":")[0], []).append(f"{name} ({result.reason})")
     for found in reasons.values():
-        yield Finding("corrupt", f"{len(found)} files: {_some(found)}")
+        yield Finding("corrupt", f"{_files(found)}: {_some(found)}")
 
 
 def _counts(items: Sequence[Item]) -> dict[str, str]:
@@ -152,6 +152,10 @@ def _counts(items: Sequence[Item]) -> dict[str, str]:
         of_split = counts.setdefault(item.split, {})
         of_split[item.method] = of_split.get(item.method, 0) + 1
     return {split: ", ".join(f"{n} {method}" for method, n in rows.items()) for split, rows in counts.items()}
+
+
+def _files(names: Sequence[str]) -> str:
+    return "1 file" if len(names) == 1 else f"{len(names)} files"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -4,22 +4,30 @@ from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.mixture import Mixture, Part
 from fdetect_jax.data.remember import Remembered
 from fdetect_jax.data.source import Source
+from fdetect_jax.types import REAL
 
 REMEMBERED = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again
 
 
-def make_source(data, split: str, loose: bool = False) -> Source:
+def make_source(data, split: str, loose: bool = False, label: int = REAL) -> Source:
     """The faces of ``split`` ("train", "val" or "test"); loose crops where the recipe has them and ``loose`` asks.
+
+    label: real faces, or the fakes that prepared data hold.
 
     Raises:
       ValueError: naming the field of ``config.data`` that cannot be used.
     """
     if data.source == "mixture":
         parts = sorted(data.parts.items())
-        return Mixture(tuple(Part(name, make_source(part, split, loose), part.weight) for name, part in parts))
+        return Mixture(tuple(Part(name, make_source(part, split, loose, label), part.weight) for name, part in parts))
     if data.source == "facesim":
         made = FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed)
         return Remembered(made) if len(made) * made.size**2 * 4 <= REMEMBERED else made
+    if data.source == "prepared":
+        from fdetect_jax.data.prepared import Prepared
+
+        # Forgeries are made of real faces, by their landmarks.
+        return Prepared(data.root, split, labels=(label,), loose=loose, landmarks=label == REAL)
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
     from fdetect_jax.media.crop import make_recipe
 

@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
+from configs.baseline import get_config
 from fdetect_jax.cli import main
+from fdetect_jax.config import ConfigError, check
 from fdetect_jax.data import prepare as module
 from fdetect_jax.data import records
 from fdetect_jax.data.pipeline import train_batches
@@ -24,6 +26,7 @@ from fdetect_jax.data.prepare import MANIFEST, QUARANTINE, prepare
 from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.data.progress import watched
 from fdetect_jax.data.selection import Selection
+from fdetect_jax.data.sources import make_source
 from fdetect_jax.media.crop import crop, make_recipe
 from fdetect_jax.media.video import Sampling, read_frames
 from tests.data import trees
@@ -280,6 +283,40 @@ def test_beam_that_is_not_installed_is_named(tree, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
     with pytest.raises(ValueError, match=r"found no apache_beam, wanted `pip install fdetect-jax\[beam\]`"):
         prepare("faceforensics", tree, tmp_path / "out", RECIPE, THREE, workers=1, beam=[])
+
+
+def _config(root, **data):
+    config = get_config("folder")
+    config.data.source, config.data.root = "prepared", str(root)
+    config.data.update(data)
+    return config
+
+
+def test_training_reads_the_real_faces(tree, tmp_path):
+    chosen = Selection(methods=("Deepfakes",))
+    one = Sampling(count=1)
+    folder = prepare(
+        "faceforensics", tree, tmp_path / "out", make_recipe("aligned64"), one, selection=chosen, workers=1
+    )
+    config = _config(folder)
+    check(config)
+    source = make_source(config.data, "train")
+    assert {source[index]["method"] for index in range(len(source))} == {"real"}
+    assert source.recipe == make_recipe("aligned64")
+    config.evaluation.split = "val"
+    with pytest.raises(ConfigError, match=r"^data\.root: split: found 'val', wanted one of train, test"):
+        check(config)
+
+
+def test_shards_of_another_recipe_or_of_nothing_are_refused(done, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"^data\.root: found .*wanted what `fdetect prepare --recipe aligned64 --size 64`"
+    ):
+        check(_config(done))
+    with pytest.raises(
+        ConfigError, match=r"^data\.root: .*found no manifest\.json, wanted a folder that `fdetect prepare`"
+    ):
+        check(_config(tmp_path))
 
 
 def test_the_command(tree, tmp_path, capsys):

@@ -19,10 +19,10 @@ def frames(identity: int, count: int = 5) -> np.ndarray:
     return np.stack([example["image"] for example in clip(3, identity, count, 25.0, SIZE)])
 
 
-def write_video(path: Path, pixels: np.ndarray) -> Path:
-    """H.264 at 25 frames a second."""
+def write_video(path: Path, pixels: np.ndarray, faststart: bool = False) -> Path:
+    """H.264 at 25 frames a second. faststart: the index first, so that what is left of a cut file can be opened."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as sink:
+    with av.open(str(path), "w", options={"movflags": "+faststart"} if faststart else {}) as sink:
         stream = sink.add_stream("libx264", rate=25, options={"crf": "12", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = pixels.shape[2], pixels.shape[1], "yuv420p"
         stream.time_base = Fraction(1, 25)
