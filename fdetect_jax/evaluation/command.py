@@ -46,11 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     set_up()
     from fdetect_jax.data.prepare import MANIFEST
     from fdetect_jax.data.prepared import Prepared
-    from fdetect_jax.evaluation.calibration import write_calibrated
-    from fdetect_jax.evaluation.evaluate import calibrate, levels, report
-    from fdetect_jax.evaluation.evaluation_page import render
+    from fdetect_jax.evaluation.evaluate import report
     from fdetect_jax.evaluation.labelled import Excluded, files_of, judge_files, judge_prepared
-    from fdetect_jax.files import write_atomic
 
     root, prepared = arguments.data, None
     if (root / MANIFEST).is_file():
@@ -58,11 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.split is not None:
         raise ValueError(f"split: found {arguments.split!r}, wanted none: {root} was not prepared and has no splits")
     files = files_of(root) if prepared is None else list(prepared.files())
-    for path in (arguments.json, arguments.calibrate):
-        if path is not None and not path.parent.is_dir():
-            raise ValueError(f"{path}: found no folder {str(path.parent)!r}")
-    if arguments.calibrate is not None and arguments.calibrate.suffix != ".safetensors":
-        raise ValueError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
+    _check_outputs(arguments)
     judge, protocol = chosen(arguments)
     if prepared is None:
         found = judge_files(root, files, judge, protocol, arguments.workers, arguments.timeout)
@@ -77,24 +70,39 @@ def run(arguments: argparse.Namespace) -> None:
     content["data"] |= {"folder": root.resolve().name, "split": prepared and prepared.split}
     for line in _summary(content):
         print(line)
+    _write(arguments, content, judged, judge, protocol)
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    for path in (arguments.json, arguments.calibrate):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{path}: found no folder {str(path.parent)!r}")
+    if arguments.output is not None and arguments.output.is_file():
+        raise ValueError(f"{arguments.output}: found a file, wanted a folder, or a name for a new one")
+    if arguments.calibrate is not None and arguments.calibrate.suffix != ".safetensors":
+        raise ValueError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
+
+
+def _write(arguments: argparse.Namespace, content: dict, judged: list, judge: "Judge", protocol: "Protocol") -> None:
+    from fdetect_jax.evaluation.calibration import write_calibrated
+    from fdetect_jax.evaluation.evaluate import calibrate, levels
+    from fdetect_jax.evaluation.evaluation_page import render
+    from fdetect_jax.files import write_atomic
+
+    data = ", ".join(filter(None, (content["data"]["folder"], content["data"]["split"])))
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     if arguments.json:
         write_atomic(arguments.json, text)
     if arguments.output:
-        page = render(
-            content, judged, levels(judged, judge.calibration, protocol), root.resolve().name, judge.description
-        )
+        page = render(content, judged, levels(judged, judge.calibration, protocol), data, judge.description)
         write_atomic(arguments.output / "report.json", text)
         write_atomic(arguments.output / "report.html", page)
         print(arguments.output / "report.html", file=sys.stderr)
     if arguments.calibrate:
-        data = root.resolve().name + (f", {prepared.split}" if prepared else "")
-        calibration = calibrate(judged, protocol, data)
-        write_calibrated(judge.path, arguments.calibrate, calibration)
-        print(
-            f"{arguments.calibrate}: temperature {calibration.temperature:.4g}, bias {calibration.bias:.4g}, "
-            f"threshold {calibration.threshold:.4g}"
-        )
+        found = calibrate(judged, protocol, data)
+        write_calibrated(judge.path, arguments.calibrate, found)
+        fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
+        print(f"{arguments.calibrate}: {fitted}")
 
 
 def _as_prepared(arguments: argparse.Namespace, protocol: "Protocol", prepared: "Prepared") -> "Protocol":
@@ -110,21 +118,17 @@ def _as_prepared(arguments: argparse.Namespace, protocol: "Protocol", prepared: 
 
 def _summary(found: Mapping) -> Iterator[str]:
     """The figures as lines of text."""
+    from fdetect_jax.evaluation.evaluate import lines, titles
+
     heads = "".join(f"{name.replace('_at_fpr_', ' '):>10s}" for name in _COLUMNS)
-    yield f"{'':28s}{'auc':>8s}  {'95 %':13s}{heads}"
-    lines = [("all", found)]
-    if len(found["sources"]) > 1:
-        lines += found["sources"].items()
-    for source, methods in found["methods"].items():
-        if len(methods) > 1:
-            lines += [(f"{source}: {method}", of_method) for method, of_method in methods.items()]
-    for title, of_line in lines:
-        for level in ("video", "frame"):
+    yield f"{'':31s}{'auc':>8s}  {'95 %':13s}{heads}"
+    for title, of_line, _ in lines(found):
+        for level, name in titles(found).items():
             one = of_line[level]
             interval = "–" if one["auc_interval"] is None else "{:.3f}–{:.3f}".format(*one["auc_interval"])
             values = "".join(f"{_shown(one[name]):>10s}" for name in _COLUMNS)
             counts = f"({one['n_real']} real, {one['n_fake']} fake)"
-            yield f"{title[:20]:20s} {level:7s}{_shown(one['auc']):>8s}  {interval:13s}{values}  {counts}"
+            yield f"{title[:23]:23s} {name:7s}{_shown(one['auc']):>8s}  {interval:13s}{values}  {counts}"
     for reason, files in found["data"]["reasons"].items():
         yield f"excluded: {len(files)} {reason}"
 

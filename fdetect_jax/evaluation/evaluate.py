@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,6 +152,27 @@ def report(
             for one, count, score in zip(judged, frames, all_levels["video"].scores, strict=True)
         ],
     }
+
+
+def lines(report: Mapping) -> list[tuple[str, Mapping, tuple[str, str | None] | None]]:
+    """A table's lines: (title, level -> figures, key in ``groups`` or None for all), none that repeats another."""
+    found: list[tuple[str, Mapping, tuple[str, str | None] | None]] = [("All", report, None)]
+    several = len(report["sources"]) > 1
+    for source, of_source in report["sources"].items():
+        if several:
+            found.append((source, of_source, (source, None)))
+        methods = report["methods"].get(source, {})
+        if len(methods) > 1:
+            for method, of_method in methods.items():
+                found.append((f"{source}: {method}" if several else method, of_method, (source, method)))
+    return found
+
+
+def titles(report: Mapping) -> dict[str, str]:
+    """level -> what a reader calls it; "video" alone where every file is one frame."""
+    if report["frame"]["n_real"] + report["frame"]["n_fake"] == report["data"]["judged"]:
+        return {"video": "Files"}
+    return {"video": "Videos", "frame": "Frames"}
 
 
 def calibrate(judged: Sequence[Judged], protocol: Protocol, data: str) -> Calibration:

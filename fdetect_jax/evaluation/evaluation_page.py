@@ -5,13 +5,12 @@ from html import escape
 
 import numpy as np
 
-from fdetect_jax.evaluation.evaluate import Level, groups
+from fdetect_jax.evaluation.evaluate import Level, groups, lines, titles
 from fdetect_jax.evaluation.labelled import Judged
 from fdetect_jax.evaluation.metrics import Test
 from fdetect_jax.evaluation.page import details, document, figures_of, section, verdict
 from fdetect_jax.evaluation.plots import reliability_chart, roc_chart, score_chart
 
-_TITLES = {"video": "Videos", "frame": "Frames"}
 _SHOWN = 50  # excluded files, by reason
 _HEADS = (
     "",
@@ -51,40 +50,19 @@ def render(report: Mapping, judged: Sequence[Judged], levels: Mapping[str, Level
 
     report: as ``evaluate.report`` gives it. judged, levels: what it was made of. title, description: any text.
     """
-    # An image is a frame and a file at once: two equal tables say no more than one.
-    names = ["video"] if len(levels["frame"].scores) == len(judged) else ["video", "frame"]
-    titles = _TITLES if len(names) > 1 else {"video": "Files"}
-    lines = _lines(report, groups(judged))
-    tests = {name: _tests(name, levels[name], lines) for name in names}
+    rows, names, members = lines(report), titles(report), groups(judged)
+    videos = [members[key] if key else range(len(judged)) for _, _, key in rows]
+    units = [levels["video"].of(one) for one in videos]
+    tests = [Test(str(n), row[0], one.labels, one.scores) for n, (row, one) in enumerate(zip(rows, units, strict=True))]
     threshold = report["protocol"]["threshold"]
     sections = [_header(title, description, report["data"])]
-    sections += [_table(titles[name], name, lines) for name in names]
+    sections += [_table(names[level], level, rows) for level in names]
     sections.append(_NOTE.format(threshold=threshold))
-    sections += [_roc(tests["video"], lines), _reliability(levels, names, titles)]
-    charts = [score_chart(test, f"scores-{index}", threshold) for index, test in enumerate(tests["video"])]
+    sections += [_roc(tests, [found["video"]["auc"] for _, found, _ in rows]), _reliability(levels, names)]
+    charts = [score_chart(test, f"scores-{index}", threshold) for index, test in enumerate(tests)]
     sections += [section("Scores", figures_of(charts)), _excluded(report["data"]["reasons"])]
     sections.append(details("Settings", {key: report[key] for key in ("protocol", "calibration", "seed")}))
     return document(title, sections, _STYLE)
-
-
-def _lines(report: Mapping, members: Mapping) -> list[tuple[str, Mapping, Sequence[int]]]:
-    """(title, level -> figures, numbers of files) of each line of a table; none that would repeat another."""
-    everything = range(report["data"]["judged"])
-    lines = [("All", report, everything)]
-    several = len(report["sources"]) > 1
-    for source, of_source in report["sources"].items():
-        if several:
-            lines.append((source, of_source, members[source, None]))
-        methods = report["methods"].get(source, {})
-        if len(methods) > 1:
-            for method, found in methods.items():
-                lines.append((f"{source}: {method}" if several else method, found, members[source, method]))
-    return lines
-
-
-def _tests(name: str, level: Level, lines: Sequence[tuple]) -> list[Test]:
-    found = [(title, level.of(videos)) for title, _, videos in lines]
-    return [Test(f"{name}-{number}", title, one.labels, one.scores) for number, (title, one) in enumerate(found)]
 
 
 def _header(title: str, description: str, data: Mapping) -> str:
@@ -93,11 +71,10 @@ def _header(title: str, description: str, data: Mapping) -> str:
     return f"<header><h1>{escape(title)}</h1><p>{escape(description)}</p><ul class=facts>{chips}</ul></header>"
 
 
-def _table(title: str, level: str, lines: Sequence[tuple]) -> str:
+def _table(title: str, level: str, rows: Sequence[tuple]) -> str:
     head = "".join(f"<th scope=col>{name}</th>" for name in _HEADS)
-    rows = "".join(_row(name, found[level]) for name, found, _ in lines)
-    table = f"<div class=scroll><table class=figures><tr>{head}</tr>{rows}</table></div>"
-    return section(title, table)
+    body = "".join(_row(name, found[level]) for name, found, _ in rows)
+    return section(title, f"<div class=scroll><table class=figures><tr>{head}</tr>{body}</table></div>")
 
 
 def _row(title: str, found: Mapping) -> str:
@@ -119,20 +96,16 @@ def _row(title: str, found: Mapping) -> str:
     return f"<tr><th scope=row>{escape(title)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def _roc(tests: Sequence[Test], lines: Sequence[tuple]) -> str:
-    known = [
-        (test, found["video"]["auc"])
-        for test, (_, found, _) in zip(tests, lines, strict=True)
-        if found["video"]["auc"] is not None
-    ]
+def _roc(tests: Sequence[Test], aucs: Sequence[float | None]) -> str:
+    known = [(test, auc) for test, auc in zip(tests, aucs, strict=True) if auc is not None]
     if not known:
         return ""
-    shown, aucs = zip(*known, strict=True)
-    return section("ROC", figures_of([roc_chart(shown, aucs, logarithmic) for logarithmic in (False, True)]))
+    charts = [roc_chart(*zip(*known, strict=True), logarithmic) for logarithmic in (False, True)]
+    return section("ROC", figures_of(charts))
 
 
-def _reliability(levels: Mapping[str, Level], names: Sequence[str], titles: Mapping[str, str]) -> str:
-    tests = [Test(name, titles[name], levels[name].labels, levels[name].scores) for name in names]
+def _reliability(levels: Mapping[str, Level], names: Mapping[str, str]) -> str:
+    tests = [Test(name, title, levels[name].labels, levels[name].scores) for name, title in names.items()]
     return section("Reliability", figures_of([reliability_chart("Share of fakes by score", tests, "reliability")]))
 
 

@@ -68,6 +68,15 @@ def test_scores_are_the_judges_on_the_crops_of_the_largest_detected_face(evaluat
         assert row["method"] == ("dark" if row["label"] else "real")
 
 
+def test_table_has_a_line_for_what_there_is(model, data, capsys, faces):
+    assert main(["evaluate", "--model", str(model), "--data", str(data), "--workers", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["auc", "95", "%", "accuracy", "eer", "ap", "tpr", "1%", "tpr", "0.1%", "ece"]
+    assert lines[1].startswith("All")
+    assert lines[1].endswith("(6 real, 6 fake)")
+    assert [line.split(":")[0] for line in lines[2:]] == ["excluded"] * 2
+
+
 def test_report_says_what_was_left_out_and_with_what_it_was_made(evaluated, data):
     report = json.loads((evaluated / "report.json").read_text())
     assert (report["data"]["judged"], report["data"]["excluded"]) == (12, 2)
@@ -163,6 +172,7 @@ def test_what_was_fixed_by_preparing_stays(model, prepared, capsys, options, mes
         ({"--frames": "0"}, "sampling.count"),
         ({"--json": "no/such/folder.json"}, "found no folder 'no/such'"),
         ({"--calibrate": "c.bin"}, "ends in .safetensors"),
+        ({"--output": __file__}, "found a file, wanted a folder"),
         ({"--split": "test"}, "split: found 'test'"),
         ({"--recipe": "nose"}, "recipe: found 'nose'"),
     ],
