@@ -93,6 +93,14 @@ class Mixture:
             raise ValueError(f"face {within} of part {part.name!r}: {told(error)}") from error
         return example | {"identity": np.int32(int(example["identity"]) * len(self.parts) + number)}
 
+    @cached_property
+    def origins(self) -> np.ndarray:
+        """As ``given.Located``; for parts that have them."""
+        numbered = [part.source.origins.copy() for part in self.parts]
+        for number, origins in enumerate(numbered):
+            origins[:, 0] = origins[:, 0] * len(self.parts) + number
+        return np.concatenate(numbered)
+
     def number(self, index: int) -> int:
         """Which part holds face ``index``. IndexError outside [0, len)."""
         if not 0 <= index < len(self):

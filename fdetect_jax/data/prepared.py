@@ -126,6 +126,16 @@ class Prepared:
         example["time"], example["face"] = np.float32(record["time"]), record["face"]
         return example
 
+    @cached_property
+    def origins(self) -> np.ndarray:
+        """(N, 3) int32: of each crop the identity, the number of its file, and the frame in it."""
+        files = self.manifest["files"]
+        people = sorted({(row["source"], row["identity"]) for row in files})
+        number = {person: index for index, person in enumerate(people)}
+        identities = np.array([number[row["source"], row["identity"]] for row in files], np.int32)
+        table = self._table[self._rows]
+        return np.c_[identities[table[:, 0]], table[:, :2]]
+
     def files(self) -> Iterator[PreparedFile]:
         """The chosen files one by one, those without a crop too: for scores of videos."""
         owner = self._table[self._rows, 0]
