@@ -218,18 +218,70 @@ def test_frames_before_a_cut_are_read_and_evenly(tmp_path):
     assert _numbers(cut, Sampling(count=3)) == [0, (len(numbers) - 1) // 2, len(numbers) - 1]
 
 
-def test_a_damaged_part_is_passed_over(tmp_path):
-    whole = _large(tmp_path / "whole.mp4")
-    content = bytearray(whole.read_bytes())
-    at = int(0.4 * len(content))
-    content[at : at + 600] = bytes(600)
-    whole.write_bytes(content)
-    numbers = _numbers(whole)
+@pytest.mark.parametrize(("start", "length"), [(0.4, 600), (0.3, 60), (0.6, 2000)])
+def test_a_damaged_part_is_passed_over(tmp_path, start, length):
+    path = _large(tmp_path / "a.mp4")
+    content = bytearray(path.read_bytes())
+    at = int(start * len(content))
+    content[at : at + length] = bytes(length)
+    path.write_bytes(content)
+    frames = list(read_frames(path, ALL))
+    numbers = [number_of(frame.pixels) for frame in frames]
     assert 8 <= len(numbers) < 24
     assert numbers == sorted(numbers)
     assert {0, 22, 23} <= set(numbers)
+    for frame, number in zip(frames, numbers, strict=True):  # none that the decoder has patched up
+        assert np.abs(frame.pixels.astype(int) - picture(number)).mean() < 8
     # Fewer decode than there are packets: found only by decoding, and spread over those that do.
-    assert _numbers(whole, Sampling(count=4)) == [numbers[i] for i in np.linspace(0, len(numbers) - 1, 4, dtype=int)]
+    assert _numbers(path, Sampling(count=4)) == [numbers[i] for i in np.linspace(0, len(numbers) - 1, 4, dtype=int)]
+
+
+def test_what_an_edit_list_cuts_off_is_not_read(tmp_path, clip):
+    path = tmp_path / "trimmed.mp4"
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(clip)) as source, av.open(str(path), "w", container_options=options) as sink:
+        kept = sink.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                shift = round(5 / 24 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, kept
+                sink.mux(packet)
+    info = probe(path)
+    assert (info.duration, info.frame_rate) == (pytest.approx(19 / 24, abs=0.01), pytest.approx(24, abs=0.1))
+    assert _numbers(path) == list(range(5, 24))
+    frames = list(read_frames(path, Sampling(count=3)))
+    assert [number_of(frame.pixels) for frame in frames] == [5, 14, 23]
+    assert [(frame.index, round(24 * frame.time)) for frame in frames] == [(0, 0), (9, 9), (18, 18)]
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as sink:
+        hum = sink.add_stream("aac", rate=48000)
+        cover = sink.add_stream("mjpeg")
+        cover.width, cover.height, cover.pix_fmt = *SIZE, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 48000
+        sink.mux(hum.encode(silence))
+        sink.mux(cover.encode(av.VideoFrame.from_ndarray(picture(2), format="rgb24")))
+        sink.mux(hum.encode(None))
+        sink.mux(cover.encode(None))
+    with av.open(str(tmp_path / "song.m4a")) as container:
+        assert container.streams.video
+    assert _reason(tmp_path / "song.m4a") == "sound without pictures"
+
+
+def test_words_in_no_known_alphabet(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as sink:
+        sink.metadata["title"] = "title#"
+        stream = sink.add_stream("mpeg4", rate=24)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.metadata["title"] = "title#"
+        sink.mux(stream.encode(av.VideoFrame.from_ndarray(picture(3), format="rgb24")))
+        sink.mux(stream.encode(None))
+    path = tmp_path / "a.mkv"
+    path.write_bytes(path.read_bytes().replace(b"title#", b"title\xff"))
+    assert _numbers(path) == [3]
 
 
 def test_many_large_frames_are_not_held(clip, monkeypatch):
