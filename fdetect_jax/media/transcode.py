@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from fdetect_jax.media.limits import Limits, UnreadableMedia
-from fdetect_jax.media.video import open_video, to_rgb, video_stream
+from fdetect_jax.media.video import open_video, probe, to_rgb, video_stream
 
 _COPIED = ("aac", "mp3")  # what browsers play in an MP4; other audio is encoded anew
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
@@ -33,6 +33,7 @@ def transcode(path: str | Path, output: str | Path, draw: Draw, limits: Limits |
     Raises:
         UnreadableMedia: nothing decodes, see ``video.read_frames``.
     """
+    duration = probe(path, limits).duration
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
@@ -41,20 +42,20 @@ def transcode(path: str | Path, output: str | Path, draw: Draw, limits: Limits |
             open_video(path, limits) as source,
             av.open(temporary, "w", "mp4", options={"movflags": "+faststart"}) as sink,
         ):
-            _copy(source, sink, draw)
+            _copy(source, sink, draw, duration)
         os.replace(temporary, output)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _copy(source, sink, draw: Draw) -> None:
+def _copy(source, sink, draw: Draw, duration: float) -> None:
     video = video_stream(source)
     audio = next((one for one in source.streams.audio if one.codec_context is not None), None)
     starts = [
         one.start_time * one.time_base for one in (video, audio) if one is not None and one.start_time is not None
     ]
     start = min(starts, default=Fraction(0))
-    picture = _Picture(sink, video, start, draw)
+    picture = _Picture(sink, video, start, duration, draw)
     # The muxer wants every stream before the first packet; the picture's needs the first drawn frame.
     sound = _sound(sink, audio, start)
     waiting: list = []
@@ -80,25 +81,24 @@ def _packets(source, streams: list) -> Iterator:
 
 
 class _Picture:
-    """Decodes, draws and encodes the pictures; frames that do not decode or go back in time are left out, and the last
-    one stands until the last packet's time is over."""
+    """Decodes, draws and encodes the pictures; frames that do not decode, go back in time or lie beyond the end are
+    left out, and the last one stands until the end."""
 
-    def __init__(self, sink, video, start: Fraction, draw: Draw):
-        self._sink, self._video, self._start, self._draw = sink, video, start, draw
+    def __init__(self, sink, video, start: Fraction, duration: float, draw: Draw):
+        self._sink, self._video, self._start, self._duration, self._draw = sink, video, start, duration, draw
         self._first: Fraction | None = None
         self._latest: tuple[int, int, np.ndarray] | None = None  # pts, duration, pixels
-        self._end = 0
         self.stream = None
 
     def packets(self, packet) -> Iterator:
         """packet, or None for those that the decoder still holds -> encoded packets."""
-        if packet is not None and packet.pts is not None:
-            self._end = max(self._end, packet.pts + (packet.duration or 0))
         for frame in self._decoded(packet):
             if frame.pts is None:
                 continue
             moment = frame.pts * self._video.time_base  # what a decoder held back has no time base of its own
             self._first = moment if self._first is None else self._first
+            if moment - self._first >= self._duration:
+                continue
             pts = round((moment - self._start) / self._video.time_base)
             if self._latest is None or pts > self._latest[0]:
                 self._latest = pts, frame.duration or 0, to_rgb(frame)
@@ -110,7 +110,7 @@ class _Picture:
         if self.stream is None:
             return
         pts, duration, pixels = self._latest
-        end = self._end - round(self._start / self._video.time_base)
+        end = round((self._first - self._start + Fraction(self._duration)) / self._video.time_base)
         if end > pts + 2 * duration:
             self._latest = end - max(duration, 1), max(duration, 1), pixels
             yield from self._encoded()
