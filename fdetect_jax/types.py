@@ -38,7 +38,8 @@ class Batch:
     """Rows for a detector.
 
     image: (B, H, W, 3). label: (B,) int32. identity: (B,) int32. weight: (B,) float32, 0 on rows that only pad.
-    pair: (B,) int32, equal for a face x and the fakes x' made from it.
+    pair: (B,) int32, equal for a face x and the fakes x' made from it. face: (B, H, W) in [0, 1], where the face is;
+    None unless a term of the loss asks.
     """
 
     image: Array
@@ -46,18 +47,21 @@ class Batch:
     identity: Array
     weight: Array
     pair: Array
+    face: Array | None = None
 
 
 @struct.dataclass
 class Outputs:
     """What a detector returns. ``logits`` (B, 2) always; the rest where the detector has it.
 
-    embedding: (B, D) the vector under the classifier. attention: (B, h, w, 1) in [0, 1]. mask: (B, h, w, 1) logits.
+    embedding: (B, D) the vector under the classifier. cosines: (B, 2) of its angles with the classes, where these make
+    the logits. attention: (B, h, w, 1) in [0, 1]. mask: (B, h, w, 1) logits.
     reconstruction: like the image. features: name -> (B, h, w, C).
     """
 
     logits: jax.Array
     embedding: jax.Array | None = None
+    cosines: jax.Array | None = None
     attention: jax.Array | None = None
     mask: jax.Array | None = None
     reconstruction: jax.Array | None = None

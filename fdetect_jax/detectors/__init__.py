@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet
+from fdetect_jax.detectors import efficientnet, multiresolution
 
 # (overrides of config fields, axis name of BatchNorm, compute dtype) -> module
 Factory = Callable[[Mapping[str, Any], str | None, jnp.dtype], nn.Module]
@@ -22,6 +22,7 @@ DETECTORS: dict[str, Factory] = {
     "efficientnet_b6": partial(efficientnet.build, "b6"),
     "efficientnet_b7": partial(efficientnet.build, "b7"),
     "efficientnet_small64": partial(efficientnet.build, "small64"),
+    "multiresolution": multiresolution.build,
 }
 
 

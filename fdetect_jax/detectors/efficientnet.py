@@ -265,6 +265,32 @@ class MBConv(nn.Module):
         return h
 
 
+def trunk(
+    config: EfficientNetConfig, images: jax.Array, train: bool, axis_name: str | None, dtype: jnp.dtype
+) -> dict[str, jax.Array]:
+    """Stem and blocks, within the compact method of the module that calls; arguments as ``EfficientNet``'s.
+
+    Returns:
+      "stem", "stage1" … in order -> (B, h, w, C).
+
+    Raises:
+      ValueError: images of another shape.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
+    mean, deviation = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[config.normalization])
+    x = ((to_unit(images) - mean) / deviation).astype(dtype)
+    pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))
+    stem = Conv(config.channels(config.stem), 3, config.stem_stride, pads[0], dtype, name="conv_stem")
+    x = BatchNorm(train, config.bn_momentum, config.bn_epsilon, axis_name, True, name="bn0")(stem(x))
+    features = {"stem": x}
+    layer = nn.remat(MBConv, static_argnums=(2,)) if config.remat else MBConv
+    for i, block in enumerate(config.blocks()):
+        x = layer(config, block, pads[i + 1], axis_name, dtype, name=f"blocks_{i}")(x, train)
+        features[f"stage{block.stage}"] = x
+    return features
+
+
 class EfficientNet(nn.Module):
     """The detector. Parameters, statistics, embedding and logits are float32 whatever ``dtype`` is.
 
@@ -290,24 +316,10 @@ class EfficientNet(nn.Module):
           "stage1" …, "head".
         """
         config = self.config
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
-        mean, deviation = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[config.normalization])
-        x = ((to_unit(images) - mean) / deviation).astype(self.dtype)
-        pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))
-
-        def norm(name: str, swish: bool = True) -> BatchNorm:
-            return BatchNorm(train, config.bn_momentum, config.bn_epsilon, self.axis_name, swish, name=name)
-
-        stem = Conv(config.channels(config.stem), 3, config.stem_stride, pads[0], self.dtype, name="conv_stem")
-        x = norm("bn0")(stem(x))
-        features = {"stem": x}
-        layer = nn.remat(MBConv, static_argnums=(2,)) if config.remat else MBConv
-        for i, block in enumerate(config.blocks()):
-            x = layer(config, block, pads[i + 1], self.axis_name, self.dtype, name=f"blocks_{i}")(x, train)
-            features[f"stage{block.stage}"] = x
+        features = trunk(config, images, train, self.axis_name, self.dtype)
+        x = list(features.values())[-1]
         x = Conv(config.channels(config.head), dtype=self.dtype, name="conv_head")(x)
-        x = norm("bn1")(x)
+        x = BatchNorm(train, config.bn_momentum, config.bn_epsilon, self.axis_name, True, name="bn1")(x)
         features["head"] = x
         embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
         h = nn.Dropout(config.dropout, deterministic=not train)(embedding)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import Batch, Outputs
 
 Term = Callable[[Outputs, Batch], jax.Array]
@@ -65,18 +66,47 @@ def contrastive(
     return mean(0.5 * squared, alike) + mean(apart, unlike)
 
 
+def arcface(outputs: Outputs, batch: Batch, margin: float = 0.5, scale: float = 16.0, form: str = "true") -> jax.Array:
+    """Softmax cross-entropy of the cosines with an angular margin, per row; options as ``nn.margin.margin_logits``.
+
+    Raises ValueError for a detector without cosines.
+    """
+    if outputs.cosines is None:
+        raise ValueError("losses.arcface: found a detector without cosines, wanted one with an ArcFace head")
+    logits = margin_logits(outputs.cosines, batch.label, margin, scale, form)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
+
+
+def attention(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Binary cross-entropy between the attention and the share of each of its cells that the face covers, their mean.
+
+    Raises ValueError for a detector without attention.
+    """
+    if outputs.attention is None:
+        raise ValueError("losses.attention: found a detector without attention, wanted one with an attention branch")
+    p = jnp.clip(outputs.attention[..., 0].astype(jnp.float32), 1e-6, 1 - 1e-6)
+    face = jax.image.resize(batch.face.astype(jnp.float32), p.shape, "linear")  # antialiased: the mean of a cell
+    return -jnp.mean(face * jnp.log(p) + (1 - face) * jnp.log1p(-p), axis=(1, 2))
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A term and the objective it belongs to: ``classifier`` or ``metric`` (the two that Eq. 5 weighs)."""
+    """A term and the objective it belongs to: ``classifier`` or ``metric`` (the two that Eq. 5 weighs).
+
+    face: whether it reads ``Batch.face``.
+    """
 
     term: Callable[..., jax.Array]
     objective: str
+    face: bool = False
 
 
 OBJECTIVES = ("classifier", "metric")
 TERMS: dict[str, Entry] = {
     "cross_entropy": Entry(cross_entropy, "classifier"),
     "contrastive": Entry(contrastive, "metric"),
+    "arcface": Entry(arcface, "classifier"),
+    "attention": Entry(attention, "classifier", face=True),
 }
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fdetect_jax.losses.terms import FORMS, PAIRS, contrastive, cross_entropy, make_term
+from fdetect_jax.losses.terms import FORMS, PAIRS, arcface, attention, contrastive, cross_entropy, make_term
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs
 
 # Two real faces, then the fake of each.
@@ -143,3 +143,34 @@ def test_terms_by_name():
     wanted = functools.partial(contrastive, margin=1.5, form="squared_hinge", pairs="all", normalize=False)
     np.testing.assert_array_equal(term(outputs(), batch()), wanted(outputs(), batch()))
     assert np.abs(term(outputs(), batch()) - contrastive(outputs(), batch())).max() > 0.01
+
+
+def test_arcface_is_cross_entropy_with_the_own_angle_widened():
+    theta = np.array([[0.4, 1.9], [1.2, 0.7], [2.0, 1.0], [0.3, 2.8]])
+    found = arcface(Outputs(jnp.zeros((4, 2)), cosines=jnp.cos(theta)), batch(), margin=0.5, scale=8.0)
+    own = np.arange(2)[None] == LABEL[:, None]
+    logits = 8.0 * np.where(
+        own, np.where(theta + 0.5 < np.pi, np.cos(theta + 0.5), np.cos(theta) - 0.5 * np.sin(0.5)), np.cos(theta)
+    )
+    wanted = np.log(np.exp(logits).sum(1)) - logits[own]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    assert (found > arcface(Outputs(jnp.zeros((4, 2)), cosines=jnp.cos(theta)), batch(), margin=0.0, scale=8.0)).all()
+
+
+def test_attention_is_cross_entropy_with_the_share_of_the_face():
+    face = np.zeros((2, 8, 8), np.float32)
+    face[0, :4, :4] = 1  # a quarter of the image: one cell of 2 x 2
+    face[1, :, :2] = 1  # half of two cells
+    p = np.array([[[0.9, 0.2], [0.3, 0.4]], [[0.5, 0.1], [0.6, 0.2]]], np.float32)
+    rows = batch([REAL, FAKE], pair=(0, 0)).replace(face=face)
+    found = attention(Outputs(jnp.zeros((2, 2)), attention=jnp.asarray(p)[..., None]), rows)
+    share = jax.image.resize(face, (2, 2, 2), "linear")
+    assert share[0, 1, 1] < 0.05 < 0.6 < share[0, 0, 0]
+    wanted = -(share * np.log(p) + (1 - share) * np.log(1 - p)).mean((1, 2))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("term", "named"), [(arcface, "cosines"), (attention, "attention")])
+def test_terms_say_what_the_detector_lacks(term, named):
+    with pytest.raises(ValueError, match=named):
+        term(outputs(), batch())

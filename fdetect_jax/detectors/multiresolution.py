@@ -1,0 +1,133 @@
+"""Attention and several resolutions: images in, logits, an attention map and the cosines of ArcFace out.
+
+An EfficientNet whose last map is weighed by an attention branch before the final convolution, beside an earlier map
+weighed alike; a softmax or an ArcFace head on both. The paper's ``network1`` takes the last MBConv stage alone,
+``proposed`` the one before it too, ``network2`` the second before it instead.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fdetect_jax.detectors import efficientnet
+from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, trunk
+from fdetect_jax.nn.margin import CosineHead
+from fdetect_jax.nn.norm import BatchNorm
+from fdetect_jax.types import Outputs
+
+# How many stages before the last one the second map is from.
+MAPS: dict[str, int | None] = {"network1": None, "proposed": 1, "network2": 2}
+HEADS = ("arcface", "softmax")
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiResolutionConfig:
+    """What fixes the detector; a wrong value raises ValueError naming ``detector.<field>``.
+
+    trunk: a key of ``efficientnet.VARIANTS``; trunk_overrides: fields of its config that differ.
+    maps: a key of ``MAPS``. head: "arcface", logits are ``scale`` times the cosines, without a margin, which is the
+    loss's; or "softmax". scale: s > 0. attention: channels of the attention branch's convolutions.
+    """
+
+    trunk: str = "b4"
+    trunk_overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    maps: str = "proposed"
+    head: str = "arcface"
+    scale: float = 16.0
+    attention: int = 128
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("trunk", VARIANTS), ("maps", MAPS), ("head", HEADS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"detector.{name}: found {getattr(self, name)!r}, wanted one of {sorted(allowed)}")
+        if isinstance(self.scale, bool) or not isinstance(self.scale, Real) or not self.scale > 0:
+            raise ValueError(f"detector.scale: found {self.scale!r}, wanted a number above 0")
+        if isinstance(self.attention, bool) or not isinstance(self.attention, int) or self.attention < 1:
+            raise ValueError(f"detector.attention: found {self.attention!r}, wanted a whole number of at least 1")
+        back, stages = MAPS[self.maps] or 0, len(self.network.stages)
+        if stages <= back:
+            raise ValueError(f"detector.maps: found {self.maps!r} and {stages} stages, wanted more than {back}")
+
+    @property
+    def network(self) -> EfficientNetConfig:
+        """The trunk's config."""
+        return efficientnet.build(self.trunk, self.trunk_overrides, None, jnp.float32).config
+
+
+def build(overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "MultiResolution":
+    """The detector with fields of its config replaced; ValueError on one that is unknown or out of range."""
+    known = [field.name for field in dataclasses.fields(MultiResolutionConfig)]
+    for name, found in overrides.items():
+        if name not in known:
+            raise ValueError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
+    return MultiResolution(MultiResolutionConfig(**overrides), axis_name, dtype)
+
+
+class AttentionBranch(nn.Module):
+    """Two 3x3 convolutions with BatchNorm and ReLU, and a 1x1 convolution to one channel with a sigmoid."""
+
+    network: EfficientNetConfig
+    channels: int
+    axis_name: str | None
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, h, w, C) -> (B, h, w, 1) float32 in [0, 1]."""
+        network = self.network
+        for number in range(2):
+            x = Conv(self.channels, 3, pads=((1, 1), (1, 1)), dtype=self.dtype, name=f"conv{number}")(x)
+            norm = BatchNorm(train, network.bn_momentum, network.bn_epsilon, self.axis_name, False, name=f"bn{number}")
+            x = nn.relu(norm(x))
+        return nn.sigmoid(nn.Dense(1, name="point")(x.astype(jnp.float32)))
+
+
+class MultiResolution(nn.Module):
+    """The detector; arguments as ``EfficientNet``'s. Embedding, attention, cosines and logits are float32."""
+
+    config: MultiResolutionConfig
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+        """Judges images.
+
+        Args:
+          images: (B, H, W, 3) RGB, uint8 or float in [0, 1].
+          train: batch statistics ("batch_stats" mutable), dropout and drop-connect (rng "dropout").
+
+        Returns:
+          Outputs with logits (B, 2), embedding (B, D), one trunk's head of channels for each map, attention
+          (B, h, w, 1) of the last map's size, features, and with the ArcFace head cosines (B, 2).
+        """
+        config, network = self.config, self.config.network
+        features = trunk(network, images, train, self.axis_name, self.dtype)
+        stages = [x for name, x in features.items() if name.startswith("stage")]
+        branch = AttentionBranch(network, config.attention, self.axis_name, self.dtype, name="attention")
+        attention = branch(stages[-1], train)
+
+        def pooled(x: jax.Array, name: str) -> jax.Array:
+            where = jax.image.resize(attention, (*x.shape[:3], 1), "linear").astype(x.dtype)
+            x = Conv(network.channels(network.head), dtype=self.dtype, name=f"conv_{name}")(x * where)
+            norm = BatchNorm(train, network.bn_momentum, network.bn_epsilon, self.axis_name, True, name=f"bn_{name}")
+            features[name] = norm(x)
+            return features[name].mean(axis=(1, 2), dtype=jnp.float32)
+
+        vectors = []
+        if (back := MAPS[config.maps]) is not None:
+            vectors.append(pooled(stages[-1 - back], "earlier"))
+        vectors.append(pooled(stages[-1], "head"))
+        embedding = jnp.concatenate(vectors, axis=-1)
+        h = nn.Dropout(network.dropout, deterministic=not train)(embedding)
+        if config.head == "arcface":
+            cosines = CosineHead(2, name="fc")(h)
+            return Outputs(config.scale * cosines, embedding, cosines, attention, features=features)
+        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        logits = nn.Dense(2, kernel_init=init, name="fc")(h)
+        return Outputs(logits, embedding, attention=attention, features=features)
