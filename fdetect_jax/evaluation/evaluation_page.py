@@ -1,6 +1,7 @@
 """An evaluation as a page: the report and the scores in, one HTML file out. Opens offline, runs no script."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -52,17 +53,23 @@ def render(report: Mapping, judged: Sequence[Judged], levels: Mapping[str, Level
     """
     rows, names, members = lines(report), titles(report), groups(judged)
     videos = [members[key] if key else range(len(judged)) for _, _, key in rows]
-    units = [levels["video"].of(one) for one in videos]
-    tests = [Test(str(n), row[0], one.labels, one.scores) for n, (row, one) in enumerate(zip(rows, units, strict=True))]
+    tests = {level: _tests(levels[level], rows, videos) for level in names}
     threshold = report["protocol"]["threshold"]
     sections = [_header(title, description, report["data"])]
     sections += [_table(names[level], level, rows) for level in names]
     sections.append(_NOTE.format(threshold=threshold))
-    sections += [_roc(tests, [found["video"]["auc"] for _, found, _ in rows]), _reliability(levels, names)]
-    charts = [score_chart(test, f"scores-{index}", threshold) for index, test in enumerate(tests)]
+    sections += [_roc(names[level], level, tests[level], rows) for level in names]
+    sections.append(_reliability(tests, names))
+    charts = [score_chart(test, f"scores-{index}", threshold) for index, test in enumerate(tests["video"])]
     sections += [section("Scores", figures_of(charts)), _excluded(report["data"]["reasons"])]
     sections.append(details("Settings", {key: report[key] for key in ("protocol", "calibration", "seed")}))
     return document(title, sections, _STYLE)
+
+
+def _tests(level: Level, rows: Sequence[tuple], videos: Sequence[Sequence[int]]) -> list[Test]:
+    """One for each line of a table."""
+    units = [level.of(one) for one in videos]
+    return [Test(title, title, one.labels, one.scores) for (title, *_), one in zip(rows, units, strict=True)]
 
 
 def _header(title: str, description: str, data: Mapping) -> str:
@@ -96,17 +103,22 @@ def _row(title: str, found: Mapping) -> str:
     return f"<tr><th scope=row>{escape(title)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def _roc(tests: Sequence[Test], aucs: Sequence[float | None]) -> str:
-    known = [(test, auc) for test, auc in zip(tests, aucs, strict=True) if auc is not None]
+def _roc(title: str, level: str, tests: Sequence[Test], rows: Sequence[tuple]) -> str:
+    known = [(test, found[level]["auc"]) for test, (_, found, _) in zip(tests, rows, strict=True)]
+    known = [(test, auc) for test, auc in known if auc is not None]
     if not known:
         return ""
-    charts = [roc_chart(*zip(*known, strict=True), logarithmic) for logarithmic in (False, True)]
-    return section("ROC", figures_of(charts))
+    charts = [roc_chart(*zip(*known, strict=True), logarithmic, f"roc-{level}") for logarithmic in (False, True)]
+    return section(f"ROC: {title.lower()}", figures_of(charts))
 
 
-def _reliability(levels: Mapping[str, Level], names: Mapping[str, str]) -> str:
-    tests = [Test(name, title, levels[name].labels, levels[name].scores) for name, title in names.items()]
-    return section("Reliability", figures_of([reliability_chart("Share of fakes by score", tests, "reliability")]))
+def _reliability(tests: Mapping[str, Sequence[Test]], names: Mapping[str, str]) -> str:
+    """For each line one chart, with a curve for each level."""
+    charts = []
+    for index, of_line in enumerate(zip(*tests.values(), strict=True)):
+        curves = [replace(test, title=title) for test, title in zip(of_line, names.values(), strict=True)]
+        charts.append(reliability_chart(of_line[0].title, curves, f"reliability-{index}"))
+    return section("Reliability", figures_of(charts))
 
 
 def _excluded(reasons: Mapping[str, Sequence[str]]) -> str:

@@ -61,7 +61,7 @@ class Series:
     colour: str | None = None
 
 
-def roc_chart(tests: Sequence[Test], aucs: Sequence[float], logarithmic: bool) -> Chart:
+def roc_chart(tests: Sequence[Test], aucs: Sequence[float], logarithmic: bool, identifier: str = "roc") -> Chart:
     """ROC curves of all tests. logarithmic: false alarms on a log axis, down to one in the largest test."""
     figure, axes = _figure()
     floor = 1.0 / max(int(np.sum(test.labels == 0)) for test in tests)
@@ -85,7 +85,9 @@ def roc_chart(tests: Sequence[Test], aucs: Sequence[float], logarithmic: bool) -
         (_series(i), f"{t.title} · AUC {auc:.4f}", False) for i, (t, auc) in enumerate(zip(tests, aucs, strict=True))
     ]
     title = "ROC at few false alarms" if logarithmic else "ROC"
-    return Chart(title, _svg(figure, "roc-log" if logarithmic else "roc"), (*legend, ("muted", "chance", True)))
+    return Chart(
+        title, _svg(figure, f"{identifier}-log" if logarithmic else identifier), (*legend, ("muted", "chance", True))
+    )
 
 
 def score_chart(test: Test, identifier: str, threshold: float = 0.5) -> Chart:

@@ -150,20 +150,30 @@ def page(judged, excluded=(), **fields):
 def test_page_is_whole_offline_and_shows_every_line():
     text = page(sets(), [Excluded(LabelledFile("bad.mp4", 1, "", "one"), "no face")])
     found = Page(text)
-    assert found.headings == ["Videos", "Frames", "ROC", "Reliability", "Scores", "Excluded"]
+    assert found.headings == [
+        "Videos",
+        "Frames",
+        "ROC: videos",
+        "ROC: frames",
+        "Reliability",
+        "Scores",
+        "Excluded",
+    ]
     assert not {"script", "link", "iframe"} & set(found.tags)
     assert not re.search(r'(?:src|href)="(?!#)', text)
     assert len(found.ids) == len(set(found.ids))
     rows = re.findall(r"<th scope=row>([^<]+)</th><td>(?:<b[^>]*>(\w+)</b>)?</td><td>([^<]+)</td>", text)
     assert [title for title, *_ in rows[:5]] == ["All", "one", "one: easy", "one: inverted", "two"]
     assert rows[3][1] == "inverted"
+    captions = re.findall(r"<figcaption>([^<]+)</figcaption>", text)
+    assert [captions.count(title) for title, *_ in rows[:5]] == [2] * 5  # reliability and scores
     assert "bad.mp4" in text
     assert text == page(sets(), [Excluded(LabelledFile("bad.mp4", 1, "", "one"), "no face")])
 
 
 def test_page_of_images_has_one_table():
     judged = [one(f"{n}", n % 2, [n % 2 + 0.1 * n], image=True) for n in range(12)]
-    assert Page(page(judged)).headings == ["Files", "ROC", "Reliability", "Scores"]
+    assert Page(page(judged)).headings == ["Files", "ROC: files", "Reliability", "Scores"]
 
 
 def test_page_escapes_what_it_is_given():
