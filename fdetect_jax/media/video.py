@@ -26,6 +26,7 @@ CODECS = (
 _DECODERS = ("libdav1d",)  # whose name is not the codec's
 # AVColorSpace: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
 _MATRICES = (1, 4, 5, 6, 7, 9)
+_ROUNDING = 6e-4  # seconds; Matroska keeps whole milliseconds
 _HELD_BYTES = 512 << 20  # of frames, while it is not yet known how many decode
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 _STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -364,7 +365,7 @@ def _spread(count: int, total: int) -> set[int]:
 def _by_time(path: str | Path, per_second: float, limits: Limits) -> Iterator[tuple[int, float, Any]]:
     last = -1
     for index, time, frame in _timed(path, limits):
-        tick = math.floor(time * per_second + 1e-3)  # a frame may stand a hair before its time
+        tick = math.floor((time + _ROUNDING) * per_second)
         if tick > last:
             last = tick
             yield index, time, frame

@@ -109,6 +109,20 @@ def test_times_rule_where_the_frame_rate_varies(tmp_path):
     assert probe(path).duration == pytest.approx(3.54, abs=0.1)
 
 
+def test_times_that_the_container_rounds_or_that_go_back(tmp_path):
+    path = film(tmp_path / "rounded.mkv")  # to milliseconds: 0.083 is the second frame's, 2 / 24
+    assert _numbers(path, Sampling(per_second=24)) == list(range(24))
+    film(tmp_path / "forward.mkv", 5, codec="mjpeg", format="yuvj420p", times=[0, 500, 1000, 1500, 2000])
+    path = tmp_path / "back.mkv"
+    with av.open(str(tmp_path / "forward.mkv")) as source, av.open(str(path), "w") as sink:
+        kept = sink.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux() if packet.size):
+            packet.pts, packet.dts, packet.stream = [0, 1000, 500, 1500, 2000][number], number, kept
+            sink.mux(packet)
+    assert [frame.time for frame in read_frames(path, ALL)] == [0, 1, 1, 1.5, 2]
+    assert _numbers(path, Sampling(per_second=1)) == [0, 1, 4]
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.mp4"])
 def test_a_start_that_is_not_zero(tmp_path, name):
     path = film(tmp_path / name, 8, times=[70_000 + 250 * number for number in range(8)])
@@ -218,12 +232,12 @@ def test_frames_before_a_cut_are_read_and_evenly(tmp_path):
     assert _numbers(cut, Sampling(count=3)) == [0, (len(numbers) - 1) // 2, len(numbers) - 1]
 
 
-@pytest.mark.parametrize(("start", "length"), [(0.4, 600), (0.3, 60), (0.6, 2000)])
-def test_a_damaged_part_is_passed_over(tmp_path, start, length):
+@pytest.mark.parametrize(("start", "filling"), [(0.4, bytes(600)), (0.6, bytes(2000)), (0.5, b"\xff" * 10)])
+def test_a_damaged_part_is_passed_over(tmp_path, start, filling):
     path = _large(tmp_path / "a.mp4")
     content = bytearray(path.read_bytes())
     at = int(start * len(content))
-    content[at : at + length] = bytes(length)
+    content[at : at + len(filling)] = filling
     path.write_bytes(content)
     frames = list(read_frames(path, ALL))
     numbers = [number_of(frame.pixels) for frame in frames]
