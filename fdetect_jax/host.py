@@ -1,16 +1,19 @@
-"""How a process uses the machine it runs on. To be called before JAX is imported."""
+"""How a process uses the machine it runs on. What concerns JAX is to be called before it is imported."""
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import sys
+import threading
+from multiprocessing import connection
 from pathlib import Path
 
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's malloc.h
 
 
 def set_up() -> None:
-    """All of the below, for a process that computes."""
+    """Memory, vectors and compiled programs as below, for a process that computes."""
     keep_freed_memory()
     use_wide_vectors()
     keep_compiled()
@@ -45,3 +48,16 @@ def use_wide_vectors() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_cpu_prefer_vector_width" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_prefer_vector_width=512".strip()
+
+
+def end_with_parent() -> None:
+    """Ends this process, which another one started by ``multiprocessing``, when that one ends.
+
+    A parent that is killed cannot end its children itself.
+    """
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    connection.wait([parent])
+    os._exit(1)

@@ -16,7 +16,7 @@ from absl import flags
 
 from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.source import Source, told
-from fdetect_jax.data.workers import enter_worker
+from fdetect_jax.data.workers import enter_worker, require_shared_memory
 from fdetect_jax.types import Example
 
 Row = dict[str, np.ndarray]
@@ -202,6 +202,8 @@ def train_batches(
     order = source.order(seed) if isinstance(source, Mixture) else _order(source, seed)
     # Drawn by position among the rows of all processes: they would draw alike if each counted its own.
     rows = order.random_map(MakeRow(source, forgery, augment, masks))
+    # Three batches of each worker at most: made, waiting, taken.
+    require_shared_memory(workers * 3 * batch_size * source.size**2 * (3 + 3 * (forgery is not None) + masks))
     return Batches(_Share(rows, batch_size, jax.process_index(), jax.process_count()), workers, threads)
 
 

@@ -1,21 +1,27 @@
-"""How a process that makes batches behaves: one thread for OpenCV, deaf to Ctrl-C, and gone with its parent."""
+"""How the processes that make batches behave, and what they need of the machine."""
 
-import multiprocessing
-import multiprocessing.connection
-import os
+import shutil
 import signal
-import threading
+from pathlib import Path
 
 import cv2
+
+from fdetect_jax.host import end_with_parent
+
+_SHARED = Path("/dev/shm")  # where batches pass, on Linux
 
 
 def enter_worker(index: int, count: int) -> None:
     """To be called first in worker ``index`` of ``count``."""
     cv2.setNumThreads(1)  # the processes share the cores out already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+    end_with_parent()
 
 
-def _end_with(parent: int) -> None:
-    multiprocessing.connection.wait([parent])  # a parent that is killed cannot end its workers
-    os._exit(1)
+def require_shared_memory(size: int) -> None:
+    """Raises ValueError where ``size`` bytes of batches could not be under way; a worker would die of it later."""
+    if _SHARED.is_dir() and (free := shutil.disk_usage(_SHARED).free) < size:
+        raise ValueError(
+            f"data.workers: found {free >> 20} MB of shared memory in {_SHARED}, wanted {size >> 20} MB for batches on "
+            "their way: fewer workers, or a container with more (docker run --shm-size)"
+        )

@@ -6,20 +6,18 @@ import collections
 import contextlib
 import itertools
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from fdetect_jax.host import end_with_parent
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 
 Item = TypeVar("Item")
@@ -147,7 +145,7 @@ def _cause(exitcode: int) -> str:
 
 def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> None:
     global _failure
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+    end_with_parent()
     with contextlib.suppress(OSError):  # where memory runs out, a worker goes before the run does
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
@@ -155,11 +153,6 @@ def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> 
             initializer(*initargs)
     except Exception as error:
         _failure = _said(error)
-
-
-def _end_with(parent: int) -> None:
-    connection.wait([parent])  # a parent that is killed cannot stop its workers
-    os._exit(1)
 
 
 def _guarded(function: Callable, item: Any) -> Any:

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -133,6 +135,15 @@ def test_a_damaged_face_is_named(opened, workers):
     for _ in range(2):  # it is met again when training goes on
         with pytest.raises(UnusableFace, match=wanted):
             take(batches, 2)
+
+
+def test_too_little_shared_memory_is_said_before_any_work(monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=64 << 20))
+    large = Faces()
+    large.size = 1024
+    with pytest.raises(ValueError, match=r"^data\.workers: found 64 MB of shared memory .*, wanted 288 MB"):
+        train_batches(large, 8, 0, marked, workers=2)
+    train_batches(large, 8, 0, marked, workers=0)
 
 
 class Deadly(Faces):
