@@ -1,6 +1,7 @@
 """A folder of photographs becomes a cached, random access source."""
 
 import json
+import multiprocessing
 import os
 import pickle
 
@@ -159,14 +160,27 @@ def test_folders_named_as_splits_are_the_splits(faces, tmp_path):
 
 
 def test_several_processes_give_the_same_crops(people, tmp_path, monkeypatch, cache):
-    monkeypatch.setattr(photo_crops, "_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(photo_crops, "_CHUNK", 4)
+    monkeypatch.setattr(photo_crops, "_A_WORKER", 10)
     monkeypatch.setattr(photo_crops.os, "cpu_count", lambda: 2)
     alone, together = (FaceFolder(people, "train", RECIPE, (1.0, 0.0, 0.0), cache=where) for where in (cache, tmp_path))
     assert alone.fingerprint == together.fingerprint
     for index in range(24):
         for name in ("image", "mask", "landmarks", "identity"):
             np.testing.assert_array_equal(alone[index][name], together[index][name])
+
+
+def test_a_photo_may_kill_its_process(people):
+    photos, _ = photo_crops.find_photos(people)
+    results = photo_crops.crop_photos(people, photos, RECIPE)
+    found = [next(results)]
+    for process in multiprocessing.active_children():
+        if process.name == "pebble_pool_worker":
+            process.kill()
+    found.extend(results)
+    died = [one for one in found[1:] if one == photo_crops.Rejected("its process died (SIGKILL)")]
+    assert len(found) == len(photos)
+    assert len(died) <= 1  # the one that was at work, if any
+    assert sum(isinstance(one, photo_crops.Crop) for one in found) >= 23
 
 
 def test_an_interrupt_leaves_nothing(people, tmp_path, monkeypatch):
