@@ -12,8 +12,9 @@ import av
 import cv2
 import numpy as np
 
+from fdetect_jax.media.container import open_video, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
-from fdetect_jax.media.video import open_video, probe, to_rgb, video_stream
+from fdetect_jax.media.video import probe, to_rgb
 
 _COPIED = ("aac", "mp3")  # what browsers play in an MP4; other audio is encoded anew
 _OPTIONS = {"crf": "20", "preset": "veryfast"}

@@ -1,8 +1,7 @@
-"""Reads videos that nobody vouches for. In: a path. Out: what it is, and sampled frames as RGB, or UnreadableMedia.
+"""Reads videos that nobody vouches for. In: a path. Out: what it is like, and sampled frames as RGB, or
+UnreadableMedia.
 
-A file is opened as what its first bytes say it is, with that one demuxer and through a Python file: no playlist, no
-other file and no address is ever followed. Containers and codecs are allow-lists. A video is measured by its packets,
-before anything is decoded; its header is not believed.
+A video is measured by its packets, before anything is decoded; its header is not believed.
 """
 
 import contextlib
@@ -11,26 +10,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+from fdetect_jax.media.container import check_size, open_video, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 
-CODECS = (
-    *("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video"),
-    *("mjpeg", "h263", "prores", "ffv1"),
-)
-_DECODERS = ("libdav1d",)  # whose name is not the codec's
 # AVColorSpace: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
 _MATRICES = (1, 4, 5, 6, 7, 9)
 _ROUNDING = 6e-4  # seconds; Matroska keeps whole milliseconds
 _HELD_BYTES = 512 << 20  # of frames, while it is not yet known how many decode
-_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
-_STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-_WANTED = "wanted JPEG, PNG, WebP, BMP, TIFF, MP4, MOV, MKV, WebM, AVI or MPEG"
 
 
 @dataclass(frozen=True)
@@ -101,16 +93,6 @@ class _Packets:
     duration: float
 
 
-def kind_of(path: str | Path) -> str:
-    """Whether a file is an "image" or a "video", by its first bytes; its name does not matter.
-
-    Raises:
-        UnreadableMedia: no file, empty, or none of the kinds that are read.
-    """
-    head = _head(Path(path))
-    return "image" if _is_image(head) else "video" if _demuxer(head) else _refuse(head)
-
-
 def probe(path: str | Path, limits: Limits | None = None) -> VideoInfo:
     """Describes a video by its packets and its first frame.
 
@@ -158,51 +140,6 @@ def read_frames(path: str | Path, sampling: Sampling, limits: Limits | None = No
         raise UnreadableMedia("no frame decodes")
 
 
-@contextlib.contextmanager
-def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
-    """An open ``av.container.InputContainer`` whose file, container, codec and frame size are within what is read.
-
-    Raises:
-        UnreadableMedia: see ``probe``; not for what happens in the body.
-    """
-    path, limits = Path(path), limits or Limits()
-    head = _head(path)
-    demuxer = _demuxer(head) or _refuse(head)
-    size = path.stat().st_size
-    if size > limits.video_bytes:
-        raise UnreadableMedia(f"{size} bytes, at most {limits.video_bytes} are read")
-    options = {
-        "protocol_whitelist": "none",
-        "codec_whitelist": ",".join((*CODECS, *_DECODERS)),
-        "max_pixels": str(2 * limits.frame_pixels),  # of memory: decoders pad
-    }
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open(path, "rb"))
-        try:
-            container = av.open(file, format=demuxer, options=options, metadata_errors="replace")
-            stack.enter_context(container)
-            _vet(container, limits)
-            video_stream(container).codec_context.options = options  # those above are for looking into the file
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            if isinstance(error, UnreadableMedia):
-                raise
-            raise UnreadableMedia(f"cannot be opened: {_text(error)}") from error
-        yield container
-
-
-def video_stream(container: Any) -> Any:
-    """The stream of moving pictures; a cover picture is none.
-
-    Raises:
-        UnreadableMedia: there is none.
-    """
-    cover = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover:
-            return stream
-    raise UnreadableMedia("sound without pictures" if container.streams.audio else "no video in it")
-
-
 def to_rgb(frame: Any) -> np.ndarray:
     """An ``av.VideoFrame`` as (H, W, 3) uint8 RGB, upright as its display matrix says.
 
@@ -218,65 +155,6 @@ def to_rgb(frame: Any) -> np.ndarray:
     if swap:
         pixels = pixels.swapaxes(0, 1)
     return np.ascontiguousarray(pixels[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])
-
-
-def _head(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise UnreadableMedia("not a file" if path.exists() else "no such file")
-        with open(path, "rb") as file:
-            return file.read(400)
-    except OSError as error:
-        raise UnreadableMedia(f"cannot be opened: {error.strerror or error}") from error
-
-
-def _is_image(head: bytes) -> bool:
-    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")) or (
-        head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    )
-
-
-def _demuxer(head: bytes) -> str | None:
-    """FFmpeg's name of the demuxer for a file that begins so."""
-    if head[4:8] in _BOXES and head[8:12] not in _STILLS:
-        return "mov"
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return "matroska"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "avi"
-    if head[:4] == b"\x00\x00\x01\xba":
-        return "mpeg"
-    if any(head[at : at + 1] == head[at + 188 : at + 189] == b"G" for at in (0, 4)):
-        return "mpegts"
-    return None
-
-
-def _refuse(head: bytes) -> NoReturn:
-    if not head:
-        raise UnreadableMedia("empty")
-    if _is_image(head):
-        raise UnreadableMedia("an image, wanted a video")
-    if head[4:8] == b"ftyp" and head[8:12] in _STILLS:
-        raise UnreadableMedia(f"a HEIF or AVIF picture, {_WANTED}")
-    raise UnreadableMedia(f"no image or video, {_WANTED}")
-
-
-def _vet(container: Any, limits: Limits) -> None:
-    stream = video_stream(container)
-    codec = stream.codec_context
-    if codec is None or codec.codec.canonical_name not in CODECS:
-        found = "unknown" if codec is None else codec.codec.canonical_name
-        raise UnreadableMedia(f"codec {found}, wanted one of {', '.join(CODECS)}")
-    _check_size(codec, limits)
-
-
-def _check_size(picture: Any, limits: Limits) -> None:
-    if picture.width * picture.height > limits.frame_pixels:
-        raise UnreadableMedia(f"{picture.width}x{picture.height} pixels, at most {limits.frame_pixels} are read")
-
-
-def _text(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -333,7 +211,7 @@ def _timed(path: str | Path, limits: Limits) -> Iterator[tuple[int, float, Any]]
         for index, frame in enumerate(_decoded(container)):
             if index >= limits.frames:
                 raise UnreadableMedia(f"over {limits.frames} frames, at most so many are read")
-            _check_size(frame, limits)  # it may grow on the way
+            check_size(frame, limits)  # it may grow on the way
             # A decoder that is being emptied gives frames without a time base: ``frame.time`` is nan then.
             time = last + step + (start or 0.0) if frame.pts is None else float(frame.pts * stream.time_base)
             start = time if start is None else start

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from fdetect_jax.media.container import kind_of, open_video, video_stream
 from fdetect_jax.media.limits import UnreadableMedia
 from fdetect_jax.media.photos import read_photo
-from fdetect_jax.media.video import kind_of, open_video, probe, video_stream
+from fdetect_jax.media.video import probe
 
 _SHORTEST = 0.95  # of what the header says; the last frame's duration is often not counted
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.photos import read_photo
-from fdetect_jax.media.video import Sampling, kind_of, probe, read_frames
+from fdetect_jax.media.video import Sampling, probe, read_frames
 from tests.media.mutants import mutants, seeds
 
 FILES = 160

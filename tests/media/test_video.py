@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdetect_jax.media import video
+from fdetect_jax.media import container, video
+from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.limits import Limits, UnreadableMedia
-from fdetect_jax.media.video import Sampling, VideoInfo, kind_of, probe, read_frames, to_rgb
+from fdetect_jax.media.video import Sampling, VideoInfo, probe, read_frames, to_rgb
 from tests.media.films import SIZE, film, number_of, picture
 
 ALL = Sampling(count=10_000)
@@ -37,7 +38,7 @@ def clip(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "container", "options"),
+    ("name", "codec", "encoder", "options"),
     [
         ("a.mp4", "h264", "libx264", {"sound": "aac"}),
         ("a.mov", "prores", "prores_ks", {"format": "yuv422p10le"}),
@@ -53,9 +54,9 @@ def clip(tmp_path_factory):
         ("a.3gp", "h263", "h263", {"size": (176, 144)}),
     ],
 )
-def test_containers_and_codecs(tmp_path, capfd, name, codec, container, options):
+def test_containers_and_codecs(tmp_path, capfd, name, codec, encoder, options):
     sound = options.get("sound")
-    path = film(tmp_path / name, codec=container, **options)
+    path = film(tmp_path / name, codec=encoder, **options)
     capfd.readouterr()  # encoders may talk
     path = path.rename(tmp_path / "named.wrong.jpg")
     info = probe(path)
@@ -280,8 +281,8 @@ def test_a_cover_picture_is_no_video(tmp_path):
         sink.mux(cover.encode(av.VideoFrame.from_ndarray(picture(2), format="rgb24")))
         sink.mux(hum.encode(None))
         sink.mux(cover.encode(None))
-    with av.open(str(tmp_path / "song.m4a")) as container:
-        assert container.streams.video
+    with av.open(str(tmp_path / "song.m4a")) as opened:
+        assert opened.streams.video
     assert _reason(tmp_path / "song.m4a") == "sound without pictures"
 
 
@@ -408,7 +409,7 @@ def test_even_a_list_that_is_opened_opens_nothing_else(tmp_path, monkeypatch, de
     options = {"allowed_extensions": "ALL", "extension_picky": "0"} if demuxer == "hls" else {}
     with av.open(str(tmp_path / "list"), format=demuxer, options=options) as followed:
         assert len(list(followed.decode(video=0))) == 24
-    monkeypatch.setattr(video, "_demuxer", lambda head: demuxer)
+    monkeypatch.setattr(container, "_demuxer", lambda head: demuxer)
     monkeypatch.chdir(tmp_path)
     assert _reason(tmp_path / "list")
 
@@ -426,8 +427,8 @@ def test_the_seven_real_clips(shared):
     for path in paths:
         info = probe(path)
         assert (info.codec, info.has_audio, kind_of(path)) == ("h264", True, "video")
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
+        with av.open(str(path)) as opened:
+            stream = opened.streams.video[0]
             wanted = stream.frames
             assert (info.width, info.height) == (stream.width, stream.height)
         frames = list(read_frames(path, Sampling(count=6)))

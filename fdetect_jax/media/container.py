@@ -1,0 +1,139 @@
+"""Opens media that nobody vouches for. In: a path. Out: what kind it is, or an open container, or UnreadableMedia.
+
+A file is opened as what its first bytes say it is, with that one demuxer and through a Python file: no playlist, no
+other file and no address is ever followed. Containers and codecs are allow-lists.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import av
+
+from fdetect_jax.media.limits import Limits, UnreadableMedia
+
+_CODECS = (
+    *("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video"),
+    *("mjpeg", "h263", "prores", "ffv1"),
+)
+_DECODERS = ("libdav1d",)  # whose name is not the codec's
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
+_STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_WANTED = "wanted JPEG, PNG, WebP, BMP, TIFF, MP4, MOV, MKV, WebM, AVI or MPEG"
+
+
+def kind_of(path: str | Path) -> str:
+    """Whether a file is an "image" or a "video", by its first bytes; its name does not matter.
+
+    Raises:
+        UnreadableMedia: no file, empty, or none of the kinds that are read.
+    """
+    head = _head(Path(path))
+    return "image" if _is_image(head) else "video" if _demuxer(head) else _refuse(head)
+
+
+@contextlib.contextmanager
+def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
+    """An open ``av.container.InputContainer`` whose file, container, codec and frame size are within what is read.
+
+    Raises:
+        UnreadableMedia: no file, over the limits, not a video, of a container or codec that is not read, damaged in its
+            header, or without pictures. Not for what happens in the body.
+    """
+    path, limits = Path(path), limits or Limits()
+    head = _head(path)
+    demuxer = _demuxer(head) or _refuse(head)
+    size = path.stat().st_size
+    if size > limits.video_bytes:
+        raise UnreadableMedia(f"{size} bytes, at most {limits.video_bytes} are read")
+    options = {
+        "protocol_whitelist": "none",
+        "codec_whitelist": ",".join((*_CODECS, *_DECODERS)),
+        "max_pixels": str(2 * limits.frame_pixels),  # of memory: decoders pad
+    }
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(path, "rb"))
+        try:
+            container = av.open(file, format=demuxer, options=options, metadata_errors="replace")
+            stack.enter_context(container)
+            _vet(container, limits)
+            video_stream(container).codec_context.options = options  # those above are for looking into the file
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            if isinstance(error, UnreadableMedia):
+                raise
+            raise UnreadableMedia(f"cannot be opened: {_text(error)}") from error
+        yield container
+
+
+def video_stream(container: Any) -> Any:
+    """The stream of moving pictures; a cover picture is none.
+
+    Raises:
+        UnreadableMedia: there is none.
+    """
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover:
+            return stream
+    raise UnreadableMedia("sound without pictures" if container.streams.audio else "no video in it")
+
+
+def check_size(picture: Any, limits: Limits) -> None:
+    """Raises UnreadableMedia for a frame or a codec context whose width times height is over the limit."""
+    if picture.width * picture.height > limits.frame_pixels:
+        raise UnreadableMedia(f"{picture.width}x{picture.height} pixels, at most {limits.frame_pixels} are read")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise UnreadableMedia("not a file" if path.exists() else "no such file")
+        with open(path, "rb") as file:
+            return file.read(400)
+    except OSError as error:
+        raise UnreadableMedia(f"cannot be opened: {error.strerror or error}") from error
+
+
+def _is_image(head: bytes) -> bool:
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")) or (
+        head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    )
+
+
+def _demuxer(head: bytes) -> str | None:
+    """FFmpeg's name of the demuxer for a file that begins so."""
+    if head[4:8] in _BOXES and head[8:12] not in _STILLS:
+        return "mov"
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return "matroska"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    if head[:4] == b"\x00\x00\x01\xba":
+        return "mpeg"
+    if any(head[at : at + 1] == head[at + 188 : at + 189] == b"G" for at in (0, 4)):
+        return "mpegts"
+    return None
+
+
+def _refuse(head: bytes) -> NoReturn:
+    if not head:
+        raise UnreadableMedia("empty")
+    if _is_image(head):
+        raise UnreadableMedia("an image, wanted a video")
+    if head[4:8] == b"ftyp" and head[8:12] in _STILLS:
+        raise UnreadableMedia(f"a HEIF or AVIF picture, {_WANTED}")
+    raise UnreadableMedia(f"no image or video, {_WANTED}")
+
+
+def _vet(container: Any, limits: Limits) -> None:
+    stream = video_stream(container)
+    codec = stream.codec_context
+    if codec is None or codec.codec.canonical_name not in _CODECS:
+        found = "unknown" if codec is None else codec.codec.canonical_name
+        raise UnreadableMedia(f"codec {found}, wanted one of {', '.join(_CODECS)}")
+    check_size(codec, limits)
+
+
+def _text(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
