@@ -56,6 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"split: found {arguments.split!r}, wanted none: {root} was not prepared and has no splits")
     files = files_of(root) if prepared is None else list(prepared.files())
     _check_outputs(arguments)
+    if arguments.calibrate is not None and len(kinds := {file.label for file in files}) < 2:
+        raise ValueError(f"calibrate: found files of label {kinds} alone, wanted real (0) and fake (1) ones")
     judge, protocol = chosen(arguments)
     if prepared is None:
         found = judge_files(root, files, judge, protocol, arguments.workers, arguments.timeout)

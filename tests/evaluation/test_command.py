@@ -9,6 +9,7 @@ import pytest
 from fdetect_jax.cli import main
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.prepare import prepare
+from fdetect_jax.data.selection import Selection
 from fdetect_jax.evaluation.calibration import Calibration
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.media.crop import crop
@@ -148,6 +149,17 @@ def test_prepared_data_gets_the_same_scores(evaluated, model, prepared, tmp_path
     }
     assert left_out == plain["data"]["reasons"]
     assert found["protocol"] == plain["protocol"]
+
+
+def test_reals_alone_have_the_figures_that_reals_have_and_fit_nothing(model, data, tmp_path, capsys, faces):
+    folder = prepare("folder", data.parent, tmp_path / "p", RECIPE, selection=Selection(methods=("real",)), workers=1)
+    command = ["evaluate", "--model", str(model), "--data", str(folder)]
+    assert main([*command, "--json", str(tmp_path / "r.json"), "--output", str(tmp_path / "out")]) == 0
+    video = json.loads((tmp_path / "r.json").read_text())["video"]
+    assert (video["n_real"], video["n_fake"], video["auc"]) == (6, 0, None)
+    assert 0 <= video["accuracy"] <= 1
+    assert main([*command, "--calibrate", str(tmp_path / "c.safetensors")]) == 2
+    assert "calibrate: found files of label {0} alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
