@@ -114,6 +114,7 @@ def prepare(
     recipe.require_detector()
     items = select(layout.items(plan.root), plan.selection)
     if _is_done(plan, items):
+        shutil.rmtree(plan.output / _WORK, ignore_errors=True)
         print(f"{plan.output}: prepared before, nothing to do")
         return plan.output
     workers = workers or os.cpu_count() or 1
@@ -213,6 +214,8 @@ def _assemble(
 ) -> None:
     work = plan.output / _WORK / "shards"
     shutil.rmtree(work, ignore_errors=True)
+    for old in (*plan.output.glob("prepared_faces-*"), *plan.output.glob("rows-*")):
+        old.unlink()  # of a run that was killed, perhaps with other options
     infos, builder = [], None
     for split in SPLITS:
         own = [source for source, item in zip(sources, items, strict=True) if item.split == split]

@@ -21,9 +21,10 @@ class PreparedExample(Example, total=False):
     """A crop that knows where it comes from.
 
     altered: (S, S) uint8 in {0, 1}, 1 where the data set says that it was altered; absent where it does not say. label:
-    0 real, 1 fake, of the video. method: of forgery, or "real". source: the data set. video: its name among all data
-    sets. frame: index in the video. time: seconds. track: equal for one person of a video. face: (4,) float32, the
-    face's box in the frame, (x0, y0, x1, y1) in pixels.
+    0 real, 1 fake, of the video: where it shows several people, one of them may be as filmed. method: of forgery, or
+    "real". source: the data set. video: its name among all data sets; ``identity`` is its main person's. frame: index
+    in the video. time: seconds. track: equal for one person of a video. face: (4,) float32, the face's box in the
+    frame, (x0, y0, x1, y1) in pixels.
     """
 
     altered: np.ndarray

@@ -62,6 +62,18 @@ def test_a_whole_download(whole, published):
     assert "  train: 2 real, 2 FaceSwap" in lines
 
 
+def test_a_whole_download_of_the_published_size(shared, tmp_path, capsys):
+    lists = {split: json.loads((shared / "data/ffpp_splits" / f"{split}.json").read_text()) for split in PAIRS}
+    trees.splits(tmp_path, **lists)
+    for a, b in (pair for pairs in lists.values() for pair in pairs):
+        trees.touch(tmp_path, f"{REAL}/{a}.mp4", f"{REAL}/{b}.mp4", f"{SWAP}/{a}_{b}.mp4", f"{SWAP}/{b}_{a}.mp4")
+    assert main(["doctor", str(tmp_path), "--quick"]) == 0
+    assert "train: 720 real, 720 FaceSwap" in capsys.readouterr().out
+    (tmp_path / SWAP / "071_054.mp4").unlink()
+    assert main(["doctor", str(tmp_path), "--quick"]) == 1
+    assert f"missing   {SWAP}/: 1 of 1000 files: 071_054" in capsys.readouterr().out
+
+
 def test_the_published_counts_are_asked_for(whole):
     found, _ = _kinds(whole)
     assert any(text.startswith(f"{REAL}/") for kind, text in found if kind == "missing")

@@ -1,6 +1,7 @@
 """Published layouts, in miniature: labels, splits and the pitfalls of each."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -86,6 +87,18 @@ def test_the_official_splits(shared):
     found = read_splits(root)
     assert {split: len(pairs) for split, pairs in found.items()} == {"train": 360, "val": 70, "test": 70}
     assert (found["train"][0], found["val"][0], found["test"][0]) == (("071", "054"), ("720", "672"), ("953", "974"))
+
+
+def test_the_papers_ten_per_cent_of_the_official_training_set(shared, tmp_path):
+    lists = {split: json.loads((shared / "data/ffpp_splits" / f"{split}.json").read_text()) for split in PAIRS}
+    names = [name for pairs in lists.values() for pair in pairs for name in pair]
+    splits(tmp_path, **lists)
+    touch(tmp_path, *(f"original_sequences/youtube/c23/videos/{name}.mp4" for name in names))
+    items = LAYOUTS["faceforensics"].items(tmp_path)
+    assert Counter(item.split for item in items) == {"train": 720, "val": 140, "test": 140}
+    tenth = select(items, Selection(train_fraction=0.1))
+    assert Counter(item.split for item in tenth) == {"train": 72, "val": 140, "test": 140}
+    assert len({item.group for item in tenth if item.split == "train"}) == 36
 
 
 def test_ten_per_cent_are_whole_pairs_and_the_same_every_time():
@@ -320,6 +333,7 @@ def test_in_a_table_without_splits_a_fake_falls_where_its_original_does(tmp_path
         ("file,label\na,maybe", "line 2: found label 'maybe'"),
         ("file,label,split\na,1,training", "found split 'training'"),
         ("file,label\n/etc/passwd,1", "found file '/etc/passwd'"),
+        ("file,label\na.mp4,1\na.mp4,0", r"line 3: found a\.mp4 again"),
         ("file,label\n../a.mp4,1", r"found file '\.\./a\.mp4'"),
         ("file,label,split,identity\na,0,train,ann\nb,0,test,ann", "wanted each group in one split"),
     ],

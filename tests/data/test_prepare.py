@@ -111,7 +111,7 @@ def test_crops_are_the_ones_the_recipe_cuts(tree, done, faces):
         assert example["time"] == pytest.approx(frame.time)
         assert not example["altered"].any()
         assert (example["label"], example["method"], example["source"]) == (0, "real", "faceforensics")
-        assert example["video"] == file.video == "faceforensics/original_sequences/youtube/c23/videos/054"
+        assert example["video"] == file.video == "faceforensics/original_sequences/youtube/c23/videos/054.mp4"
 
 
 def test_masks_are_cut_as_the_faces_are(tree, done, faces):
@@ -135,7 +135,7 @@ def test_identities_and_labels(done):
     for index in range(len(source)):
         example = source[index]
         of.setdefault(int(example["identity"]), set()).add(Path(example["video"]).name)
-    assert sorted(map(sorted, of.values())) == [["054", "054_071"], ["071", "071_054"], ["087"]]
+    assert sorted(map(sorted, of.values())) == [["054.mp4", "054_071.mp4"], ["071.mp4", "071_054.mp4"], ["087.mp4"]]
     others = {int(one["identity"]) for one in map(Prepared(done, "test").__getitem__, range(6))}
     assert not others & set(of)
     assert {int(Prepared(done, "train", methods=("Deepfakes",))[k]["label"]) for k in range(6)} == {1}
@@ -230,25 +230,47 @@ def test_photographs_and_a_video_in_small_shards(tmp_path, faces, monkeypatch):
     assert len(list(folder.glob("*.array_record-*"))) == 3
     source = Prepared(folder, "train")
     videos = [source[index]["video"] for index in range(len(source))]
-    assert videos == ["folder/train/fake/3"] * 3 + [f"folder/train/real/{number}" for number in range(3)]
+    assert videos == ["folder/train/fake/3.mp4"] * 3 + [f"folder/train/real/{number}.png" for number in range(3)]
     assert [int(source[index]["frame"]) for index in range(6)] == [0, 2, 4, 0, 0, 0]
 
 
-def test_killed_and_started_again_it_ends_in_the_same_bytes(tree, done, tmp_path):
-    code = (
-        "import sys; from fdetect_jax.cli import main; sys.exit(main(sys.argv[1:]))",
-        *("prepare", "faceforensics", "--root", str(tree), "--output", str(tmp_path / "out")),
-        *("--size", "64", "--frames", "3", "--workers", "1"),
+def test_two_people_of_a_video_are_two_tracks(tmp_path, faces):
+    both = np.concatenate([trees.frames(0), trees.frames(1)], axis=2)
+    trees.write_video(tmp_path / "in" / "train" / "real" / "both.mp4", both)
+    folder = prepare("folder", tmp_path / "in", tmp_path / "out", RECIPE, Sampling(count=2), faces="all", workers=1)
+    source = Prepared(folder, "train")
+    rows = [source[index] for index in range(len(source))]
+    assert [(int(row["frame"]), int(row["track"])) for row in rows] in (
+        [(0, 0), (0, 1), (4, 0), (4, 1)],
+        [(0, 0), (0, 1), (4, 1), (4, 0)],
     )
-    run = subprocess.Popen([sys.executable, "-c", *code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    left = {int(row["track"]): row["face"][0] < trees.SIZE / 2 for row in rows}
+    assert sorted(left.values()) == [False, True]
+
+
+_KILLED = """
+import os, signal, sys
+from fdetect_jax.data import prepare
+from fdetect_jax.cli import main
+
+def watched(results, *_, **__):
+    for number, result in enumerate(results):
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield result
+
+prepare.watched = watched
+main(sys.argv[1:])
+"""
+
+
+def test_killed_and_started_again_it_ends_in_the_same_bytes(tree, done, tmp_path):
+    command = ["prepare", "faceforensics", "--root", str(tree), "--output", str(tmp_path / "out")]
+    command += ["--size", "64", "--frames", "3", "--workers", "1"]
+    assert subprocess.run([sys.executable, "-c", _KILLED, *command]).returncode == -signal.SIGKILL
     made = tmp_path / "out" / ".work" / "records"
-    deadline = time.monotonic() + 60
-    while len(list(made.glob("*/*.npz"))) < 3 and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
     before = {path: path.stat().st_mtime_ns for path in made.glob("*/*.npz")}
-    assert 3 <= len(before) < 9
+    assert 3 < len(before) < 9
     again = []
     original = records.finish
 
@@ -264,6 +286,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tree, done, tmp_path
         with pytest.raises(KeyboardInterrupt):
             prepare("faceforensics", tree, tmp_path / "out", RECIPE, THREE, workers=2)
     assert len(again) == 9 - len(before)
+    (tmp_path / "out" / "prepared_faces-val.array_record-00000-of-00001").write_bytes(b"of other options")
     prepare("faceforensics", tree, tmp_path / "out", RECIPE, THREE, workers=2)
     assert _hashes(tmp_path / "out") == _hashes(done)
 
@@ -363,6 +386,12 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch)
     assert "data" in lines[-1]
     assert "/10 [" in lines[-1]
     assert "file/s" in lines[-1] or "s/file" in lines[-1]
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(watched(range(3), 7, 10, "data", "file")) == [0, 1, 2]
+    assert "100%" in capsys.readouterr().err
 
 
 def test_source_files_that_change_are_made_again(tree, tmp_path):

@@ -41,7 +41,7 @@ class Item:
     @property
     def video(self) -> str:
         """Its name among all data sets: names of files alone are not unique."""
-        return f"{self.source}/{Path(self.file).with_suffix('').as_posix()}"
+        return f"{self.source}/{self.file}"
 
 
 @dataclass(frozen=True)

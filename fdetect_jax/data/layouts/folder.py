@@ -74,8 +74,12 @@ def _table(path: Path) -> list[Item]:
         if not {"file", "label"} <= set(columns) or unknown:
             raise ValueError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
         rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
+    seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         _check(path, number, row)
+        if row["file"] in seen:
+            raise ValueError(f"{path}, line {number}: found {row['file']} again, wanted each file once")
+        seen.add(row["file"])
     free = [row for row in rows if not row.get("split")]
     groups = connected([_group(row), row["file"], *filter(None, [row.get("original")])] for row in free)
     return [_row(row, groups) for row in rows]
