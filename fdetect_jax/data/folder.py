@@ -22,9 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from fdetect_jax.data.crop_store import CropReader, write_crops
-from fdetect_jax.data.photo_crops import Crop, Rejected, crop_photos, find_photos
+from fdetect_jax.data.photo_crops import Crop, crop_photos, find_photos
 from fdetect_jax.files import write_atomic
 from fdetect_jax.media.crop import RECIPES, CropRecipe, tight
+from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.models import cache_folder
 from fdetect_jax.types import Example
 

@@ -14,6 +14,7 @@ from fdetect_jax.data import photo_crops, pipeline
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.folder import SPLITS, FaceFolder, prepare_folder
 from fdetect_jax.media.crop import RECIPES, crop
+from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import read_photo
 
 RECIPE = RECIPES["aligned64"]
@@ -177,7 +178,7 @@ def test_a_photo_may_kill_its_process(people):
         if process.name == "pebble_pool_worker":
             process.kill()
     found.extend(results)
-    died = [one for one in found[1:] if one == photo_crops.Rejected("its process died (SIGKILL)")]
+    died = [one for one in found[1:] if one == Rejected("its process died (SIGKILL)")]
     assert len(found) == len(photos)
     assert len(died) <= 1  # the one that was at work, if any
     assert sum(isinstance(one, photo_crops.Crop) for one in found) >= 23

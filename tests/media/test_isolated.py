@@ -1,5 +1,6 @@
 """Items that kill, hang or break their process are told of; the others are worked on, in order."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -100,6 +101,19 @@ def test_processes_that_cannot_start_are_an_error_not_a_reason():
         _run([1, 2], initializer=_missing)
     with pytest.raises(RuntimeError, match="die without work"):
         _run([1, 2], initializer=_die)
+
+
+def test_processes_that_are_killed_while_idle_are_replaced():
+    results = run_isolated(process_of, range(30), workers=2, seconds=60.0)
+    killed = {next(results)}
+    time.sleep(0.5)  # those begun ahead are done
+    for process in multiprocessing.active_children():
+        killed.add(process.pid)
+        process.kill()
+    found = list(results)
+    assert len(found) == 29
+    assert all(isinstance(process, int) for process in found)
+    assert set(found) - killed
 
 
 def test_large_results_and_none_at_all():
