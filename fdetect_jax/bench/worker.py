@@ -42,7 +42,7 @@ def main(side: str, name: str, folder: str, setting: str) -> None:
 
 
 def _lines() -> queue.SimpleQueue:
-    """Lines of stdin as they come; at its end the process ends, whatever it is doing."""
+    """Lines of stdin as they come; at its end the process ends, whatever it is doing, unless it was told "end"."""
     lines: queue.SimpleQueue = queue.SimpleQueue()
     source = os.fdopen(os.dup(0))
     sys.stdin.close()  # a forked child would close it too, and wait for the reader below
@@ -50,6 +50,8 @@ def _lines() -> queue.SimpleQueue:
     def read() -> None:
         for line in source:
             lines.put(line)
+            if line == "end\n":
+                return
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
