@@ -134,7 +134,13 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         data=sources[variant],
         batch_size=16,
         augment=augment(),
-        detector={"name": "efficientnet_small64", "overrides": {}, "dtype": "float32", "sync_batch_stats": False},
+        detector={
+            "name": "efficientnet_small64",
+            "overrides": {},
+            "weights": "",
+            "dtype": "float32",
+            "sync_batch_stats": False,
+        },
         losses={
             "cross_entropy": {"weight": 1.0},
             "contrastive": {

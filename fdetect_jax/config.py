@@ -18,6 +18,11 @@ _FACEFORENSICS = (
     "`fdetect prepare faceforensics --root DOWNLOAD --output DIR --compression c23 --methods real "
     "--train-fraction 0.1`, and give --config.data.source=prepared --config.data.root=DIR"
 )
+_SBI = (
+    "the real videos of FaceForensics++ (raw): ask its authors for the download script "
+    "(https://github.com/ondyari/FaceForensics), then `fdetect prepare faceforensics --root DOWNLOAD --output DIR "
+    "--compression raw --methods real --recipe sbi --frames 8`, and give --config.data.root=DIR"
+)
 _PAIR = (
     "the paper's is a 1024 px StyleGAN2 with HyperInverter on FFHQ (https://github.com/NVlabs/ffhq-dataset): "
     "configs/gan.py:config_f and then configs/inversion.py:paper write one to <workdir>/pair"
@@ -84,10 +89,9 @@ def _part(config: ConfigDict, path: str) -> None:
     from fdetect_jax.media.crop import RECIPES
 
     _one_of(config, f"{path}.recipe", RECIPES)
-    recipe = RECIPES[data.recipe]
-    if data.size != recipe.size:
-        _refuse(f"{path}.size", data.size, f"{recipe.size}, the side of the recipe {data.recipe!r}")
-    where = (_FACEFORENSICS if data.recipe == "paper" else _FOLDER).replace("config.data.root", f"config.{path}.root")
+    _between(config, f"{path}.size", 32, 1024)
+    hint = {("paper", 380): _FACEFORENSICS, ("sbi", 380): _SBI}.get((data.recipe, data.size), _FOLDER)
+    where = hint.replace("config.data.root", f"config.{path}.root")
     if not data.root:
         _refuse(f"{path}.root", data.root, where)
     if not Path(data.root).is_dir():
@@ -114,7 +118,7 @@ def _prepared(config: ConfigDict, path: str) -> None:
 
 def _detector(config: ConfigDict) -> None:
     from fdetect_jax.data.augment import Augment
-    from fdetect_jax.data.forgeries import HOST_FORGERIES
+    from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, make_host_forgery
     from fdetect_jax.detectors import DETECTORS, make_detector
     from fdetect_jax.forgery import FORGERIES
     from fdetect_jax.losses.objective import MODES, TURNS
@@ -123,12 +127,22 @@ def _detector(config: ConfigDict) -> None:
 
     _one_of(config, "detector.name", DETECTORS)
     _one_of(config, "detector.dtype", ("float32", "bfloat16"))
-    _one_of(config, "forgery.kind", [*FORGERIES, *HOST_FORGERIES])
-    _one_of(config, "evaluation.forgery.kind", ("latent",))  # it gives the reconstruction as well
+    _one_of(config, "forgery.kind", [*FORGERIES, *HOST_FORGERIES, GIVEN])
+    if config.forgery.kind == GIVEN:
+        for path in _parts(config):
+            if _get(config, f"{path}.source") != "prepared":
+                _refuse("forgery.kind", GIVEN, f"{path}.source 'prepared': only such data come with fakes of their own")
+        try:
+            make_host_forgery(config.forgery, config.data, "train", None, True)
+        except ValueError as error:
+            raise ConfigError(f"forgery.kind: found {GIVEN!r}, but {error}") from None
+    if config.detector.weights and not Path(config.detector.weights).is_file():
+        _refuse("detector.weights", config.detector.weights, "a weights file to start from, or ''")
+    _one_of(config, "evaluation.forgery.kind", ("latent", "none"))  # the first gives the reconstruction as well
     for path in ("forgery", "evaluation.forgery"):
         if _get(config, f"{path}.kind") in ("latent", "reconstruction"):
             _pair(config, path)
-    if config.evaluation.forgery.space == "z":
+    if config.evaluation.forgery.get("space") == "z":
         _refuse("evaluation.forgery.space", "z", "'w' or 'w+': in z there is no reconstruction of the face at hand")
     make_detector(config.detector.name, config.detector.overrides.to_dict())  # these two name the field themselves
     Augment(**config.augment.to_dict())

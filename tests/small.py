@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import adv, baseline, gan, inversion
+from configs import adv, baseline, gan, inversion, sbi
 from fdetect_jax.config import check
 from fdetect_jax.train.loop import train_and_evaluate
 from fdetect_jax.train.trainers import make_task
@@ -95,6 +95,10 @@ def small_adv(pair: str) -> ConfigDict:
 
 def small_baseline(pair: str) -> ConfigDict:
     return _detector(baseline.get_config(), pair)
+
+
+def small_sbi() -> ConfigDict:
+    return _detector(sbi.get_config(), "")
 
 
 def _detector(config: ConfigDict, pair: str) -> ConfigDict:

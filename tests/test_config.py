@@ -13,6 +13,7 @@ from fdetect_jax.config import ConfigError, check
 
 VARIANTS = [
     *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "mixture", "paper")],
+    *[("sbi", variant) for variant in ("facesim", "folder", "paper")],
     *[("gan", variant) for variant in ("facesim", "folder", "config_f")],
     *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
 ]
@@ -57,7 +58,7 @@ def test_every_variant_passes_with_what_it_asks_for(file, variant, pair, tmp_pat
     assert variant in config.description
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -66,7 +67,7 @@ def test_the_default_gan_asks_for_nothing():
     check(load("gan"))
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")
@@ -86,6 +87,31 @@ def test_the_paper_s_numbers():
     assert (optimizer.name, optimizer.learning_rate, optimizer.decay_after) == ("sgd", 0.001, 0.75)
     attack = config.forgery.attack
     assert (attack.steps, attack.epsilon, attack.norm, attack.step_size) == (10, 4.0, "l2", 0.0)
+
+
+def test_the_numbers_of_self_blended_images():
+    config = load("sbi", "paper")
+    assert (config.detector.name, config.data.recipe, config.data.size) == ("efficientnet_b4", "sbi", 380)
+    wanted = {"normalization": "none", "dropout": 0.4, "drop_connect": 0.2}
+    assert config.detector.overrides.to_dict() == wanted
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.momentum) == ("sgd", 0.001, 0.9)
+    assert (optimizer.weight_decay, optimizer.decay_after) == (0, 0.75)
+    assert optimizer.sam.to_dict() == {"rho": 0.05, "adaptive": False, "batch_stats": "both"}
+    assert (config.batch_size, config.steps) == (16, 36_000)
+    assert config.losses.cross_entropy.weight == config.objective.lam == 1
+    Augment = importlib.import_module("fdetect_jax.data.augment").Augment
+    assert Augment(**config.augment.to_dict()) == Augment.off()  # it has its own
+
+
+def test_the_faces_of_self_blended_images_and_where_they_are_to_be_had(tmp_path):
+    config = load("sbi", "paper")
+    with pytest.raises(
+        ConfigError, match=r"^data\.root: found ''.*FaceForensics\+\+.*--recipe sbi.*--config\.data\.root"
+    ):
+        check(config)
+    with pytest.raises(ConfigError, match=r"^data\.root: found '', wanted a folder of photographs"):
+        check(load("sbi", "folder"))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +192,7 @@ WRONG = {
         ("data.size", 512),
         ("detector.name", "resnet"),
         ("detector.dtype", "float16"),
+        ("detector.weights", "nowhere.safetensors"),
         ("forgery.kind", "paste"),
         ("forgery.pair", "nowhere"),
         ("forgery.space", "s"),
@@ -321,10 +348,12 @@ def test_a_game_that_rests_needs_the_reconstruction():
 
 def test_folders_and_recipes(pair, tmp_path):
     config = given("adv", "folder", pair, tmp_path)
-    config.data.size = 128
-    with pytest.raises(ConfigError, match=r"^data\.size: found 128, wanted 64, the side of the recipe 'aligned64'"):
+    config.data.size = 128  # the recipe's size is the config's
+    check(config)
+    config.data.size = 16
+    with pytest.raises(ConfigError, match=r"^data\.size: found 16, wanted a value in \[32, 1024\]"):
         check(config)
-    config.data.recipe = "loose"
+    config.data.update(size=64, recipe="loose")
     with pytest.raises(ConfigError, match=r"^data\.recipe: found 'loose', wanted one of \['aligned', 'aligned1024'"):
         check(config)
 

@@ -56,6 +56,23 @@ def png(image: np.ndarray, longest: int | None = None) -> bytes:
     return data.tobytes()
 
 
+def framed(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture of any size, or a mask (H, W) in [0, 1], in the middle of a square: (side, side, 3) uint8.
+
+    Its proportions are kept; where it does not reach, the square is white.
+    """
+    if picture.ndim == 2:
+        picture = np.repeat(np.round(255 * picture).astype(np.uint8)[..., None], 3, axis=2)
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    square = np.full((side, side, 3), 255, np.uint8)
+    x, y = (side - size[0]) // 2, (side - size[1]) // 2
+    square[y : y + size[1], x : x + size[0]] = picture
+    return square
+
+
 def gallery_png(columns: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
     """Writes a contact sheet: one row per face, one column per name, names on top, pixels as they are.
 

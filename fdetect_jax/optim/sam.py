@@ -31,7 +31,8 @@ def sam(
 
     Args:
       base: the optimiser that makes the step, from the second gradient and the unperturbed parameters.
-      rho: radius of the perturbation. adaptive: ASAM's scaling by |w|.
+      rho: radius of the perturbation; with 0 the base alone remains, and no second gradient is taken.
+      adaptive: ASAM's scaling by |w|.
 
     Returns:
       A transform whose ``update(gradient, state, params, grad_fn=…)`` calls ``grad_fn(perturbed_params) -> gradient``
@@ -42,6 +43,8 @@ def sam(
       >>> updates, state = tx.update(grads, state, params, grad_fn=jax.grad(loss))
     """
     base = optax.with_extra_args_support(base)
+    if not rho:
+        return base
 
     def init_fn(params: Any) -> SAMState:
         return SAMState(base.init(params))

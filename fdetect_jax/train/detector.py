@@ -11,17 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
-from fdetect_jax.data.forgeries import HOST_FORGERIES
+from fdetect_jax.data.forgeries import LOOSE, make_host_forgery
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.detectors import make_detector
-from fdetect_jax.evaluation.gallery import Gallery, difference, gallery_png
-from fdetect_jax.evaluation.metrics import Test, psnr
-from fdetect_jax.evaluation.reconstruction import to_bytes
+from fdetect_jax.evaluation.gallery import gallery_png
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
 from fdetect_jax.losses.objective import make_objective
 from fdetect_jax.nn.once import jit_once
@@ -29,14 +28,9 @@ from fdetect_jax.optim.base import OPTIMIZERS
 from fdetect_jax.optim.sam import sam
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.train import parallel
+from fdetect_jax.train.held_out import HeldOut
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import FAKE, REAL, Batch, TrainState, score, to_unit
-
-TITLES = {
-    "gan_inverted": "GAN-inverted faces",
-    "adversarial": "Latent adversaries",
-    "swap": "Blended swaps",
-}
 
 
 class DetectorTask:
@@ -50,14 +44,8 @@ class DetectorTask:
         dtype = jnp.dtype(config.detector.dtype)
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
         self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
-        self.judge = make_forgery(config.evaluation.forgery)
-        self.source, self.held_out = (make_source(config.data, split) for split in ("train", config.evaluation.split))
-        self.recipe = self.source.recipe
-        first = self.held_out[0]["identity"]
-        if all(self.held_out[i]["identity"] == first for i in range(1, len(self.held_out))):
-            raise ValueError(
-                f"data: found one person in split {config.evaluation.split!r}, wanted two to swap faces between"
-            )
+        self.source = make_source(config.data, "train", loose=config.forgery.kind in LOOSE)
+        self.recipe, self.held_out = self.source.recipe, HeldOut(config)
         self.frozen = {"forgery": self.forgery.frozen if self.forgery else {}}
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
         self.objective = make_objective(config, self.steps_per_epoch)
@@ -73,6 +61,8 @@ class DetectorTask:
         key, rng = jax.random.split(jax.random.key(seed))
         image = jnp.zeros((1, self.source.size, self.source.size, 3))
         variables = jit_once(self.detector.init)(key, image)
+        if self.config.detector.weights:
+            variables = started_from(variables, self.config.detector.weights)
         # One optimiser state per objective, stacked: the turn picks its own.
         state = self.optimizer.init(variables["params"])
         opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.turns), state)
@@ -81,9 +71,7 @@ class DetectorTask:
     def batches(self):
         augment = Augment(**self.config.augment.to_dict())
         share = self.config.batch_size // jax.process_count()
-        options, forgery = self.config.forgery, None
-        if options.kind in HOST_FORGERIES:
-            forgery = HOST_FORGERIES[options.kind](options, self.recipe, True)
+        forgery = make_host_forgery(self.config.forgery, self.config.data, "train", self.recipe, True)
         workers = self.config.data.workers
         return pipeline.train_batches(self.source, share, self.config.seed, forgery, augment, workers=workers)
 
@@ -157,56 +145,13 @@ class DetectorTask:
         }
 
     def evaluate(self, state, compile_eval, show) -> Findings:
-        """Held-out real faces against what the evaluation's pair makes of them, attacked and not, and against swaps."""
-        config = self.config.evaluation
-
-        def run(frozen, batch):
-            images = to_unit(batch["image"])
-            classify = self._classifier(frozen["detector"])
-            keys = jax.vmap(jax.random.key)(batch["row"])
-            forged = self.judge.forge(keys, classify, images, frozen["forgery"])
-            views = {"real": images, "reconstruction": forged.reconstruction, "adversary": forged.image}
-            views["swap"] = to_unit(batch["forged"])
-            scores = {name: score(classify(image)) for name, image in views.items()}
-            return views, scores
-
-        run = compile_eval(run)
-        frozen = {"detector": state.variables, "forgery": self.judge.frozen}
-        images: dict[str, list] = {}
-        scores: dict[str, list] = {}
-        done = 0
-        swap = HOST_FORGERIES["swap"](ConfigDict({"kind": "swap"}), self.recipe, False)
-        for batch in pipeline.eval_batches(self.held_out, config.batch_size, self.config.seed, swap, config.limit):
-            batch["row"] = np.arange(done, done + config.batch_size, dtype=np.uint32)
-            keep = batch.pop("weight") > 0
-            views, found = run(frozen, batch)
-            for name in views:
-                images.setdefault(name, []).append(to_bytes(views[name])[keep])
-                scores.setdefault(name, []).append(np.asarray(found[name])[keep])
-            done += int(keep.sum())
-        views = {name: np.concatenate(parts) for name, parts in images.items()}
-        found = {name: np.concatenate(parts) for name, parts in scores.items()}
-        show(f"scored {done} held-out faces")
-        kinds = {"gan_inverted": "reconstruction", "adversarial": "adversary", "swap": "swap"}
-        tests = tuple(self._test(name, found["real"], found[kind]) for name, kind in kinds.items())
-        figures = {
-            "reconstruction_psnr": float(np.mean(psnr(views["real"] / 255.0, views["reconstruction"] / 255.0))),
-            "p_fake/reconstruction": float(found["reconstruction"].mean()),
-            "p_fake/adversary": float(found["adversary"].mean()),
-        }
-        columns = {name: views[name][:8] for name in ("real", "reconstruction", "adversary")}
-        columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
-        shown = {name: found[name][:8] for name in ("real", "reconstruction", "adversary")}
-        return Findings(tests, figures, Gallery(columns, shown))
-
-    @staticmethod
-    def _test(name: str, real: np.ndarray, fake: np.ndarray) -> Test:
-        labels = np.concatenate([np.full(len(real), REAL), np.full(len(fake), FAKE)])
-        return Test(name, TITLES[name], labels, np.concatenate([real, fake]))
+        """See ``HeldOut``."""
+        return self.held_out.evaluate(state.variables, self._classifier, compile_eval, show)
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
-        gallery_png(findings.gallery.columns, folder / "adversaries.png")
+        name = "adversaries.png" if self.forgery else "fakes.png"
+        gallery_png(findings.gallery.columns, folder / name)
         recipe = json.dumps(self.recipe and self.recipe.to_dict())
         weights.save(
             folder / "detector.safetensors",
@@ -216,7 +161,22 @@ class DetectorTask:
             recipe=recipe,
             size=str(self.source.size),
             source=self.source.fingerprint,
+            description=self.config.description,
         )
+
+
+def started_from(variables: Any, path: str) -> Any:
+    """``variables`` with the arrays of a weights file in their place; a classifier of another size starts afresh.
+
+    Raises:
+      ValueError: the file cannot be read, or holds another network.
+    """
+    found = flatten_dict(weights.read(path)[1], sep="/")
+    own = flatten_dict(dict(variables), sep="/")
+    differing = {name for name in own.keys() | found.keys() if np.shape(own.get(name)) != np.shape(found.get(name))}
+    if others := sorted(name for name in differing if not name.startswith("params/fc/")):
+        raise ValueError(f"detector.weights: found {path} with other arrays ({', '.join(others[:3])}, …)")
+    return unflatten_dict({name: own[name] if name in differing else found[name] for name in own}, sep="/")
 
 
 def pair_up(images: jax.Array, fakes: jax.Array, identity: jax.Array) -> Batch:

@@ -43,6 +43,12 @@ def test_one_step_on_a_quadratic(rho):
     np.testing.assert_allclose(steps(sam(optax.sgd(0.1), rho), 1), W - 0.1 * A @ climbed(W, rho), rtol=1e-5)
 
 
+def test_without_a_radius_no_second_gradient_is_taken():
+    tx, (gradient, params) = sam(optax.sgd(0.1), rho=0.0), (jnp.ones(2), jnp.zeros(2))
+    updates, _ = tx.update(gradient, tx.init(params), params, grad_fn=lambda _: pytest.fail("taken"))
+    np.testing.assert_allclose(updates, -0.1 * gradient)
+
+
 def test_rho_by_default():
     np.testing.assert_array_equal(steps(sam(optax.sgd(0.1)), 2), steps(sam(optax.sgd(0.1), rho=0.05), 2))
 

@@ -1,0 +1,38 @@
+"""A detector of self-blended images (Shiohara and Yamasaki, 2022): no fakes but those made of the real faces.
+
+    python -m fdetect_jax.main --config=configs/sbi.py
+    python -m fdetect_jax.main --config=configs/sbi.py:folder --config.data.root=DIR
+    python -m fdetect_jax.main --config=configs/sbi.py:paper --config.data.root=DIR --config.detector.weights=FILE
+
+The default and ``:folder`` train a small EfficientNet from scratch at 128 px, on procedural faces and on a folder of
+photographs. ``:paper`` holds the numbers of the authors' code: EfficientNet-B4 at 380 px without normalisation, 16 pairs
+a step, SGD at 0.001 with momentum, SAM of radius 0.05 whose two passes both update BatchNorm, 100 epochs of 8 frames of
+each of FaceForensics++'s 720 real training videos, the last 25 decaying linearly. They start from ImageNet weights
+trained with AdvProp: ``fdetect convert efficientnet --input adv-efficientnet-b4-44fb3a87.pth --output FILE``. The
+published AUC is 93.2 % on Celeb-DF v2, by video; those need its test set and `fdetect evaluate`.
+"""
+
+from configs import common
+
+
+def get_config(variant: str = "facesim"):
+    if variant not in ("facesim", "folder", "paper"):
+        raise ValueError(f"configs/sbi.py: found variant {variant!r}, wanted facesim, folder or paper")
+    config = common.detector(f"Self-blended images ({variant})", variant, "configs/sbi.py")
+    config.forgery = {"kind": "sbi"}
+    config.augment = common.no_augment()
+    config.evaluation.update(forgery={"kind": "none"}, limit=1000)
+    if variant == "paper":
+        config.data = common.folder("sbi", 380) | {"workers": 8}
+        config.detector.overrides = {"normalization": "none", "dropout": 0.4, "drop_connect": 0.2}
+        config.detector.dtype = "float32"
+        config.optimizer.sam.batch_stats = "both"
+        config.steps = 100 * (720 * 8 // 16)
+        return config
+    config.data = common.folder("sbi", 128) if variant == "folder" else common.facesim(128)
+    # Half of the pixels at once: what blending leaves is seen at full size by the first convolution alone.
+    config.detector.overrides = {"stem_stride": 2, "stem": 24}
+    config.optimizer.update(learning_rate=0.003, decay_after=0.5)
+    config.optimizer.sam.rho = 0.0
+    config.steps, config.log_every, config.checkpoint_every = 3600, 20, 200
+    return config

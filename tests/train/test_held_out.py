@@ -1,0 +1,113 @@
+"""A detector's held-out tests: which there are, by which crops, and what its report shows."""
+
+import json
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import run, small_baseline, small_sbi
+
+from configs import common
+from fdetect_jax import weights
+from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.data.folder import SPLITS
+from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.media.crop import make_recipe
+from fdetect_jax.train import held_out
+from fdetect_jax.train.detector import started_from
+
+
+def test_a_run_on_self_blended_images(tmp_path):
+    found = run(small_sbi(), tmp_path)
+    assert list(found["tests"]) == ["swap", "sbi"]
+    assert found["tests"]["sbi"]["n_fake"] == 6
+    page = (tmp_path / "report.html").read_text()
+    for name in ("loose crop", "hull", "mask", "source", "target", "blended", "real", "fake"):
+        assert f"<div class=name>{name}</div>" in page
+    assert page.count("<small>P(fake)</small>") == 2 * 4  # of real and fake, as many as a batch holds
+    assert (tmp_path / "fakes.png").is_file()
+    assert weights.describe(tmp_path / "detector.safetensors")[1]["description"] == small_sbi().description
+
+
+def test_on_photographs_training_and_serving_share_the_recipe(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for split, count in zip(SPLITS, (6, 1, 4), strict=True):
+        sim = FaceSim(split, 160, count, 1)
+        (tmp_path / "photos" / split).mkdir(parents=True)
+        for number in range(count):
+            file = tmp_path / "photos" / split / f"{number}.png"
+            cv2.imwrite(
+                str(file), cv2.copyMakeBorder(sim[number]["image"][..., ::-1], 60, 40, 70, 70, cv2.BORDER_REFLECT)
+            )
+    config = small_sbi()
+    config.data = common.folder("sbi", 48) | {"root": str(tmp_path / "photos")}
+    found = run(config, tmp_path / "run")
+    assert found["tests"]["sbi"]["n_real"] == found["tests"]["swap"]["n_real"] == 4
+    judge = Judge(tmp_path / "run")
+    assert judge.recipe == make_recipe("sbi", 48)
+    made = held_out.HeldOut(config)
+    # Swaps and the pair's attacks see serving's crop, self-blending the loose one.
+    assert made.faces[0]["image"].shape == (48, 48, 3)
+    assert made.loose[0]["image"].shape != (48, 48, 3)
+    np.testing.assert_array_equal(made.loose[0]["identity"], made.faces[0]["identity"])
+    real, swapped = (next(made._batches(kind))["image"] for kind in ("sbi", "swap"))
+    plain = [np.array_equal(a, b) for a, b in zip(real, swapped, strict=True)]
+    assert any(plain)  # where the source was changed, the target is the very crop that serving cuts
+
+
+def test_tests_are_of_what_it_was_trained_on_too(monkeypatch):
+    monkeypatch.setitem(held_out.HOST_FORGERIES, "own", held_out.HOST_FORGERIES["swap"])
+    config = small_sbi()
+    assert held_out.HeldOut(config).kinds == ["swap", "sbi"]
+    config.forgery.kind = "own"
+    assert held_out.HeldOut(config).kinds == ["swap", "sbi", "own"]
+
+
+def test_a_run_on_swaps_shows_swaps(tmp_path):
+    config = small_baseline("")
+    config.evaluation.forgery = {"kind": "none"}
+    config.steps = 1
+    run(config, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<div class=name>fake</div>" in page
+    assert "loose crop" not in page
+
+
+def test_one_person_cannot_be_swapped(tmp_path):
+    config = small_sbi()
+    config.data.identities.test = 1
+    with pytest.raises(ValueError, match="found one person in split 'test'"):
+        held_out.HeldOut(config)
+
+
+def test_weights_to_start_from(tmp_path):
+    own = {"params": {"stem": {"kernel": jnp.zeros((2, 3))}, "fc": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}}}
+    file = tmp_path / "weights.safetensors"
+
+    def start(stem, classes):
+        params = {"stem": {"kernel": stem}, "fc": {"kernel": np.ones((3, classes)), "bias": np.ones(classes)}}
+        weights.save(file, "efficientnet", {}, {"params": params})
+        return started_from(own, str(file))["params"]
+
+    found = start(np.ones((2, 3)), 2)
+    assert (found["stem"]["kernel"] == 1).all()
+    assert (found["fc"]["bias"] == 1).all()
+    found = start(np.ones((2, 3)), 1000)
+    assert (found["stem"]["kernel"] == 1).all()
+    assert (found["fc"]["kernel"] == 0).all()
+    with pytest.raises(ValueError, match=r"detector\.weights: found .*other arrays \(params/stem/kernel, …\)"):
+        start(np.ones((2, 4)), 2)
+
+
+def test_a_run_starts_from_the_weights_it_is_given(tmp_path):
+    first, second = small_sbi(), small_sbi()
+    first.steps = second.steps = 1
+    run(first, tmp_path / "first")
+    second.detector.weights = str(tmp_path / "first" / "detector.safetensors")
+    second.optimizer.learning_rate = 1e-30
+    run(second, tmp_path / "second")
+    one, two = (weights.read(tmp_path / name / "detector.safetensors")[1]["params"] for name in ("first", "second"))
+    np.testing.assert_array_equal(one["conv_stem"]["kernel"], two["conv_stem"]["kernel"])
+    config = json.loads((tmp_path / "second" / "report.json").read_text())["config"]
+    assert config["detector"]["weights"] == second.detector.weights
