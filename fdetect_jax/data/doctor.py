@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdetect_jax.data.layouts import LAYOUTS, Item, Layout, find_layout
-from fdetect_jax.data.layouts.base import MEDIA_SUFFIXES, Expected, descend
+from fdetect_jax.data.layouts.base import MEDIA_SUFFIXES, Expected, descend, lines_of
 from fdetect_jax.data.progress import watched
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
@@ -84,6 +84,10 @@ def _compare(root: Path, expected: Expected) -> Iterator[Finding]:
             many = f"{expected.count} files " if expected.count else "files "
             yield Finding("missing", f"{expected.folder}/ with {many}{expected.pattern}")
         return
+    if expected.lines is not None:
+        for path in folder.glob(expected.pattern):
+            if (found := len(list(lines_of(path)))) != expected.lines:
+                yield Finding("corrupt", f"{path.relative_to(root)}: {found} lines, published were {expected.lines}")
     present = {_stem(one.relative_to(folder)) for one in folder.glob(expected.pattern) if one.is_file()}
     wanted = {_stem(Path(one)) for one in expected.named or ()}
     if absent := sorted(wanted - present):

@@ -274,6 +274,9 @@ def test_deeperforensics(tmp_path):
     touch(tmp_path, "manipulated_videos/end_to_end/002_M101.mp4")
     with pytest.raises(ValueError, match="wanted splits that share no actor"):
         LAYOUTS["deeperforensics"].items(tmp_path)
+    (tmp_path / "lists" / "splits" / "test.txt").write_text("000_W009.mp4\n")
+    with pytest.raises(ValueError, match=r"test\.txt, line 1: found 000_W009, whose target is in train as well"):
+        LAYOUTS["deeperforensics"].items(tmp_path)
 
 
 def test_folders_of_ones_own(tmp_path):
@@ -341,6 +344,25 @@ def test_in_a_table_without_splits_a_fake_falls_where_its_original_does(tmp_path
 def test_a_table_that_cannot_be_used(tmp_path, text, wanted):
     with pytest.raises(ValueError, match=wanted):
         _table(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["[]", '["a"]', '{"a.mp4": 1}', '{"a/b.mp4": []}', "{", '{"/etc/a.mp4": {}}'])
+def test_lists_that_are_none_are_refused(tmp_path, text):
+    for name, file in (("dfdc_preview", "dataset.json"), ("dfdc", "dfdc_train_part_0/metadata.json")):
+        touch(tmp_path, file)
+        (tmp_path / file).write_text(text)
+        with pytest.raises(ValueError, match="wanted"):
+            LAYOUTS[name].items(tmp_path)
+    (tmp_path / "labels.csv").write_text("filename,label\na.mp4\n")
+    (tmp_path / "dfdc_train_part_0" / "metadata.json").unlink()
+    with pytest.raises(ValueError, match="line 2: found"):
+        LAYOUTS["dfdc"].items(tmp_path)
+
+
+def test_lists_cannot_lead_out_of_the_root(tmp_path):
+    (tmp_path / "labels.csv").write_text("filename,label\n../../etc/passwd,1\n")
+    with pytest.raises(ValueError, match="wanted a path below the root"):
+        LAYOUTS["dfdc"].items(tmp_path)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -38,6 +38,11 @@ class Item:
     mask: str | None = None
     original: str | None = None
 
+    def __post_init__(self):
+        for path in filter(None, (self.file, self.mask, self.original)):
+            if Path(path).is_absolute() or ".." in Path(path).parts:  # lists are downloads too
+                raise ValueError(f"found the file {path!r}, wanted a path below the root")
+
     @property
     def video(self) -> str:
         """Its name among all data sets: names of files alone are not unique."""
@@ -49,8 +54,8 @@ class Expected:
     """What a whole download holds in one place: ``count`` files that match ``pattern`` below ``folder``.
 
     Where the folder is missing, that is a problem only if ``required``. named: the files that there should be, below
-    the folder, where they are known; suffixes do not count. count: None where no figure was published. said: what was
-    looked for, where the folder and the pattern do not say it.
+    the folder, where they are known; suffixes do not count. count: None where no figure was published. lines: that each
+    of the files should have. said: what was looked for, where the folder and the pattern do not say it.
     """
 
     folder: str
@@ -58,6 +63,7 @@ class Expected:
     pattern: str = "*.mp4"
     required: bool = True
     named: frozenset[str] | None = None
+    lines: int | None = None
     said: str = ""
 
 

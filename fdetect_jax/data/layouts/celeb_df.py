@@ -66,9 +66,11 @@ def read_list(root: Path) -> set[tuple[str, str]]:
 
 
 def expected(root: Path) -> list[Expected]:
-    """Of v2: 590, 300 and 5639 videos, and a list of 518."""
-    counts = {"Celeb-real": 590, "YouTube-real": 300, "Celeb-synthesis": 5639}
-    rows = [] if child(root, LIST).is_file() else [Expected(".", 1, LIST)]
+    """Of v2: 590, 300 and 5639 videos, and a list of 518; a list of 100 is v1's, with 795 fakes."""
+    path = child(root, LIST)
+    first = path.is_file() and len(list(lines_of(path))) == 100
+    counts = dict(zip(FOLDERS, (None, None, 795) if first else (590, 300, 5639), strict=True))
+    rows = [Expected(".", 1, path.name, lines=100 if first else 518)]
     return rows + [Expected(relative(root, inside(child(root, name))), count) for name, count in counts.items()]
 
 

@@ -63,15 +63,18 @@ def items(root: Path) -> list[Item]:
 
 
 def read_splits(root: Path) -> dict[str, str]:
-    """{stem of a fake: its split}. ValueError where a list is missing or two name one video or target."""
+    """{stem of a fake: its split}. ValueError where a list is missing or two name one target."""
     splits: dict[str, str] = {}
+    of_target: dict[str, str] = {}
     for split in SPLITS:
         path = root / "lists" / "splits" / f"{split}.txt"
         require(path.is_file(), root, f"lists/splits/{split}.txt")
         for number, line in lines_of(path):
             stem = Path(line.split()[0]).stem
-            if splits.setdefault(stem, split) != split:
-                raise ValueError(f"{path}, line {number}: found {stem}, which is in {splits[stem]} as well")
+            splits[stem] = split
+            other = of_target.setdefault(stem.split("_")[0], split)
+            if other != split:
+                raise ValueError(f"{path}, line {number}: found {stem}, whose target is in {other} as well")
     return splits
 
 

@@ -73,6 +73,8 @@ def _metadata(part: Path) -> dict[str, dict]:
         found = json.loads(path.read_text())
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: found no JSON ({error}), wanted {{file: {{label, split, original}}}}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: found no table, wanted {{file: {{label, split, original}}}}")
     for name, row in found.items():
         if not isinstance(row, dict) or row.get("label") not in ("REAL", "FAKE"):
             raise ValueError(f"{path}: found {row!r} for {name}, wanted a label REAL or FAKE")
@@ -90,7 +92,7 @@ def _labels(path: Path) -> list[tuple[str, int]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     for number, row in enumerate(rows, 2):
-        if not row.get("filename") or row.get("label", "").strip() not in _LABELS:
+        if not row.get("filename") or (row.get("label") or "").strip() not in _LABELS:
             raise ValueError(f"{path}, line {number}: found {row}, wanted filename and label (0 real, 1 fake)")
     return [(row["filename"], _LABELS[row["label"].strip()]) for row in rows]
 

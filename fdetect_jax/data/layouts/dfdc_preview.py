@@ -55,8 +55,11 @@ def _rows(root: Path) -> dict[str, dict]:
         rows = json.loads(path.read_text())
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: found no JSON ({error}), wanted {{file: {{label, set}}}}") from None
+    if not isinstance(rows, dict):
+        raise ValueError(f"{path}: found no table, wanted {{file: {{label, set}}}}")
     for key, row in rows.items():
-        if row.get("label") not in _LABELS or row.get("set") not in ("train", "test") or key.count("/") < 1:
+        good = isinstance(row, dict) and row.get("label") in _LABELS and row.get("set") in ("train", "test")
+        if not good or "/" not in key:
             raise ValueError(f"{path}: found {row} for {key}, wanted label real or fake and set train or test")
     return rows
 
