@@ -58,7 +58,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     from fdetect_jax.media.crop import make_recipe
     from fdetect_jax.media.video import Sampling
 
-    count = None if arguments.per_second else 32 if arguments.frames is None else arguments.frames
+    count = None if arguments.per_second is not None else 32 if arguments.frames is None else arguments.frames
     selection = Selection(
         tuple(arguments.split or SPLITS),
         tuple(arguments.methods) if arguments.methods else None,
