@@ -1,7 +1,7 @@
 """The held-out tests of a detector: real faces against every forgery that can be made of them. Out: Findings.
 
-Blended swaps and self-blended images always, and what else the detector was trained on; with an inversion pair also
-its reconstructions, attacked and not.
+Blended swaps and self-blended images always, and what else the detector was trained on, of a mixture each part by
+itself as well; with an inversion pair also its reconstructions, attacked and not.
 """
 
 import dataclasses
@@ -15,7 +15,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fdetect_jax.data import pipeline
-from fdetect_jax.data.forgeries import HOST_FORGERIES, LOOSE
+from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, LOOSE, make_host_forgery
+from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.pipeline import HostForgery
 from fdetect_jax.data.sbi import SelfBlend
 from fdetect_jax.data.source import Source
@@ -33,6 +34,8 @@ TITLES = {
     "swap": "Blended swaps",
     "sbi": "Self-blended images",
     "fwa": "Warping artefacts",
+    "given": "Fakes of the data",
+    GIVEN: "The data's own fakes",
 }
 _SHOWN = 8
 
@@ -51,12 +54,14 @@ class HeldOut:
         self.faces = self.loose = make_source(config.data, self.options.split)
         if self.faces.recipe is not None and self.faces.recipe.training_margins is not None:
             self.loose = make_source(config.data, self.options.split, loose=True)
-        first = self.faces[0]["identity"]
-        if all(self.faces[i]["identity"] == first for i in range(1, len(self.faces))):
-            raise ValueError(
-                f"data: found one person in split {self.options.split!r}, wanted two to swap faces between"
-            )
-        own = [config.forgery.kind] if config.forgery.kind in HOST_FORGERIES else []
+        self.parts = self.faces.parts if isinstance(self.faces, Mixture) else ()
+        for name, source in [(f".parts.{part.name}", part.source) for part in self.parts] or [("", self.faces)]:
+            first = source[0]["identity"]
+            if all(source[i]["identity"] == first for i in range(1, len(source))):
+                raise ValueError(
+                    f"data{name}: found one person in split {self.options.split!r}, wanted two to swap faces between"
+                )
+        own = [config.forgery.kind] if config.forgery.kind in (*HOST_FORGERIES, GIVEN) else []
         self.kinds = [*dict.fromkeys(["swap", "sbi", *own])]
 
     def evaluate(self, variables: Any, classifier: Classifier, compile_eval: Callable, show: Callable) -> Findings:
@@ -69,13 +74,13 @@ class HeldOut:
         pairs = compile_eval(pairs)
         tests, figures, gallery = [], {}, None
         for kind in self.kinds:
-            found = _rows(self._batches(kind), lambda batch: pairs(variables, batch))
-            tests.append(_test(kind, found["image"], found["forged"]))
+            found = _rows(self._batches(kind), lambda batch: batch | pairs(variables, batch))
+            tests += self._tests(kind, found)
         show(f"scored {len(found['image'])} held-out faces")
         if self.judge is not None:
             attacks, figures, gallery = self._attacked(variables, classifier, compile_eval)
             tests = [*attacks, *tests]
-        if self.config.forgery.kind in HOST_FORGERIES or gallery is None:
+        if self.config.forgery.kind in self.kinds or gallery is None:
             gallery = self._gallery(lambda batch: pairs(variables, batch))
         return Findings(tuple(tests), figures, gallery)
 
@@ -84,7 +89,17 @@ class HeldOut:
 
     def _forgery(self, kind: str) -> HostForgery:
         options = self.config.forgery if kind == self.config.forgery.kind else ConfigDict({"kind": kind})
-        return HOST_FORGERIES[kind](options, self.faces.recipe, False)
+        return make_host_forgery(options, self.config.data, self.options.split, self.faces.recipe, False)
+
+    def _tests(self, kind: str, found: dict[str, np.ndarray]) -> list[Test]:
+        """Of all faces and, of a mixture, of each part that has faces among them."""
+        tests = [_test(kind, TITLES[kind], found["image"], found["forged"])]
+        for number, part in enumerate(self.parts):
+            own = found["part"] == number
+            if own.any():
+                title = f"{TITLES[kind]}: {part.name}"
+                tests.append(_test(f"{kind}/{part.name}", title, found["image"][own], found["forged"][own]))
+        return tests
 
     def _batches(self, kind: str | None) -> Iterator[dict]:
         source, forgery = (self.faces, None) if kind is None else (self._source(kind), self._forgery(kind))
@@ -111,7 +126,7 @@ class HeldOut:
         found = _rows(self._batches(None), run)
         scores = {name: found.pop(f"p/{name}") for name in ("real", "reconstruction", "adversary")}
         kinds = {"gan_inverted": "reconstruction", "adversarial": "adversary"}
-        tests = [_test(name, scores["real"], scores[kind]) for name, kind in kinds.items()]
+        tests = [_test(name, TITLES[name], scores["real"], scores[kind]) for name, kind in kinds.items()]
         figures = {
             "reconstruction_psnr": float(np.mean(psnr(found["real"] / 255.0, found["reconstruction"] / 255.0))),
             "p_fake/reconstruction": float(scores["reconstruction"].mean()),
@@ -123,7 +138,7 @@ class HeldOut:
 
     def _gallery(self, judge: Callable[[dict], dict]) -> Gallery:
         """How the fakes that it was trained on are made, step by step where there are steps to show."""
-        kind = self.config.forgery.kind if self.config.forgery.kind in HOST_FORGERIES else self.kinds[0]
+        kind = self.config.forgery.kind if self.config.forgery.kind in self.kinds else self.kinds[0]
         source, forgery, columns = self._source(kind), self._forgery(kind), defaultdict(list)
         for i in range(min(_SHOWN, self.options.batch_size, len(source))):
             rng, face = np.random.default_rng((self.config.seed, i)), source[i]
@@ -153,6 +168,6 @@ def _rows(batches: Iterator[dict], function: Callable[[dict], dict]) -> dict[str
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def _test(name: str, real: np.ndarray, fake: np.ndarray) -> Test:
+def _test(name: str, title: str, real: np.ndarray, fake: np.ndarray) -> Test:
     labels = np.concatenate([np.full(len(real), REAL), np.full(len(fake), FAKE)])
-    return Test(name, TITLES[name], labels, np.concatenate([real, fake]))
+    return Test(name, title, labels, np.concatenate([real, fake]))

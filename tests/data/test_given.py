@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from small import run, small_baseline
 
 from configs.baseline import get_config
 from fdetect_jax.config import ConfigError, check
@@ -86,19 +87,21 @@ def test_a_mixture_keeps_to_the_part_of_the_face():
 
 @pytest.fixture(scope="module")
 def prepared(faces, tmp_path_factory):
-    """Two people, filmed once each, and two methods' fakes of the first."""
-    root = trees.splits(tmp_path_factory.mktemp("ff"), train=[["000", "001"]])
+    """Two people to train on, filmed once each, and two methods' fakes of the first; two to test and one's fake."""
+    root = trees.splits(tmp_path_factory.mktemp("ff"), train=[["000", "001"]], test=[["002", "003"]])
     videos = "{}/c23/videos/{}.mp4"
-    for number in (0, 1):
+    for number in range(4):
         trees.write_person(root / videos.format("original_sequences/youtube", f"00{number}"), number)
-    for number, method in enumerate(("Deepfakes", "Face2Face"), 2):
-        trees.write_person(root / videos.format(f"manipulated_sequences/{method}", "000_001"), number)
+    fakes = (("Deepfakes", "000_001"), ("Face2Face", "000_001"), ("Deepfakes", "002_003"))
+    for number, (method, name) in enumerate(fakes, 4):
+        trees.write_person(root / videos.format(f"manipulated_sequences/{method}", name), number)
     output = tmp_path_factory.mktemp("prepared")
     return prepare("faceforensics", root, output, make_recipe("aligned64"), Sampling(count=2), workers=1)
 
 
 def _config(root):
-    config = get_config()
+    config = small_baseline("")
+    config.evaluation.forgery = {"kind": "none"}
     config.data = {"source": "prepared", "root": str(root), "recipe": "aligned64", "size": 64, "workers": 0}
     config.forgery = {"kind": "given"}
     return config
@@ -129,6 +132,15 @@ def test_training_on_what_was_given(prepared):
     assert len(first) == 1  # nobody made a fake of the second person
     assert {method for _, _, method in seen} == {"Deepfakes", "Face2Face"}
     assert len({identity for identity, _, _ in seen}) == 2
+
+
+def test_a_run_on_what_was_given_is_tested_on_it(prepared, tmp_path):
+    config = _config(prepared)
+    config.steps = 1
+    tests = run(config, tmp_path)["tests"]
+    assert list(tests) == ["swap", "sbi", "given"]
+    assert (tests["given"]["n_real"], tests["given"]["n_fake"]) == (4, 4)
+    assert "The data&#x27;s own fakes" in (tmp_path / "report.html").read_text()
 
 
 def test_only_prepared_data_come_with_fakes():

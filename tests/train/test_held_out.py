@@ -6,7 +6,7 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import run, small_baseline, small_sbi
+from small import DATA, run, small_baseline, small_sbi
 
 from configs import common
 from fdetect_jax import weights
@@ -56,22 +56,38 @@ def test_on_photographs_training_and_serving_share_the_recipe(faces, tmp_path, m
     assert any(plain)  # where the source was changed, the target is the very crop that serving cuts
 
 
-def test_tests_are_of_what_it_was_trained_on_too(monkeypatch):
-    monkeypatch.setitem(held_out.HOST_FORGERIES, "own", held_out.HOST_FORGERIES["swap"])
-    config = small_sbi()
-    assert held_out.HeldOut(config).kinds == ["swap", "sbi"]
-    config.forgery.kind = "own"
-    assert held_out.HeldOut(config).kinds == ["swap", "sbi", "own"]
-
-
-def test_a_run_on_swaps_shows_swaps(tmp_path):
+@pytest.mark.parametrize(("kind", "tests"), [("swap", ["swap", "sbi"]), ("fwa", ["swap", "sbi", "fwa"])])
+def test_tests_and_pictures_are_of_what_it_was_trained_on_too(kind, tests, tmp_path):
     config = small_baseline("")
+    config.forgery.kind = kind
     config.evaluation.forgery = {"kind": "none"}
     config.steps = 1
-    run(config, tmp_path)
+    assert list(run(config, tmp_path)["tests"]) == tests
     page = (tmp_path / "report.html").read_text()
     assert "<div class=name>fake</div>" in page
     assert "loose crop" not in page
+
+
+def _mixed(**parts):
+    config = small_sbi()
+    config.data = common.mixture(**{name: DATA | changes | {"weight": 1.0} for name, changes in parts.items()})
+    return config
+
+
+def test_each_part_of_a_mixture_is_tested_by_itself(tmp_path):
+    config = _mixed(a={}, b={"seed": 1})
+    config.steps = 1
+    tests = run(config, tmp_path)["tests"]
+    assert list(tests) == ["swap", "swap/a", "swap/b", "sbi", "sbi/a", "sbi/b"]
+    assert [tests[name]["n_real"] for name in ("swap", "swap/a", "swap/b")] == [6, 3, 3]
+    both = [tests[f"swap/{part}"]["accuracy"] for part in "ab"]
+    assert tests["swap"]["accuracy"] == pytest.approx(sum(both) / 2)
+
+
+def test_one_person_in_a_part_cannot_be_swapped():
+    config = _mixed(a={}, b={"identities": {"train": 2, "val": 2, "test": 1}})
+    with pytest.raises(ValueError, match=r"^data\.parts\.b: found one person in split 'test'"):
+        held_out.HeldOut(config)
 
 
 def test_one_person_cannot_be_swapped(tmp_path):
