@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ import tensorflow_datasets as tfds
 from fdetect_jax.data import records
 from fdetect_jax.data.layouts import Item, find_layout
 from fdetect_jax.data.layouts.base import SPLITS
-from fdetect_jax.data.prepared_store import Shard, Source, write_shards
+from fdetect_jax.data.prepared_store import Entry, Shard, write_shards
 from fdetect_jax.data.progress import watched
 from fdetect_jax.data.selection import Selection, select
 from fdetect_jax.files import write_atomic
@@ -118,13 +119,13 @@ def prepare(
         print(f"{plan.output}: prepared before, nothing to do")
         return plan.output
     workers = workers or os.cpu_count() or 1
-    sources = _sources(plan, items)
+    entries = _entries(plan, items)
     if beam is None:
-        tasks = [source.task for source in sources]
+        tasks = [entry.task for entry in entries]
         records.finish(tasks, workers, seconds, lambda *args: watched(*args, what=name, unit="file"))
     elif not list(beam):
         beam = [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
-    _assemble(plan, items, sources, beam, seconds)
+    _assemble(plan, items, entries, beam, seconds)
     return plan.output
 
 
@@ -172,7 +173,7 @@ def _stat(root: Path, file: str | None) -> tuple[int | None, int | None]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _sources(plan: Plan, items: Sequence[Item]) -> list[Source]:
+def _entries(plan: Plan, items: Sequence[Item]) -> list[Entry]:
     people = sorted({(item.source, item.identity) for item in items})
     number = {person: index for index, person in enumerate(people)}
     how = [records.FORMAT, plan.recipe.to_dict(), plan.sampling.to_dict(), plan.faces]
@@ -190,17 +191,17 @@ def _sources(plan: Plan, items: Sequence[Item]) -> list[Source]:
             plan.faces,
             (plan.output / _WORK / "records" / digest[:2] / f"{digest}.npz").absolute(),
         )
-        made.append(Source(task, item.video, item.label, item.method, item.source, number[item.source, item.identity]))
+        made.append(Entry(task, item.video, item.label, item.method, item.source, number[item.source, item.identity]))
     return made
 
 
-def _shards(plan: Plan, sources: Sequence[Source], seconds: float) -> Iterator[Shard]:
+def _shards(plan: Plan, entries: Sequence[Entry], seconds: float) -> Iterator[Shard]:
     """Successive files, until they should give enough crops."""
-    held: list[Source] = []
+    held: list[Entry] = []
     crops = 0
-    for source in sources:
-        image = source.task.file.suffix.lower() in PHOTO_SUFFIXES
-        held.append(source)
+    for entry in entries:
+        image = entry.task.file.suffix.lower() in PHOTO_SUFFIXES
+        held.append(entry)
         crops += 1 if image else plan.sampling.count or _PER_SECOND_GUESS
         if crops >= _CROPS_A_SHARD:
             yield Shard(tuple(held), 1, seconds)
@@ -210,7 +211,7 @@ def _shards(plan: Plan, sources: Sequence[Source], seconds: float) -> Iterator[S
 
 
 def _assemble(
-    plan: Plan, items: Sequence[Item], sources: Sequence[Source], beam: Sequence[str] | None, seconds: float
+    plan: Plan, items: Sequence[Item], entries: Sequence[Entry], beam: Sequence[str] | None, seconds: float
 ) -> None:
     work = plan.output / _WORK / "shards"
     shutil.rmtree(work, ignore_errors=True)
@@ -218,16 +219,17 @@ def _assemble(
         old.unlink()  # of a run that was killed, perhaps with other options
     infos, builder = [], None
     for split in SPLITS:
-        own = [source for source, item in zip(sources, items, strict=True) if item.split == split]
+        own = [entry for entry, item in zip(entries, items, strict=True) if item.split == split]
         if own:
             shards = list(_shards(plan, own, seconds))
+            print(f"{split}: writing {len(shards)} shards", file=sys.stderr, flush=True)
             builder = write_shards(split, shards, plan.recipe, (work / split).absolute(), beam)
             infos.append(builder.info.splits[split])
             for path in sorted(Path(builder.data_dir).glob("*.array_record-*")):
                 os.replace(path, plan.output / path.name)
     builder.info.set_splits(tfds.core.SplitDict(infos))
     builder.info.write_to_directory(plan.output)
-    manifest, quarantine = _account(plan, items, sources)
+    manifest, quarantine = _account(plan, items, entries)
     if not any(row["crops"] for row in manifest["files"]):
         shutil.rmtree(plan.output / _WORK)  # or the same failures would be found again
         raise ValueError(
@@ -239,12 +241,12 @@ def _assemble(
     _print_summary(plan, manifest, quarantine)
 
 
-def _account(plan: Plan, items: Sequence[Item], sources: Sequence[Source]) -> tuple[dict[str, Any], list[dict]]:
+def _account(plan: Plan, items: Sequence[Item], entries: Sequence[Entry]) -> tuple[dict[str, Any], list[dict]]:
     """The manifest and the quarantine; writes each split's table of rows."""
     files, quarantine = _listing(plan.root, items), []
     rows: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
-    for number, (row, source) in enumerate(zip(files, sources, strict=True)):
-        record = records.read(source.task.record, crops=False)
+    for number, (row, entry) in enumerate(zip(files, entries, strict=True)):
+        record = records.read(entry.task.record, crops=False)
         row |= {"sha256": record.sha256, "frames": record.looked, "crops": len(record.frame)}
         said = {key: row[key] for key in ("file", "split", "label", "method")}
         if record.reason:

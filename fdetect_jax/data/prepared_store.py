@@ -25,7 +25,7 @@ _UNKNOWN = cv2.imencode(".png", np.zeros((1, 1), np.uint8))[1].tobytes()
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Entry:
     """A file on its way into a shard: how its record is made, and what is said of each of its crops."""
 
     task: records.Task
@@ -40,14 +40,14 @@ class Source:
 class Shard:
     """Yields the crops of its files, in order; what has no record yet is cropped first, on the machine that asks."""
 
-    sources: tuple[Source, ...]
+    entries: tuple[Entry, ...]
     workers: int
     seconds: float
 
     def __call__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        records.finish([one.task for one in self.sources], self.workers, self.seconds)
+        records.finish([one.task for one in self.entries], self.workers, self.seconds)
         number = 0
-        for one in self.sources:
+        for one in self.entries:
             record = records.read(one.task.record)
             for k, image in enumerate(record.images):
                 yield number, _example(one, record, k, image)
@@ -143,7 +143,7 @@ def _sorted(example: bytes) -> bytes:
     return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
 
 
-def _example(one: Source, record: records.Record, k: int, image: bytes) -> dict[str, Any]:
+def _example(one: Entry, record: records.Record, k: int, image: bytes) -> dict[str, Any]:
     # Bytes in a file object are stored as they are; TensorFlow would be needed only to encode arrays.
     return {
         "image": io.BytesIO(image),

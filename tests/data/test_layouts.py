@@ -212,10 +212,11 @@ def test_dfdc(tmp_path):
 def test_dfdc_as_it_is_unpacked(tmp_path):
     touch(tmp_path, "test/videos/a.mp4", "validation/b.mp4")
     (tmp_path / "test" / "labels.csv").write_text("filename,label\na.mp4,1\n")
-    (tmp_path / "validation" / "labels.csv").write_text("filename,label\nb.mp4,0\n")
+    (tmp_path / "validation" / "labels.csv").write_text("filename,label\nb.mp4,0\nc.mp4,1\n")
     assert {(item.file, item.split, item.label) for item in LAYOUTS["dfdc"].items(tmp_path)} == {
         ("test/videos/a.mp4", "test", 1),
         ("validation/b.mp4", "val", 0),
+        ("validation/c.mp4", "val", 1),
     }
     (tmp_path / "test" / "labels.csv").write_text("filename,label\na.mp4,fake\n")
     with pytest.raises(ValueError, match="line 2"):

@@ -397,7 +397,7 @@ def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
 def test_source_files_that_change_are_made_again(tree, tmp_path):
     root = tmp_path / "ff"
     shutil.copytree(tree, root)
-    keys = lambda: [source.task.record.name for source in module._sources(plan, items)]  # noqa: E731
+    keys = lambda: [entry.task.record.name for entry in module._entries(plan, items)]  # noqa: E731
     plan = module.Plan("faceforensics", root, tmp_path, RECIPE, THREE, "largest", Selection())
     items = module.find_layout("faceforensics").items(root)
     before = keys()
