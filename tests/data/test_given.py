@@ -1,5 +1,7 @@
 """The data set's own fakes: of the same person, at the same moment, every video alike, and the mask that came along."""
 
+import itertools
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -11,7 +13,7 @@ from fdetect_jax.config import ConfigError, check
 from fdetect_jax.data.forgeries import make_host_forgery
 from fdetect_jax.data.given import Given
 from fdetect_jax.data.mixture import Mixture, Part
-from fdetect_jax.data.pipeline import train_batches
+from fdetect_jax.data.pipeline import UnusableFace, train_batches
 from fdetect_jax.data.prepare import prepare
 from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.data.sources import make_source
@@ -148,3 +150,14 @@ def test_only_prepared_data_come_with_fakes():
     config.forgery = {"kind": "given"}
     with pytest.raises(ConfigError, match=r"^forgery\.kind: found 'given', wanted data\.source 'prepared'"):
         check(config)
+
+
+def test_a_damaged_record_is_named_by_shard(prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "damaged")
+    (shard,) = folder.glob("*train.array_record*")
+    content = bytearray(shard.read_bytes())
+    content[1000::200] = bytes(len(content[1000::200]))
+    shard.write_bytes(content)
+    batches = train_batches(Prepared(folder, "train", labels=(REAL,)), 4, 0, workers=1)
+    with pytest.raises(UnusableFace, match=rf"data: face \d of 4: {shard}: record \d of 8 cannot be read"):
+        list(itertools.islice(batches, 4))
