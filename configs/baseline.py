@@ -3,6 +3,11 @@
     python -m fdetect_jax.main --config=configs/baseline.py
     python -m fdetect_jax.main --config=configs/baseline.py:folder --config.data.root=DIR
     python -m fdetect_jax.main --config=configs/baseline.py:mixture --config.data.parts.photographs.root=DIR
+    python -m fdetect_jax.main --config=configs/baseline.py:paper --config.data.source=prepared \
+        --config.data.root=DIR --config.forgery.kind=given --config.evaluation.forgery.kind=none
+
+The last trains on the fakes that come with the data, such as FaceForensics++ in the DIR of `fdetect prepare
+faceforensics --root DOWNLOAD --output DIR --compression c23`.
 
 The same detector, data and optimiser as ``configs/adv.py``, and the same held-out tests; only the fakes differ. A step
 costs a fraction of one with an attack, so the small runs take more of them.
