@@ -42,10 +42,10 @@ def add_doctor(jobs) -> None:
     """Adds the arguments of ``fdetect doctor``."""
     parser = jobs.add_parser(
         "doctor",
-        help="say what is missing, misnamed or corrupt in a download; without one, look at the installation",
+        help="say what is missing, misnamed or corrupt in a download or in shards; alone, look at the installation",
         epilog="Exit status: 0 all is well, 1 there are problems, 2 wrong use.",
     )
-    parser.add_argument("root", nargs="?", type=Path, metavar="DIR", help="the download")
+    parser.add_argument("root", nargs="?", type=Path, metavar="DIR", help="a download, or what prepare wrote")
     parser.add_argument("--name", help="the data set (default: guessed)")
     parser.add_argument("--quick", action="store_true", help="do not open the videos")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")

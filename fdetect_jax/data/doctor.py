@@ -1,5 +1,6 @@
 """What is wrong with a download, before hours are spent. In: its folder. Out: lines, and whether all is well."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from fdetect_jax.data.layouts import LAYOUTS, Item, Layout, find_layout
 from fdetect_jax.data.layouts.base import MEDIA_SUFFIXES, Expected, descend, lines_of
+from fdetect_jax.data.prepare import MANIFEST
 from fdetect_jax.data.progress import watched
+from fdetect_jax.files import sha256_of
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.whole import check_whole
@@ -30,7 +33,7 @@ class Finding:
 def examine(
     root: Path, name: str | None = None, open_files: bool = True, workers: int | None = None
 ) -> tuple[list[str], bool]:
-    """Looks at a download.
+    """Looks at a download, or at what ``prepare`` wrote, whose shards are held to their hashes.
 
     Args:
         name: of a layout; None: guessed. open_files: read every video and image to its end. workers: processes that do.
@@ -43,6 +46,8 @@ def examine(
     """
     if not root.is_dir():
         raise ValueError(f"{root}: found no folder, wanted a download")
+    if name is None and (root / MANIFEST).is_file():
+        return _examine_prepared(root)
     layout = find_layout(name) if name else guess(root)
     lines = [f"{root}: {layout.about} ({layout.name})"]
     findings = list(_leftovers(root))
@@ -62,6 +67,19 @@ def examine(
     if not sound:
         lines.append(f"where it comes from: {layout.where}")
     return lines, sound
+
+
+def _examine_prepared(root: Path) -> tuple[list[str], bool]:
+    manifest = json.loads((root / MANIFEST).read_text())
+    if not isinstance(manifest, dict) or "shards" not in manifest:
+        raise ValueError(f"{root / MANIFEST}: found no shards in it, wanted what `fdetect prepare` wrote")
+    lines = [f"{root}: prepared from {manifest['data_set']}, {len(manifest['shards'])} files with their hashes"]
+    for name, wanted in watched(manifest["shards"].items(), 0, len(manifest["shards"]), "reading", "file"):
+        if not (root / name).is_file():
+            lines.append(f"missing   {name}")
+        elif (found := sha256_of(root / name)) != wanted:
+            lines.append(f"corrupt   {name}: SHA-256 {found}, written was {wanted}")
+    return lines, len(lines) == 1
 
 
 def guess(root: Path) -> Layout:

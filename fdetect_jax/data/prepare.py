@@ -29,7 +29,7 @@ from fdetect_jax.data.layouts.base import SPLITS
 from fdetect_jax.data.prepared_store import Entry, Shard, write_shards
 from fdetect_jax.data.progress import watched
 from fdetect_jax.data.selection import Selection, select
-from fdetect_jax.files import write_atomic
+from fdetect_jax.files import sha256_of, write_atomic
 from fdetect_jax.media.clips import WHICH
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
@@ -265,8 +265,7 @@ def _account(plan: Plan, items: Sequence[Item], entries: Sequence[Entry]) -> tup
     for split in counts:
         np.save(plan.output / rows_file(split), np.concatenate(rows[split]))
     for path in sorted([*plan.output.glob("*.array_record-*"), *plan.output.glob("rows-*.npy")]):
-        with open(path, "rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        hashes[path.name] = sha256_of(path)
     return plan.to_dict() | {"counts": counts, "shards": hashes, "files": files}, quarantine
 
 

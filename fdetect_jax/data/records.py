@@ -4,7 +4,6 @@ This is what worker processes do, on one machine or on many: no JAX, and a recor
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from fdetect_jax.files import write_atomic
+from fdetect_jax.files import sha256_of, write_atomic
 from fdetect_jax.media.clips import MediaFaces, faces_of
 from fdetect_jax.media.crop import CropRecipe, crop, loose
 from fdetect_jax.media.faces import Face, Faces
@@ -215,7 +214,6 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def _sha256(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""

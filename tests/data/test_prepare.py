@@ -196,6 +196,20 @@ def test_loose_crops_and_the_tight_ones_in_them(tree, tmp_path):
     assert 0.1 < tight["altered"].mean() < 0.9
 
 
+def test_doctor_holds_shards_to_their_hashes(done, tmp_path, capsys):
+    copy = shutil.copytree(done, tmp_path / "copy")
+    assert main(["doctor", str(copy)]) == 0
+    shard = next(copy.glob("prepared_faces-train*"))
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    (copy / "rows-test.npy").unlink()
+    assert main(["doctor", str(copy)]) == 1
+    out = capsys.readouterr().out
+    assert f"corrupt   {shard.name}: SHA-256 " in out
+    assert "missing   rows-test.npy" in out
+
+
 def test_done_is_done_and_something_else_needs_another_folder(tree, done, capsys, monkeypatch):
     monkeypatch.setattr(records, "finish", lambda *_: pytest.fail("cropped again"))
     prepare("faceforensics", tree, done, RECIPE, THREE)
