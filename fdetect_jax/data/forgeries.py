@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from fdetect_jax.data.fwa import WarpArtefacts
 from fdetect_jax.data.given import Given
 from fdetect_jax.data.pipeline import HostForgery
 from fdetect_jax.data.sbi import SelfBlend
@@ -18,8 +19,9 @@ from fdetect_jax.types import FAKE
 HOST_FORGERIES: dict[str, Callable[[ConfigDict, CropRecipe | None, bool], HostForgery]] = {
     "swap": lambda options, recipe, training: blended_swap,
     "sbi": lambda options, recipe, training: SelfBlend(recipe, training),
+    "fwa": lambda options, recipe, training: WarpArtefacts(recipe, training),
 }
-LOOSE = frozenset({"sbi"})  # those that want a loose crop where the recipe has one (``media.crop.loose``)
+LOOSE = frozenset({"sbi", "fwa"})  # those that want a loose crop where the recipe has one (``media.crop.loose``)
 GIVEN = "given"  # the fakes of the data themselves
 
 

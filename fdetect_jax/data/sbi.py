@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fdetect_jax.data.framing import draw_frame, framed_triple
 from fdetect_jax.data.pipeline import Triple
 from fdetect_jax.data.sbi_masks import HULLS, hull_mask, soften
 from fdetect_jax.data.sbi_transforms import Augmentation, Colour, Detail, draw_affine, elastic, farthest
-from fdetect_jax.media.crop import CropRecipe, stretched, tight_area
-from fdetect_jax.media.landmarks import mirror, usable
+from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.media.landmarks import usable
 from fdetect_jax.types import Example
 
 _DRAWS = 10  # of a mask, until one keeps something of the face
@@ -56,13 +57,9 @@ class SelfBlend:
 
     def stages(self, rng: np.random.Generator, face: Example) -> tuple[Blend, Triple]:
         """The blend, of the part around the tight crop, and what comes of it."""
-        if self.training and rng.random() < 0.5:
-            face = _mirrored(face)
-        height, width = face["image"].shape[:2]
-        area = (0, 0, width, height)
-        if "box" in face:
-            area = tight_area(face, self.recipe, rng if self.training else None)
+        face, area = draw_frame(rng, face, self.recipe, self.training)
         # What happens outside of the tight crop and of what may be moved into it is nobody's concern.
+        height, width = face["image"].shape[:2]
         (dx, dy), (x0, y0, x1, y1) = farthest((height, width)), area
         part = slice(max(0, y0 - dy), min(height, y1 + dy)), slice(max(0, x0 - dx), min(width, x1 + dx))
         blend = self_blend(rng, face["image"], face["landmarks"], part)
@@ -71,11 +68,7 @@ class SelfBlend:
         if self.training:  # after the cut: what lies outside would be thrown away
             augment = Augmentation.draw(rng)
             images = [augment(np.ascontiguousarray(one)) for one in images]
-        made = [*images, blend.mask[y0:y1, x0:x1]]
-        if self.recipe is not None:
-            whole = (0, 0, x1 - x0, y1 - y0)
-            made = [stretched(one, whole, self.recipe)[0] for one in made]
-        return blend, Triple(*made)
+        return blend, framed_triple(*images, blend.mask[y0:y1, x0:x1], self.recipe)
 
 
 def self_blend(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarray, part: tuple[slice, slice]) -> Blend:
@@ -122,13 +115,3 @@ def _move(rng: np.random.Generator, hull: np.ndarray) -> tuple[np.ndarray | None
     affine = draw_affine(rng, hull.shape)
     moved = cv2.warpAffine(hull, affine, hull.shape[::-1], flags=cv2.INTER_NEAREST)
     return soften(rng, elastic(rng, moved)), affine
-
-
-def _mirrored(face: Example) -> Example:
-    """As in the original: the image's columns are reversed, and x becomes W - x."""
-    width = face["image"].shape[1]
-    other = face | {"image": face["image"][:, ::-1], "landmarks": mirror(face["landmarks"], width + 1)}
-    if "box" in face:
-        x0, y0, x1, y1 = face["box"]
-        other["box"] = np.array([width - x1, y0, width - x0, y1], np.float32)
-    return other

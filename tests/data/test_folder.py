@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from fdetect_jax.data import folder as module
 from fdetect_jax.data import photo_crops, pipeline
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.folder import SPLITS, FaceFolder, prepare_folder
-from fdetect_jax.media.crop import RECIPES, crop
+from fdetect_jax.media.crop import RECIPES, crop, loose, make_recipe
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import read_photo
 
@@ -76,6 +77,24 @@ def test_crops_are_the_ones_the_recipe_cuts(people, cache, faces):
         assert found["identity"].dtype == np.int32
     with pytest.raises(IndexError):
         source[24]
+
+
+def test_loose_crops_are_kept_and_cut_as_serving_does(people, cache, faces):
+    recipe, all_train = make_recipe("sbi", 64), (1.0, 0.0, 0.0)
+    wide, tight = (FaceFolder(people, "train", recipe, all_train, cache=cache, loose=way) for way in (True, False))
+    assert wide.fingerprint != tight.fingerprint
+    assert wide.size == tight.size == 64
+    for index, path in ((0, "p00/0.PNG"), (23, "p11/1.PNG")):
+        photo = read_photo(people / path)
+        face = faces.detect(photo)[0]
+        for source, wanted in ((wide, loose(photo, face, recipe)), (tight, crop(photo, face, recipe))):
+            found = source[index]
+            assert found.keys() == {*wanted, "identity"}
+            np.testing.assert_array_equal(found["image"], wanted["image"])
+            for name in wanted:
+                np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)
+            assert found["identity"] == int(path[1:3])
+    shutil.rmtree(wide._folder)
 
 
 def test_splits_share_nobody_and_cover_everybody(people, cache):

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fdetect_jax.data import sbi
+from fdetect_jax.data import framing, sbi
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.sbi import SelfBlend, self_blend
 from fdetect_jax.data.sbi_masks import HULLS
@@ -131,8 +131,8 @@ def test_training_augments_both_alike(face, monkeypatch):
 
 
 def test_training_mirrors_half_and_draws_its_margins(face, monkeypatch):
-    areas, real = [], sbi.tight_area
-    monkeypatch.setattr(sbi, "tight_area", lambda *args: areas.append((args, real(*args))) or areas[-1][1])
+    areas, real = [], framing.tight_area
+    monkeypatch.setattr(framing, "tight_area", lambda *args: areas.append((args, real(*args))) or areas[-1][1])
     rng = _rng()
     for _ in range(400):
         TRAINING(rng, face)
@@ -146,7 +146,7 @@ def test_training_mirrors_half_and_draws_its_margins(face, monkeypatch):
 
 def test_mirroring_is_the_original_s(face):
     width = face["image"].shape[1]
-    other = sbi._mirrored(face)
+    other = framing.mirrored(face)
     np.testing.assert_array_equal(other["image"], face["image"][:, ::-1])
     np.testing.assert_allclose(other["landmarks"], mirror(face["landmarks"], width) + np.array([1, 0]))
     np.testing.assert_allclose(
@@ -154,7 +154,7 @@ def test_mirroring_is_the_original_s(face):
     )
     x0, y0, x1, y1 = face["box"]
     np.testing.assert_allclose(other["box"], [width - x1, y0, width - x0, y1])
-    again = sbi._mirrored(other)
+    again = framing.mirrored(other)
     np.testing.assert_allclose(again["landmarks"], face["landmarks"], atol=1e-4)
 
 

@@ -1,0 +1,45 @@
+"""How forgeries that start from loose crops frame their pairs: mirrored, cut tightly, brought to the recipe's size."""
+
+import numpy as np
+
+from fdetect_jax.data.pipeline import Triple
+from fdetect_jax.media.crop import CropRecipe, stretched, tight_area
+from fdetect_jax.media.landmarks import mirror
+from fdetect_jax.types import Example
+
+Area = tuple[int, int, int, int]
+
+
+def draw_frame(
+    rng: np.random.Generator, face: Example, recipe: CropRecipe | None, training: bool
+) -> tuple[Example, Area]:
+    """The face, mirrored as often as not when training, and (x0, y0, x1, y1) of its tight crop.
+
+    A loose crop (with ``box``) is cut by margins drawn at random when training, else by serving's; of any other image
+    the crop is the whole.
+    """
+    if training and rng.random() < 0.5:
+        face = mirrored(face)
+    if "box" in face:
+        return face, tight_area(face, recipe, rng if training else None)
+    height, width = face["image"].shape[:2]
+    return face, (0, 0, width, height)
+
+
+def mirrored(face: Example) -> Example:
+    """As in SBI's code: the image's columns are reversed, and x becomes W - x."""
+    width = face["image"].shape[1]
+    other = face | {"image": face["image"][:, ::-1], "landmarks": mirror(face["landmarks"], width + 1)}
+    if "box" in face:
+        x0, y0, x1, y1 = face["box"]
+        other["box"] = np.array([width - x1, y0, width - x0, y1], np.float32)
+    return other
+
+
+def framed_triple(real: np.ndarray, fake: np.ndarray, mask: np.ndarray, recipe: CropRecipe | None) -> Triple:
+    """Tight crops, all of one (H, W[, 3]), at the recipe's size; as they are where there is no recipe."""
+    if recipe is None:
+        return Triple(real, fake, mask)
+    height, width = mask.shape
+    real, fake, mask = (stretched(one, (0, 0, width, height), recipe)[0] for one in (real, fake, mask))
+    return Triple(real, fake, np.clip(mask, 0, 1))  # averages round to more than 1
