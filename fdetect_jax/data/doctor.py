@@ -24,7 +24,7 @@ _SECONDS = 300.0  # that one file may take
 
 @dataclass(frozen=True)
 class Finding:
-    """kind: "missing", "misnamed", "corrupt", "leftover" or "note"; all but a note are problems."""
+    """kind: "missing", "misnamed", "corrupt", "unusable", "leftover" or "note"; all but a note are problems."""
 
     kind: str
     text: str
@@ -57,7 +57,7 @@ def examine(
             findings += _compare(root, expected)
         items = layout.items(root)
     except ValueError as error:
-        findings.append(Finding("missing" if "wanted" in str(error) else "corrupt", str(error)))
+        findings.append(Finding("unusable", str(error)))
     findings += _of_items(root, items)
     if open_files:
         findings += _opened(root, items, workers or os.cpu_count() or 1)

@@ -43,9 +43,8 @@ def whole(tmp_path):
 
 def _kinds(root, **options):
     lines, sound = examine(root, open_files=False, **options)
-    found = [
-        line.split(maxsplit=1) for line in lines if line.split()[0] in ("missing", "misnamed", "corrupt", "leftover")
-    ]
+    kinds = ("missing", "misnamed", "corrupt", "unusable", "leftover")
+    found = [line.split(maxsplit=1) for line in lines if line.split()[0] in kinds]
     assert sound == (not found)
     return found, lines
 
@@ -101,6 +100,12 @@ def test_missing_lists(whole, published):
     (whole / "splits" / "val.json").unlink()
     found, _ = _kinds(whole)
     assert any(kind == "missing" and "splits/val.json" in text for kind, text in found)
+
+
+def test_lists_that_cannot_be_used(whole, published):
+    (whole / "splits" / "val.json").write_text("[[")
+    found, _ = _kinds(whole)
+    assert [kind for kind, text in found if "val.json: found no list of pairs" in text] == ["unusable"]
 
 
 def test_celeb_df(tmp_path, published):
