@@ -14,7 +14,8 @@ _SHARED = Path("/dev/shm")  # where batches pass, on Linux
 def enter_worker(index: int, count: int) -> None:
     """To be called first in worker ``index`` of ``count``."""
     cv2.setNumThreads(1)  # the processes share the cores out already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
+    for asked in (signal.SIGINT, signal.SIGTERM):  # of the whole group; the parent still has a step to save
+        signal.signal(asked, signal.SIG_IGN)
     end_with_parent()
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 from collections import Counter
 from types import SimpleNamespace
 
@@ -117,6 +119,17 @@ def test_workers_make_the_same_batches_and_resume_in_any_number(opened):
     one = opened(Faces(7), 4, 3, marked, shift, masks=True, workers=1)
     one.set_state(state)
     equal(take(one, 4), wanted[5:])
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_workers_leave_it_to_the_parent_to_stop(opened, asked):
+    batches = opened(Faces(), 5, 0, workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, asked)
+    equal(take(batches, 8), take(opened(Faces(), 5, 0), 9)[1:])
+    batches.close()
+    assert not worker.is_alive()
 
 
 class Damaged(Faces):
