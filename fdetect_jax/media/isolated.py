@@ -8,7 +8,7 @@ import itertools
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, TimeoutError
+from concurrent.futures import Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -23,7 +23,6 @@ from fdetect_jax.media.limits import Rejected, UnreadableMedia
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-_AHEAD = 4  # items for each worker that are begun before the first of them is asked for
 _RESTARTS = 3  # without a result between them
 
 _failure: str | None = None  # of this process's initializer
@@ -42,6 +41,7 @@ def run_isolated(
     seconds: float,
     initializer: Callable[..., None] | None = None,
     initargs: Sequence[Any] = (),
+    ahead: int = 4,
 ) -> Iterator[Value | Rejected]:
     """Yields ``function(item)`` for every item, in order; whatever an item does to its process, the others go on.
 
@@ -52,6 +52,7 @@ def run_isolated(
     Args:
         function, initializer, initargs: pickled by name into spawned processes; the initializer runs once in each.
         workers: processes. seconds: an item may take, the start of its process not counted.
+        ahead: items for each worker that are begun before the first of them is asked for.
 
     Raises:
         ValueError: workers or seconds not positive.
@@ -59,20 +60,20 @@ def run_isolated(
     """
     if workers < 1 or not seconds > 0:
         raise ValueError(f"workers, seconds: found {workers}, {seconds}, wanted at least 1 and more than 0")
-    return _results(function, items, workers, seconds, (initializer, initargs))
+    return _results(function, items, workers, seconds, (initializer, initargs), ahead)
 
 
-def _results(function, items, workers, seconds, start) -> Iterator:
+def _results(function, items, workers, seconds, start, ahead) -> Iterator:
     todo, window, restarts = iter(items), collections.deque(), 0
     pool = _Pool(function, workers, seconds, start)
     try:
         while True:
-            for item in itertools.islice(todo, _AHEAD * workers - len(window)):
+            for item in itertools.islice(todo, ahead * workers - len(window)):
                 window.append((item, pool.submit(item)))
             if not window:
                 return
             try:
-                result = window[0][1].result()
+                result = pool.result(window[0][1])
             except BrokenProcessPool as error:
                 restarts += 1
                 if restarts > _RESTARTS:
@@ -108,6 +109,12 @@ class _Pool:
             future: Future = Future()
             future.set_exception(BrokenProcessPool(str(error)))
             return future
+
+    def result(self, future: Future) -> Any:
+        while not wait([future], timeout=1.0).done:
+            if not self._pool.active:  # pebble forgets what it was handed in the moment it breaks
+                raise BrokenProcessPool("lost its work")
+        return future.result()
 
     def close(self) -> None:
         self._pool.stop()
