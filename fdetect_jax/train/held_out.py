@@ -34,7 +34,6 @@ TITLES = {
     "swap": "Blended swaps",
     "sbi": "Self-blended images",
     "fwa": "Warping artefacts",
-    "given": "Fakes of the data",
     GIVEN: "The data's own fakes",
 }
 _SHOWN = 8
