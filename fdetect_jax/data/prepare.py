@@ -1,7 +1,8 @@
 """A data set's videos to shards of face crops. In: a folder in a known layout. Out: a folder that ``Prepared`` reads.
 
     OUTPUT/prepared_faces-SPLIT.array_record-*, dataset_info.json, features.json      a tfds data set
-    OUTPUT/rows-SPLIT.npy       int32 (N, 4) for its crops: number of the file, frame, track, landmarks (0 or 1)
+    OUTPUT/rows-SPLIT.npy       int32 (N, 5) for its crops: number of the file, frame, track, and 0 or 1 each: has
+                                landmarks, is a face of a fake that nobody altered
     OUTPUT/manifest.json        how it was made, hashes of every shard and of every source file, counts
     OUTPUT/quarantine.json      what was not used, and why
     OUTPUT/.work                a record for each finished file, until all are done
@@ -255,7 +256,7 @@ def _account(plan: Plan, items: Sequence[Item], entries: Sequence[Entry]) -> tup
             quarantine.append(said | {"file": row["mask"], "reason": f"mask not used: {record.note}"})
         known = ~np.isnan(record.landmarks[:, 0, 0])
         rows[row["split"]].append(
-            np.c_[np.full(len(known), number), record.frame, record.track, known].astype(np.int32)
+            np.c_[np.full(len(known), number), record.frame, record.track, known, record.untouched].astype(np.int32)
         )
     counts: dict[str, dict] = {}
     for row in files:

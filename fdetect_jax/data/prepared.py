@@ -58,7 +58,7 @@ class Prepared:
 
     folder: of ``prepare``. split: "train", "val" or "test". labels, methods: keep only these; None: all. loose: where
     the recipe has ``training_margins``, yield the loose crops and not the tight ones of serving. landmarks: leave out
-    the crops without.
+    the crops without. altered: leave out the faces of fakes that the data set's masks show as they were filmed.
 
     Raises ValueError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
     left.
@@ -70,6 +70,7 @@ class Prepared:
     methods: tuple[str, ...] | None = None
     loose: bool = False
     landmarks: bool = False
+    altered: bool = False
 
     def __post_init__(self):
         counts = self.manifest["counts"]
@@ -96,7 +97,15 @@ class Prepared:
     @property
     def fingerprint(self) -> str:
         """16 hex digits, equal for equal crops in equal order."""
-        chosen = [self.manifest["shards"], self.split, self.labels, self.methods, self.loose, self.landmarks]
+        chosen = [
+            self.manifest["shards"],
+            self.split,
+            self.labels,
+            self.methods,
+            self.loose,
+            self.landmarks,
+            self.altered,
+        ]
         return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -163,8 +172,13 @@ class Prepared:
     @cached_property
     def _rows(self) -> np.ndarray:
         chosen = np.array([self._chosen(row) for row in self.manifest["files"]], bool)
-        keep = chosen[self._table[:, 0]]
-        return np.flatnonzero(keep & (self._table[:, 3] == 1) if self.landmarks else keep)
+        file, _, _, landmarks, untouched = self._table.T
+        keep = chosen[file]
+        if self.landmarks:
+            keep &= landmarks == 1
+        if self.altered:
+            keep &= untouched == 0
+        return np.flatnonzero(keep)
 
     @cached_property
     def _records(self) -> Shards:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop 
 
 FORMAT = 1  # part of every record's name; raise it when what is written changes
 _WHITE = 127  # masks are black and white, blurred by their compression
+_TOUCHED = 0.02  # of the pixels in the middle of an altered face, at the least
 
 _faces: Faces | None = None
 
@@ -54,7 +55,8 @@ class Record:
     read. looked: how many frames were looked at. frame, track: (N,) int32. time: (N,) float32, seconds. face: (N, 4)
     float32, the face's box in the frame. score: (N,) float32, the face detector's. landmarks: (N, 68, 2) float32 in
     pixels of the crop, nan where there are none. box: (N, 4) float32, of the face in a loose crop, else nan. images:
-    PNG of each crop. altered: PNG, (H, W, 1), of where it was altered; b"" where that is not known.
+    PNG of each crop. altered: PNG, (H, W, 1), of where it was altered; b"" where that is not known. untouched: (N,)
+    bool, of a fake video, a face that nobody altered, as its mask says.
     """
 
     reason: str = ""
@@ -68,6 +70,7 @@ class Record:
     score: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
     landmarks: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 68, 2), np.float32))
     box: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    untouched: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.bool_))
     images: Sequence[bytes] = ()
     altered: Sequence[bytes] = ()
 
@@ -152,7 +155,7 @@ def _record(task: Task) -> Record:
     crops = media.crops
     if not crops:
         return Record(reason="no face", looked=len(media.frames))
-    altered, note = _altered(task, media, cutter)
+    altered, untouched, note = _altered(task, media, cutter)
     nothing = np.full((68, 2), np.nan, np.float32), np.full(4, np.nan, np.float32)
     return Record(
         note=note,
@@ -166,6 +169,7 @@ def _record(task: Task) -> Record:
         box=np.stack([one.example.get("box", nothing[1]) for one in crops]),
         images=[_png(one.example["image"][..., ::-1]) for one in crops],
         altered=altered,
+        untouched=untouched,
     )
 
 
@@ -185,14 +189,14 @@ class _Cutter:
         return self(image, self._faces[id(example)], recipe)["image"]
 
 
-def _altered(task: Task, media: MediaFaces, cutter: _Cutter) -> tuple[list[bytes], str]:
-    """PNGs of where each crop was altered, and why the mask was not used."""
+def _altered(task: Task, media: MediaFaces, cutter: _Cutter) -> tuple[list[bytes], np.ndarray, str]:
+    """PNGs of where each crop was altered, which faces of a fake were not, and why the mask was not used."""
     sizes = [one.example["image"].shape[:2] for one in media.crops]
+    altered, untouched = [b""] * len(sizes), np.zeros(len(sizes), np.bool_)
     if task.real:
-        return [_png(np.zeros(size, np.uint8)) for size in sizes], ""
-    altered = [b""] * len(sizes)
+        return [_png(np.zeros(size, np.uint8)) for size in sizes], untouched, ""
     if task.mask is None:
-        return altered, ""
+        return altered, untouched, ""
     at_frame = {frame: [k for k, one in enumerate(media.crops) if one.frame == frame] for frame, _ in media.frames}
     try:
         for frame in read_frames(task.mask, task.sampling):
@@ -201,11 +205,22 @@ def _altered(task: Task, media: MediaFaces, cutter: _Cutter) -> tuple[list[bytes
                 raise UnreadableMedia(f"{width}x{height} pixels, wanted the video's {media.size[0]}x{media.size[1]}")
             for k in at_frame.get(frame.index, ()):
                 cut = cutter.again(frame.pixels, media.crops[k].example, task.recipe)
-                altered[k] = _png((cut.max(axis=2) > _WHITE).astype(np.uint8))
+                cut = (cut.max(axis=2) > _WHITE).astype(np.uint8)
+                altered[k] = _png(cut)
+                untouched[k] = _middle(cut, media.crops[k].example.get("box")).mean() < _TOUCHED
     except UnreadableMedia as error:
-        return [b""] * len(sizes), error.reason
+        return [b""] * len(sizes), np.zeros_like(untouched), error.reason
     missing = sum(not one for one in altered)
-    return altered, f"shorter than the video, nothing for {missing} of {len(altered)} crops" if missing else ""
+    note = f"shorter than the video, nothing for {missing} of {len(altered)} crops" if missing else ""
+    return altered, untouched, note
+
+
+def _middle(cut: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    """The inner half of the face's box, or of the crop: a neighbour's mask reaches into the outer one."""
+    x0, y0, x1, y1 = (0, 0, cut.shape[1], cut.shape[0]) if box is None else box
+    low = np.maximum([0.75 * y0 + 0.25 * y1, 0.75 * x0 + 0.25 * x1], 0).astype(int)
+    high = np.maximum([0.25 * y0 + 0.75 * y1, 0.25 * x0 + 0.75 * x1], low + 1).astype(int)
+    return cut[low[0] : high[0], low[1] : high[1]]
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -26,8 +26,8 @@ def make_source(data, split: str, loose: bool = False, label: int = REAL) -> Sou
     if data.source == "prepared":
         from fdetect_jax.data.prepared import Prepared
 
-        # Forgeries are made of real faces, by their landmarks.
-        return Prepared(data.root, split, labels=(label,), loose=loose, landmarks=label == REAL)
+        # Forgeries are made of real faces, by their landmarks; a fake video may show people as they were filmed.
+        return Prepared(data.root, split, labels=(label,), loose=loose, landmarks=label == REAL, altered=label != REAL)
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
     from fdetect_jax.media.crop import make_recipe
 

@@ -262,6 +262,24 @@ def test_two_people_of_a_video_are_two_tracks(tmp_path, faces):
     assert sorted(left.values()) == [False, True]
 
 
+def test_people_of_a_fake_whom_nobody_altered_can_be_left_out(tmp_path, faces):
+    both = np.concatenate([trees.frames(0), trees.frames(1)], axis=2)
+    mask = np.zeros_like(both)
+    mask[:, ALTERED[0], ALTERED[1]] = 255  # on the left
+    trees.write_video(tmp_path / "in" / "source" / "val" / "a.mp4", both)
+    trees.write_video(tmp_path / "in" / "target" / "val" / "a.mp4", both)
+    trees.write_video(tmp_path / "in" / "target_mask" / "val" / "a.mp4", mask)
+    folder = prepare("ffiw", tmp_path / "in", tmp_path / "out", RECIPE, Sampling(count=1), workers=1)
+    assert len(Prepared(folder, "test")) == 4
+    assert len(Prepared(folder, "test", labels=(0,), altered=True)) == 2
+    fake = Prepared(folder, "test", labels=(1,), altered=True)
+    assert len(fake) == 1
+    assert fake[0]["face"][2] < 1.2 * trees.SIZE
+    assert fake[0]["altered"].any()
+    tight = prepare("ffiw", tmp_path / "in", tmp_path / "loose", make_recipe("sbi", 64), Sampling(count=1), workers=1)
+    assert len(Prepared(tight, "test", labels=(1,), altered=True)) == 1
+
+
 _KILLED = """
 import os, signal, sys
 from fdetect_jax.data import prepare
