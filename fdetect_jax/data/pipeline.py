@@ -5,6 +5,7 @@ A source yields ``types.Example`` by index. A batch is a dict of arrays: ``image
 ``mask`` (B, S, S) uint8, where it was forged, 255 for altogether.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -136,16 +137,17 @@ class Batches:
 
     def __init__(self, share: _Share, workers: int, threads: int):
         self._share, self._workers, self._threads = share, workers, threads
-        self._next, self._stream = 0, None
+        self._next, self._open = 0, []
+        weakref.finalize(self, _close, self._open)  # at the latest when Python ends
 
     def __iter__(self) -> "Batches":
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        if self._stream is None:
-            self._stream = self._start()
+        if not self._open:
+            self._open.append(self._start())
         try:
-            batch = next(self._stream)
+            batch = next(self._open[0])
         except BaseException:
             self.close()
             raise
@@ -163,9 +165,7 @@ class Batches:
 
     def close(self) -> None:
         """Ends the workers and drops what was read ahead; the next batch starts anew."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        _close(self._open)
 
     def _start(self) -> grain.DatasetIterator:
         data = grain.MapDataset.source(self._share)[self._next :]
@@ -177,6 +177,11 @@ class Batches:
             options = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=2)
             stream = stream.mp_prefetch(options, worker_init_fn=enter_worker)
         return iter(stream)
+
+
+def _close(streams: list[grain.DatasetIterator]) -> None:
+    while streams:
+        streams.pop().close()
 
 
 def train_batches(
