@@ -64,7 +64,7 @@ def examine(
     lines += [f"  {split}: {text}" for split, text in _counts(items).items()]
     lines += [f"{one.kind:9s} {one.text}" for one in dict.fromkeys(findings)]
     sound = all(one.kind == "note" for one in findings)
-    if not sound:
+    if layout.where and not sound:
         lines.append(f"where it comes from: {layout.where}")
     return lines, sound
 

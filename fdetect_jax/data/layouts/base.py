@@ -73,7 +73,7 @@ class Layout:
 
     items: root -> Items; ValueError where the root does not have this layout or its lists cannot be used. expected:
     root -> what should lie there. faces: "largest", or "all" where videos show several people. about: one line. where:
-    how to come by it. marks: patterns of what only this layout has in its root.
+    how to come by it, or "". marks: patterns of what only this layout has in its root.
     """
 
     name: str

@@ -4,7 +4,7 @@
 
 source is real and target fake. Released were train and val; val is the test set of everyone who reports on it, and is
 called test here. A fake's label is the video's: faces in it that nobody altered have it too, and ``target_mask`` shows
-which were.
+which were: given fakes are trained on without the others.
 """
 
 from pathlib import Path

@@ -126,6 +126,6 @@ LAYOUT = Layout(
     items,
     expected,
     "real/ and fake/, or manifest.csv",
-    "your own",
+    "",
     marks=("real", "fake", "manifest.csv", "train/real", "test/real"),
 )
