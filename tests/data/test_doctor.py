@@ -166,6 +166,12 @@ def test_what_is_no_download(tmp_path, capsys):
     assert "dfdc_train_part_N/metadata.json" in capsys.readouterr().out
 
 
+def test_real_files_alone_are_enough(tmp_path):
+    assert _kinds(trees.touch(tmp_path, "real/a.mp4"))[0] == []
+    trees.touch(tmp_path / "other", "fake/a.mp4")
+    assert _kinds(tmp_path / "other")[0] == [["missing", "real/ with files **/*"]]
+
+
 def test_files_are_opened(tmp_path, capsys):
     trees.write_person(tmp_path / "real" / "a.mp4", 0)
     content = trees.write_video(tmp_path / "real" / "b.mp4", trees.frames(1)).read_bytes()

@@ -45,10 +45,10 @@ def items(root: Path) -> list[Item]:
 
 
 def expected(root: Path) -> list[Expected]:
-    """Both kinds, or every file of the table."""
+    """Real files; fakes may be made of them."""
     if (root / TABLE).is_file():
         return []  # what a table names and is not there, its items show
-    return [Expected(relative(root, folder), None, "**/*") for folder, _, _ in _places(root)]
+    return [Expected(relative(root, where), None, "**/*", required=label == REAL) for where, label, _ in _places(root)]
 
 
 def _places(root: Path) -> list[tuple[Path, int, str | None]]:
