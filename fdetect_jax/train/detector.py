@@ -162,6 +162,7 @@ class DetectorTask:
             size=str(self.source.size),
             source=self.source.fingerprint,
             description=self.config.description,
+            **findings.notes,
         )
 
 

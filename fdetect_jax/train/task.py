@@ -16,11 +16,12 @@ Metrics = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What an evaluation found: detection tests, single figures, and pictures."""
+    """What an evaluation found: detection tests, single figures, pictures, and notes to keep with the weights."""
 
     tests: tuple[Test, ...] = ()
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
     gallery: Gallery | None = None
+    notes: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Task(Protocol):

@@ -6,12 +6,14 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import logit
 from small import DATA, run, small_baseline, small_sbi
 
 from configs import common
 from fdetect_jax import weights
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.folder import SPLITS
+from fdetect_jax.evaluation.calibration import Calibration
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.media.crop import make_recipe
 from fdetect_jax.train import held_out
@@ -127,3 +129,28 @@ def test_a_run_starts_from_the_weights_it_is_given(tmp_path):
     np.testing.assert_array_equal(one["conv_stem"]["kernel"], two["conv_stem"]["kernel"])
     config = json.loads((tmp_path / "second" / "report.json").read_text())["config"]
     assert config["detector"]["weights"] == second.detector.weights
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_detector_is_calibrated_on_the_validation_split(learned):
+    config = small_sbi()
+    said, draws = [], np.random.default_rng(0)
+
+    def compile_eval(function):
+        def scores(variables, batch):
+            noise = draws.uniform(-0.1, 0.1, (2, len(batch["image"])))
+            real, fake = (0.2, 0.6) if learned else (0.6, 0.2)
+            return {"image": real + noise[0], "forged": fake + noise[1]}
+
+        return scores
+
+    notes = held_out.HeldOut(config).evaluate({}, None, compile_eval, said.append).notes
+    if learned:
+        found = Calibration.from_metadata(notes)
+        assert "validation split, self-blended images" in found.data
+        margins = logit(np.array([0.3, 0.5]))  # the ends of both classes
+        assert found.scores(margins)[0] < found.threshold < found.scores(margins)[1]
+        assert found.n_real == found.n_fake == len(held_out.HeldOut(config, "val").faces) == 4
+    else:
+        assert notes == {}
+        assert "not calibrated" in said[-1]
