@@ -123,6 +123,7 @@ def _detector(config: ConfigDict) -> None:
     from fdetect_jax.forgery import FORGERIES
     from fdetect_jax.losses.objective import MODES, TURNS
     from fdetect_jax.losses.terms import FORMS, PAIRS, TERMS
+    from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
     from fdetect_jax.optim.base import OPTIMIZERS
 
     _one_of(config, "detector.name", DETECTORS)
@@ -154,6 +155,20 @@ def _detector(config: ConfigDict) -> None:
         _one_of(config, "losses.contrastive.form", FORMS)
         _one_of(config, "losses.contrastive.pairs", PAIRS)
         _above(config, "losses.contrastive.margin", 0)
+    own = config.detector.overrides if config.detector.name == "multiresolution" else {"head": None}
+    weighed = {name for name in config.losses if config.losses[name].weight}
+    if "arcface" in weighed:
+        if own.get("head", "arcface") != "arcface":
+            _refuse(
+                "detector",
+                config.detector.name,
+                "multiresolution with an arcface head, since losses.arcface.weight > 0",
+            )
+        _between(config, "losses.arcface.margin", 0, 3.14)
+        _above(config, "losses.arcface.scale", 0)
+        _one_of(config, "losses.arcface.form", MARGIN_FORMS)
+    if "attention" in weighed and config.detector.name != "multiresolution":
+        _refuse("detector.name", config.detector.name, "multiresolution, since losses.attention.weight > 0")
     _one_of(config, "objective.mode", MODES)
     _one_of(config, "objective.turn", TURNS)
     _between(config, "objective.lam", 0, 1)

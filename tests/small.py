@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import adv, baseline, gan, inversion, sbi
+from configs import adv, arcface, baseline, gan, inversion, sbi
 from fdetect_jax.config import check
 from fdetect_jax.train.loop import train_and_evaluate
 from fdetect_jax.train.trainers import make_task
@@ -99,6 +99,12 @@ def small_baseline(pair: str) -> ConfigDict:
 
 def small_sbi() -> ConfigDict:
     return _detector(sbi.get_config(), "")
+
+
+def small_arcface() -> ConfigDict:
+    config = _detector(arcface.get_config(), "")
+    config.detector.overrides = {"trunk": "small64", "trunk_overrides": DETECTOR, "attention": 4}
+    return config
 
 
 def _detector(config: ConfigDict, pair: str) -> ConfigDict:

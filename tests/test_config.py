@@ -14,6 +14,7 @@ from fdetect_jax.config import ConfigError, check
 VARIANTS = [
     *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "mixture", "paper")],
     *[("sbi", variant) for variant in ("facesim", "folder", "paper")],
+    *[("arcface", variant) for variant in ("facesim", "folder", "paper")],
     *[("gan", variant) for variant in ("facesim", "folder", "config_f")],
     *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
 ]
@@ -58,7 +59,7 @@ def test_every_variant_passes_with_what_it_asks_for(file, variant, pair, tmp_pat
     assert variant in config.description
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -67,7 +68,7 @@ def test_the_default_gan_asks_for_nothing():
     check(load("gan"))
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")

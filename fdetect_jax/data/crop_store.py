@@ -81,4 +81,4 @@ class CropReader:
         image, landmarks, identity = record["image"], record["landmarks"], np.int32(record["identity"])
         if "box" in record:
             return Example(image=image, landmarks=landmarks, box=record["box"], identity=identity)
-        return Example(image=image, landmarks=landmarks, mask=face_mask(landmarks, len(image)), identity=identity)
+        return Example(image=image, landmarks=landmarks, mask=face_mask(landmarks, image.shape[:2]), identity=identity)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fdetect_jax.data.pipeline import Triple
 from fdetect_jax.media.crop import CropRecipe, stretched, tight_area
-from fdetect_jax.media.landmarks import mirror
+from fdetect_jax.media.landmarks import face_mask, mirror
 from fdetect_jax.types import Example
 
 Area = tuple[int, int, int, int]
@@ -36,10 +36,16 @@ def mirrored(face: Example) -> Example:
     return other
 
 
-def framed_triple(real: np.ndarray, fake: np.ndarray, mask: np.ndarray, recipe: CropRecipe | None) -> Triple:
-    """Tight crops, all of one (H, W[, 3]), at the recipe's size; as they are where there is no recipe."""
-    if recipe is None:
-        return Triple(real, fake, mask)
+def framed_triple(
+    real: np.ndarray, fake: np.ndarray, mask: np.ndarray, landmarks: np.ndarray, recipe: CropRecipe | None
+) -> Triple:
+    """Tight crops, all of one (H, W[, 3]), at the recipe's size; as they are where there is no recipe.
+
+    landmarks: (68, 2), in pixels of these crops.
+    """
     height, width = mask.shape
-    real, fake, mask = (stretched(one, (0, 0, width, height), recipe)[0] for one in (real, fake, mask))
-    return Triple(real, fake, np.clip(mask, 0, 1))  # averages round to more than 1
+    if recipe is None:
+        return Triple(real, fake, mask, face_mask(landmarks, (height, width)))
+    (real, affine), (fake, _), (mask, _) = (stretched(one, (0, 0, width, height), recipe) for one in (real, fake, mask))
+    face = face_mask(landmarks @ affine[:, :2].T + affine[:, 2], (recipe.size, recipe.size))
+    return Triple(real, fake, np.clip(mask, 0, 1), face)  # averages round to more than 1

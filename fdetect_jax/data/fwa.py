@@ -66,11 +66,12 @@ class WarpArtefacts:
     ) -> Triple:
         face, (x0, y0, x1, y1) = draw_frame(rng, face, self.recipe, self.training)
         real = np.ascontiguousarray(face["image"][y0:y1, x0:x1])
-        part, mask = coarse_part(rng, real, face["landmarks"] - np.float32([x0, y0]))
+        landmarks = face["landmarks"] - np.float32([x0, y0])
+        part, mask = coarse_part(rng, real, landmarks)
         if self.training:
             real = Augmentation.draw(rng)(real)
         fake = np.where(mask[..., None] > 0, part, real)
-        return framed_triple(real, fake, mask.astype(np.float32), self.recipe)
+        return framed_triple(real, fake, mask.astype(np.float32), landmarks, self.recipe)
 
 
 def coarse_part(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

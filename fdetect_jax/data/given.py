@@ -38,7 +38,7 @@ class Given:
         apart = np.abs(self.fakes.origins[crops, 2] - int(face["frame"]))
         fake = self.fakes[int(crops[np.argmin(apart)])]
         mask = fake.get("altered", np.ones(fake["image"].shape[:2]))
-        return Triple(face["image"], fake["image"], mask.astype(np.float32))
+        return Triple(face["image"], fake["image"], mask.astype(np.float32), face.get("mask"))
 
     @cached_property
     def _videos(self) -> dict[int, list[np.ndarray]]:

@@ -2,7 +2,7 @@
 
 A source yields ``types.Example`` by index. A batch is a dict of arrays: ``image`` (B, S, S, 3) uint8 and ``identity``
 (B,); where a forgery is made on the host also ``forged`` (B, S, S, 3) uint8, the fake of each row, and on demand
-``mask`` (B, S, S) uint8, where it was forged, 255 for altogether.
+``mask`` (B, S, S) uint8, where it was forged, 255 for altogether, and ``face`` (B, S, S) uint8, 255 on the face.
 """
 
 import weakref
@@ -28,12 +28,14 @@ class Triple:
     """What a host forgery makes of a face.
 
     real, fake: (S, S, 3) uint8 RGB; ``real`` is the face as the detector is to see it. mask: (S, S) float32 in
-    [0, 1], the share of what was put in, in every pixel of ``fake``.
+    [0, 1], the share of what was put in, in every pixel of ``fake``. face: (S, S) uint8 in {0, 1}, where the face is,
+    in both alike; None where the face came without.
     """
 
     real: np.ndarray
     fake: np.ndarray
     mask: np.ndarray
+    face: np.ndarray | None = None
 
 
 HostForgery = Callable[[np.random.Generator, Example, Callable[[], Example]], Triple]
@@ -56,8 +58,8 @@ class UnusableFace(ValueError):
 class MakeRow:
     """(index, rng) -> one row: the face and, with a host forgery, its fake; both augmented alike.
 
-    source: the faces. forgery: makes a fake of each. augment: applied to a face and its fake. masks: whether the row
-    says where it was forged.
+    source: the faces. forgery: makes a fake of each. augment: applied to a face and its fake. masks: which of "mask"
+    and "face" the row has.
 
     Raises UnusableFace.
     """
@@ -65,7 +67,7 @@ class MakeRow:
     source: Source
     forgery: HostForgery | None = None
     augment: Transform | None = None
-    masks: bool = False
+    masks: tuple[str, ...] = ()
 
     def __call__(self, index: int, rng: np.random.Generator) -> Row:
         try:
@@ -76,21 +78,25 @@ class MakeRow:
     def forged(self, example: Example, index: int, rng: np.random.Generator) -> Row:
         """The row before augmentation."""
         row = {"image": example["image"], "identity": np.int32(example["identity"])}
+        found = {"face": example.get("mask")}
         if self.forgery is not None:
             triple = self.forgery(rng, example, lambda: self._stranger(example, index, rng))
-            row |= {"image": triple.real, "forged": triple.fake} | ({"mask": triple.mask} if self.masks else {})
+            row |= {"image": triple.real, "forged": triple.fake}
+            found = {"mask": triple.mask, "face": triple.face}
+        for name in self.masks:
+            if found.get(name) is None:
+                raise ValueError(f"found no {name} mask, wanted one: faces with landmarks, or a loss without the mask")
+            row[name] = np.asarray(found[name], np.float32)
         return row
 
     def augmented(self, row: Row, rng: np.random.Generator) -> Row:
         """The row as it goes into a batch."""
         images = [row["image"]] + ([row["forged"]] if "forged" in row else [])
-        masks = [row["mask"]] if "mask" in row else []
+        masks = [row[name] for name in self.masks]
         if self.augment is not None:
             images, masks = self.augment(rng, images, masks)
         row = row | dict(zip(("image", "forged"), images, strict=False))
-        if masks:
-            row["mask"] = np.round(255 * masks[0]).astype(np.uint8)
-        return row
+        return row | {n: np.round(255 * mask).astype(np.uint8) for n, mask in zip(self.masks, masks, strict=True)}
 
     def _stranger(self, example: Example, index: int, rng: np.random.Generator) -> Example:
         # Of the same part of a mixture: else the edge of a swap would be one between two cameras.
@@ -190,7 +196,7 @@ def train_batches(
     seed: int,
     forgery: HostForgery | None = None,
     augment: Transform | None = None,
-    masks: bool = False,
+    masks: tuple[str, ...] = (),
     workers: int = 0,
     threads: int = 2,
 ) -> Batches:
@@ -201,14 +207,14 @@ def train_batches(
 
     Args:
       source: the faces. batch_size: rows per process. seed: of the order and of every draw.
-      forgery: makes a fake of each face. augment: applied to a face and its fake alike. masks: where each was forged.
+      forgery: makes a fake of each face. augment: applied to a face and its fake alike. masks: as for ``MakeRow``.
       workers: processes that read ahead, two batches each; 0 reads ahead in ``threads`` threads of this one.
     """
     order = source.order(seed) if isinstance(source, Mixture) else _order(source, seed)
     # Drawn by position among the rows of all processes: they would draw alike if each counted its own.
     rows = order.random_map(MakeRow(source, forgery, augment, masks))
     # Three batches of each worker at most: made, waiting, taken.
-    require_shared_memory(workers * 3 * batch_size * source.size**2 * (3 + 3 * (forgery is not None) + masks))
+    require_shared_memory(workers * 3 * batch_size * source.size**2 * (3 + 3 * (forgery is not None) + len(masks)))
     return Batches(_Share(rows, batch_size, jax.process_index(), jax.process_count()), workers, threads)
 
 

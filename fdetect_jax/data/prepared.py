@@ -126,7 +126,7 @@ class Prepared:
                 example |= tight(example, self.recipe)
                 del example["box"]
         elif "landmarks" in example:
-            example["mask"] = face_mask(example["landmarks"], self.size)
+            example["mask"] = face_mask(example["landmarks"], (self.size, self.size))
         if altered is not None:
             example["altered"] = altered
         for name in ("label", "identity", "frame", "track"):

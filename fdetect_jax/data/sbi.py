@@ -63,12 +63,13 @@ class SelfBlend:
         (dx, dy), (x0, y0, x1, y1) = farthest((height, width)), area
         part = slice(max(0, y0 - dy), min(height, y1 + dy)), slice(max(0, x0 - dx), min(width, x1 + dx))
         blend = self_blend(rng, face["image"], face["landmarks"], part)
+        landmarks = face["landmarks"] - np.float32([x0, y0])
         x0, y0, x1, y1 = (np.array(area) - np.tile([part[1].start, part[0].start], 2)).tolist()
         images = [one[y0:y1, x0:x1] for one in (blend.target, blend.blended)]
         if self.training:  # after the cut: what lies outside would be thrown away
             augment = Augmentation.draw(rng)
             images = [augment(np.ascontiguousarray(one)) for one in images]
-        return blend, framed_triple(*images, blend.mask[y0:y1, x0:x1], self.recipe)
+        return blend, framed_triple(*images, blend.mask[y0:y1, x0:x1], landmarks, self.recipe)
 
 
 def self_blend(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarray, part: tuple[slice, slice]) -> Blend:

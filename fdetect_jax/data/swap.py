@@ -48,7 +48,7 @@ def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[
     mask = _soft_mask(onto if with_forehead else onto[:68], size, softness)
     warped = _match_colour(warped, image, mask, colour)
     mixed = image + mask[..., None] * (warped - image)
-    return Triple(image, np.clip(np.round(mixed), 0, 255).astype(np.uint8), mask)
+    return Triple(image, np.clip(np.round(mixed), 0, 255).astype(np.uint8), mask, target.get("mask"))
 
 
 def _stand_in(size: int) -> np.ndarray:

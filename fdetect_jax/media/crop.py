@@ -274,4 +274,4 @@ def _example(pixels: np.ndarray, landmarks: np.ndarray | None, affine: np.ndarra
     if landmarks is None:
         return {"image": pixels}
     landmarks = _moved(landmarks, affine)
-    return {"image": pixels, "landmarks": landmarks, "mask": face_mask(landmarks, recipe.size)}
+    return {"image": pixels, "landmarks": landmarks, "mask": face_mask(landmarks, (recipe.size, recipe.size))}

@@ -65,11 +65,17 @@ def usable(landmarks: np.ndarray, size: int) -> bool:
     return cv2.contourArea(outline) > _SMALLEST_FACE * size**2
 
 
-def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """(68, 2) pixels of a crop -> (size, size) uint8, 1 in the hull of jaw, brows and lower forehead."""
-    mask = np.zeros((size, size), np.uint8)
+def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(68, 2) pixels of a crop -> uint8 of ``shape`` (H, W), 1 in the hull of jaw, brows and lower forehead.
+
+    All 0 for landmarks that are not finite.
+    """
+    mask = np.zeros(shape, np.uint8)
+    if not np.isfinite(landmarks).all():
+        return mask
     points = np.concatenate([landmarks[JAW], landmarks[BROWS], forehead(landmarks)]).astype(np.float32)
     hull = cv2.convexHull(points).reshape(-1, 2)
-    fixed = np.round(hull * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    reach = 4 * max(shape)  # farther away a point would not fit OpenCV's numbers
+    fixed = np.round(np.clip(hull, -reach, reach) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillConvexPoly(mask, fixed, 1, lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
     return mask

@@ -23,6 +23,7 @@ from fdetect_jax.detectors import make_detector
 from fdetect_jax.evaluation.gallery import gallery_png
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
 from fdetect_jax.losses.objective import make_objective
+from fdetect_jax.losses.terms import TERMS
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.base import OPTIMIZERS
 from fdetect_jax.optim.sam import sam
@@ -72,8 +73,9 @@ class DetectorTask:
         augment = Augment(**self.config.augment.to_dict())
         share = self.config.batch_size // jax.process_count()
         forgery = make_host_forgery(self.config.forgery, self.config.data, "train", self.recipe, True)
+        masks = ("face",) if any(TERMS[name].face for name in self.objective.names) else ()
         workers = self.config.data.workers
-        return pipeline.train_batches(self.source, share, self.config.seed, forgery, augment, workers=workers)
+        return pipeline.train_batches(self.source, share, self.config.seed, forgery, augment, masks, workers)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
         images = to_unit(batch["image"])
@@ -90,7 +92,7 @@ class DetectorTask:
             attacked = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < odds
             fakes = jnp.where(attacked[:, None, None, None], forged.image, forged.reconstruction)
             metrics |= self._attack_metrics(state.variables, forged)
-        rows = pair_up(images, fakes, batch["identity"])
+        rows = pair_up(images, fakes, batch["identity"], batch.get("face"))
         state, found = self._update(state, rows, k_first, k_second)
         return state, metrics | found
 
@@ -180,8 +182,9 @@ def started_from(variables: Any, path: str) -> Any:
     return unflatten_dict({name: own[name] if name in differing else found[name] for name in own}, sep="/")
 
 
-def pair_up(images: jax.Array, fakes: jax.Array, identity: jax.Array) -> Batch:
-    """Real faces (B, …) and the fake of each -> 2B labelled rows, reals first; ``pair`` ties a face to its fake."""
+def pair_up(images: jax.Array, fakes: jax.Array, identity: jax.Array, face: jax.Array | None = None) -> Batch:
+    """Real faces (B, …) and the fake of each -> 2B labelled rows, reals first; ``pair`` ties a face to its fake, and
+    ``face`` (B, H, W) is the same in both."""
     count = images.shape[0]
     return Batch(
         image=jnp.concatenate([images, fakes]),
@@ -189,4 +192,5 @@ def pair_up(images: jax.Array, fakes: jax.Array, identity: jax.Array) -> Batch:
         identity=jnp.tile(identity, 2),
         weight=jnp.ones(2 * count),
         pair=jnp.tile(jnp.arange(count, dtype=jnp.int32), 2),
+        face=None if face is None else jnp.tile(to_unit(face), (2, 1, 1)),
     )

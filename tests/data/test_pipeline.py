@@ -109,14 +109,14 @@ def opened():
 
 
 def test_workers_make_the_same_batches_and_resume_in_any_number(opened):
-    wanted = take(opened(Faces(7), 4, 3, marked, shift, masks=True), 9)
-    two = opened(Faces(7), 4, 3, marked, shift, masks=True, workers=2)
+    wanted = take(opened(Faces(7), 4, 3, marked, shift, masks=("mask",)), 9)
+    two = opened(Faces(7), 4, 3, marked, shift, masks=("mask",), workers=2)
     equal(take(two, 5), wanted[:5])
     state = json.loads(json.dumps(two.get_state()))
     equal(take(two, 2), wanted[5:7])
     two.set_state(state)
     equal(take(two, 2), wanted[5:7])
-    one = opened(Faces(7), 4, 3, marked, shift, masks=True, workers=1)
+    one = opened(Faces(7), 4, 3, marked, shift, masks=("mask",), workers=1)
     one.set_state(state)
     equal(take(one, 4), wanted[5:])
 
@@ -198,9 +198,30 @@ def test_the_real_face_is_the_forgery_s():
 
 def test_masks_come_on_demand():
     assert "mask" not in next(train_batches(Faces(), 5, 0, marked))
-    batch = next(train_batches(Faces(), 5, 0, marked, shift, masks=True))
+    batch = next(train_batches(Faces(), 5, 0, marked, shift, masks=("mask",)))
     assert batch["mask"].dtype == np.uint8
     np.testing.assert_array_equal(batch["mask"], batch["image"][..., 0])
+
+
+def test_the_face_is_the_triple_s_or_the_example_s_own():
+    class Masked(Faces):
+        def __getitem__(self, index):
+            return super().__getitem__(index) | {"mask": np.eye(4, dtype=np.uint8)}
+
+    batch = next(train_batches(Masked(), 5, 0, masks=("face",)))
+    np.testing.assert_array_equal(batch["face"], np.broadcast_to(255 * np.eye(4, dtype=np.uint8), (5, 4, 4)))
+
+    def elsewhere(rng, face, stranger):
+        return Triple(face["image"], face["image"], np.zeros((4, 4), np.float32), 1 - face["mask"])
+
+    batch = next(train_batches(Masked(), 5, 0, elsewhere, masks=("face", "mask")))
+    np.testing.assert_array_equal(batch["face"][0], 255 * (1 - np.eye(4, dtype=np.uint8)))
+    assert not batch["mask"].any()
+
+
+def test_a_face_without_its_mask_is_named():
+    with pytest.raises(UnusableFace, match=r"face \d+ of 10: .*found no face mask"):
+        next(train_batches(Faces(), 5, 0, masks=("face",)))
 
 
 def test_an_epoch_s_draws_are_its_own():

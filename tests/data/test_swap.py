@@ -38,7 +38,7 @@ def test_changes_the_face_and_nothing_else(people):
         np.testing.assert_array_equal(image[mask == 0], target["image"][mask == 0])
         assert np.abs(image.astype(int) - target["image"])[mask > 0.8].mean() > 2
         # Nearly nothing of it lies outside of the face.
-        assert mask[face_mask(target["landmarks"], 64) == 0].sum() < 0.05 * mask.sum()
+        assert mask[face_mask(target["landmarks"], (64, 64)) == 0].sum() < 0.05 * mask.sum()
 
 
 def test_the_draw_decides_everything(people):

@@ -139,7 +139,7 @@ def test_mirrored_landmarks_lie_on_the_mirrored_face(faces, drawn):
 
 def test_face_mask_reaches_from_forehead_to_chin():
     landmarks = FaceSim(split="test", size=128, identities=1, per_identity=1)[0]["landmarks"]
-    mask = face_mask(landmarks, 128)
+    mask = face_mask(landmarks, (128, 128))
     assert mask.dtype == np.uint8
     assert set(np.unique(mask)) == {0, 1}
     rows, columns = np.nonzero(mask)
