@@ -2,7 +2,8 @@
 
     python -m fdetect_jax.main --config=configs/arcface.py
     python -m fdetect_jax.main --config=configs/arcface.py:folder --config.data.root=DIR
-    python -m fdetect_jax.main --config=configs/arcface.py:paper --config.data.root=DIR --config.detector.weights=FILE
+    python -m fdetect_jax.main --config=configs/arcface.py:paper --config.data.source=prepared \
+        --config.data.root=DIR --config.detector.weights=FILE
 
 ``:paper`` has the EfficientNet-B4 trunk at 380 px with SBI's training (``configs/sbi.py``); the others a small trunk at
 128 px from scratch. ``detector.overrides.maps`` is the paper's ``network1`` (the last MBConv stage alone), ``proposed``

@@ -2,7 +2,8 @@
 
     python -m fdetect_jax.main --config=configs/sbi.py
     python -m fdetect_jax.main --config=configs/sbi.py:folder --config.data.root=DIR
-    python -m fdetect_jax.main --config=configs/sbi.py:paper --config.data.root=DIR --config.detector.weights=FILE
+    python -m fdetect_jax.main --config=configs/sbi.py:paper --config.data.source=prepared \
+        --config.data.root=DIR --config.detector.weights=FILE
 
 The default and ``:folder`` train a small EfficientNet from scratch at 128 px, on procedural faces and on a folder of
 photographs. ``:paper`` holds the numbers of the authors' code: EfficientNet-B4 at 380 px without normalisation, 16

@@ -21,7 +21,8 @@ _FACEFORENSICS = (
 _SBI = (
     "the real videos of FaceForensics++ (raw): ask its authors for the download script "
     "(https://github.com/ondyari/FaceForensics), then `fdetect prepare faceforensics --root DOWNLOAD --output DIR "
-    "--compression raw --methods real --recipe sbi --frames 8`, and give --config.data.root=DIR"
+    "--compression raw --methods real --recipe sbi --frames 8`, and give --config.data.source=prepared "
+    "--config.data.root=DIR"
 )
 _PAIR = (
     "the paper's is a 1024 px StyleGAN2 with HyperInverter on FFHQ (https://github.com/NVlabs/ffhq-dataset): "
