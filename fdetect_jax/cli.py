@@ -39,7 +39,13 @@ def main(argv: list[str] | None = None) -> int:
     measure.add_argument(
         "--calibrate", type=Path, metavar="OUT", help="write the weights with a calibration fitted here"
     )
-    measure.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    measure.add_argument(
+        "--suite",
+        choices=("robustness",),
+        help="also measure under JPEG, H.264, resizing, blur, noise and colour, by five severities each: 41 times the "
+        "crops, for which --frames 8 is enough",
+    )
+    measure.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the suite's noise (default: 0)")
     _add_protocol(measure)
     measure.set_defaults(run=_evaluate)
     add_prepare(jobs)

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
     from fdetect_jax.data.prepared import Prepared
+    from fdetect_jax.evaluation.calibration import Calibration
     from fdetect_jax.evaluation.judge import Judge
+    from fdetect_jax.evaluation.labelled import Excluded, Judged, LabelledFile
     from fdetect_jax.evaluation.protocol import Protocol
 
 _COLUMNS = ("accuracy", "eer", "ap", "tpr_at_fpr_1%", "tpr_at_fpr_0.1%", "ece")
@@ -47,7 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
     from fdetect_jax.data.prepare import MANIFEST
     from fdetect_jax.data.prepared import Prepared
     from fdetect_jax.evaluation.evaluate import report
-    from fdetect_jax.evaluation.labelled import Excluded, files_of, judge_files, judge_prepared
+    from fdetect_jax.evaluation.labelled import Excluded, files_of
+    from fdetect_jax.evaluation.mistakes import Mistakes, mistakes_section
 
     root, prepared = arguments.data, None
     if (root / MANIFEST).is_file():
@@ -56,23 +60,76 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"split: found {arguments.split!r}, wanted none: {root} was not prepared and has no splits")
     files = files_of(root) if prepared is None else list(prepared.files())
     _check_outputs(arguments)
-    if arguments.calibrate is not None and len(kinds := {file.label for file in files}) < 2:
-        raise ValueError(f"calibrate: found files of label {kinds} alone, wanted real (0) and fake (1) ones")
+    for job in ("calibrate", "suite"):
+        if getattr(arguments, job) is not None and len(kinds := {file.label for file in files}) < 2:
+            raise ValueError(f"{job}: found files of label {kinds} alone, wanted real (0) and fake (1) ones")
     judge, protocol = chosen(arguments)
-    if prepared is None:
-        found = judge_files(root, files, judge, protocol, arguments.workers, arguments.timeout)
-    else:
+    if prepared is not None:
         protocol = _as_prepared(arguments, protocol, prepared)
-        found = judge_prepared(prepared, judge)
-    judged, excluded = [], []
+    judged, excluded, mistakes, sample = [], [], Mistakes(judge.calibration, protocol), None
+    found = _judge(arguments, files, prepared, judge, protocol)
     for one in tqdm(found, total=len(files), unit="file", disable=None):
-        (excluded if isinstance(one, Excluded) else judged).append(one)
+        if isinstance(one, Excluded):
+            excluded.append(one)
+            continue
+        mistakes.add(one)
+        sample = np.array(one.crops[0]) if sample is None else sample
+        judged.append(one.without_crops())
     model = {"file": judge.path.name, "description": judge.description, "recipe": judge.recipe.to_dict()}
     content = {"model": model} | report(judged, excluded, judge.calibration, protocol, arguments.seed)
     content["data"] |= {"folder": root.resolve().name, "split": prepared and prepared.split}
+    content["mistakes"] = mistakes.to_dict()
     for line in _summary(content):
         print(line)
-    _write(arguments, content, judged, judge, protocol)
+    sections = [mistakes_section(mistakes, protocol.threshold)]
+    if arguments.suite is not None:
+        sections.append(_robustness(content, judged, sample, judge.calibration, protocol, prepared is not None))
+    _write(arguments, content, judged, judge, protocol, sections)
+
+
+def _judge(
+    arguments: argparse.Namespace,
+    files: "list[LabelledFile]",
+    prepared: "Prepared | None",
+    judge: "Judge",
+    protocol: "Protocol",
+) -> "Iterator[Judged | Excluded]":
+    """Every file, under degradations too where the suite asks for them."""
+    from fdetect_jax.evaluation.degraded import judge_degraded, judge_degraded_prepared
+    from fdetect_jax.evaluation.labelled import judge_files, judge_prepared
+
+    work = arguments.workers, arguments.timeout
+    if arguments.suite is not None:
+        if prepared is not None:
+            return judge_degraded_prepared(prepared, judge, arguments.seed, *work)
+        return judge_degraded(arguments.data, files, judge, protocol, arguments.seed, *work)
+    if prepared is not None:
+        return judge_prepared(prepared, judge)
+    return judge_files(arguments.data, files, judge, protocol, *work)
+
+
+def _robustness(
+    content: dict,
+    judged: "list[Judged]",
+    sample: np.ndarray,
+    calibration: "Calibration",
+    protocol: "Protocol",
+    prepared: bool,
+) -> str:
+    """Adds the suite's figures to ``content``, prints them, and returns their section of the page."""
+    from fdetect_jax.evaluation.evaluate import titles
+    from fdetect_jax.evaluation.robustness import robustness, robustness_section, summary
+
+    if (reason := content["video"]["undefined"].get("auc")) is not None:
+        print(f"robustness: no AUC of the files that show a face, {reason}", file=sys.stderr)
+        return ""
+    names = titles(content)
+    clean = {level: content[level] for level in names}
+    found = robustness(judged, clean, calibration, protocol, content["seed"])
+    content["robustness"] = found | {"applied_to": "crops" if prepared else "frames"}
+    for line in summary(found, names):
+        print(line)
+    return robustness_section(content["robustness"], names, sample)
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -85,7 +142,9 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
 
 
-def _write(arguments: argparse.Namespace, content: dict, judged: list, judge: "Judge", protocol: "Protocol") -> None:
+def _write(
+    arguments: argparse.Namespace, content: dict, judged: list, judge: "Judge", protocol: "Protocol", sections: list
+) -> None:
     from fdetect_jax.evaluation.calibration import write_calibrated
     from fdetect_jax.evaluation.evaluate import calibrate, levels
     from fdetect_jax.evaluation.evaluation_page import render
@@ -96,7 +155,7 @@ def _write(arguments: argparse.Namespace, content: dict, judged: list, judge: "J
     if arguments.json:
         write_atomic(arguments.json, text)
     if arguments.output:
-        page = render(content, judged, levels(judged, judge.calibration, protocol), data, judge.description)
+        page = render(content, judged, levels(judged, judge.calibration, protocol), data, judge.description, sections)
         write_atomic(arguments.output / "report.json", text)
         write_atomic(arguments.output / "report.html", page)
         print(arguments.output / "report.html", file=sys.stderr)

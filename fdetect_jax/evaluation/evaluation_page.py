@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from fdetect_jax.evaluation import mistakes, robustness
 from fdetect_jax.evaluation.evaluate import Level, groups, lines, titles
 from fdetect_jax.evaluation.labelled import Judged
 from fdetect_jax.evaluation.metrics import Test
@@ -46,10 +47,18 @@ _NOTE = (
 )
 
 
-def render(report: Mapping, judged: Sequence[Judged], levels: Mapping[str, Level], title: str, description: str) -> str:
+def render(
+    report: Mapping,
+    judged: Sequence[Judged],
+    levels: Mapping[str, Level],
+    title: str,
+    description: str,
+    more: Sequence[str] = (),
+) -> str:
     """The page.
 
     report: as ``evaluate.report`` gives it. judged, levels: what it was made of. title, description: any text.
+    more: sections of HTML, by ``mistakes`` and ``robustness``.
     """
     rows, names, members = lines(report), titles(report), groups(judged)
     videos = [members[key] if key else range(len(judged)) for _, _, key in rows]
@@ -61,9 +70,9 @@ def render(report: Mapping, judged: Sequence[Judged], levels: Mapping[str, Level
     sections += [_roc(names[level], level, tests[level], rows) for level in names]
     sections.append(_reliability(tests, names))
     charts = [score_chart(test, f"scores-{index}", threshold) for index, test in enumerate(tests["video"])]
-    sections += [section("Scores", figures_of(charts)), _excluded(report["data"]["reasons"])]
+    sections += [section("Scores", figures_of(charts)), *more, _excluded(report["data"]["reasons"])]
     sections.append(details("Settings", {key: report[key] for key in ("protocol", "calibration", "seed")}))
-    return document(title, sections, _STYLE)
+    return document(title, sections, _STYLE + mistakes.STYLE + robustness.STYLE)
 
 
 def _tests(level: Level, rows: Sequence[tuple], videos: Sequence[Sequence[int]]) -> list[Test]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -102,24 +103,26 @@ class Judge:
 
         groups: (key, K crops (S, S, 3) uint8), K may be 0. Yields (key, (K,) margins), in order. Raises as ``scores``.
         """
-        waiting: list[tuple[Key, int]] = []
-        crops: list[np.ndarray] = []
+        waiting: deque[tuple[Key, int]] = deque()
+        crops: list[np.ndarray] = []  # not yet judged
+        margins = np.zeros(0, np.float32)  # of the crops before them, back to the first that waits
 
-        def judged() -> Iterator[tuple[Key, np.ndarray]]:
-            margins = self.margins(np.stack(crops)) if crops else np.zeros(0, np.float32)
-            ends = np.cumsum([count for _, count in waiting])[:-1]
-            for (key, _), part in zip(waiting, np.split(margins, ends), strict=True):
-                yield key, part
+        def judged(count: int) -> Iterator[tuple[Key, np.ndarray]]:
+            nonlocal margins
+            if count:
+                margins = np.concatenate([margins, self.margins(np.stack(crops[:count]))])
+                del crops[:count]
+            while waiting and waiting[0][1] <= len(margins):
+                key, own = waiting.popleft()
+                yield key, margins[:own]
+                margins = margins[own:]
 
         for key, images in groups:
             waiting.append((key, len(images)))
             crops.extend(images)
             if len(crops) >= self.batch_size:
-                yield from judged()
-                waiting.clear()
-                crops.clear()
-        if waiting:
-            yield from judged()
+                yield from judged(len(crops) // self.batch_size * self.batch_size)
+        yield from judged(len(crops))
 
     def attention(self, images: np.ndarray) -> np.ndarray:
         """Where the detector looks: its own attention, or what speaks for fake by Grad-CAM at its last feature map.

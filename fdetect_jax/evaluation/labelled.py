@@ -3,6 +3,7 @@
 Files come from a folder with ``real/`` and ``fake/``, or from what ``fdetect prepare`` wrote.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ import grain
 import numpy as np
 
 from fdetect_jax.data.prepare import QUARANTINE
-from fdetect_jax.data.prepared import Prepared
+from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.evaluation.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
@@ -45,15 +46,25 @@ class LabelledFile:
 class Judged:
     """A file with the detector's margins on its faces.
 
-    image: not a video. frames, areas, margins: (K,) of each face, its frame, its box's area and
-    logit(fake) - logit(real), not calibrated; K > 0.
+    image: not a video. frames, times, areas, margins: (K,) of each face, its frame, that frame's second, its box's
+    area, and logit(fake) - logit(real), not calibrated; K > 0.
+    degraded: (C, K) margins under each of ``media.degrade.CONDITIONS``, where they were asked for.
+    crops: of each face (V, S, S, 3) uint8, as it is and, with ``degraded``, under each condition. Large: drop them
+    once what is to be shown is chosen (``without_crops``).
     """
 
     file: LabelledFile
     image: bool
     frames: np.ndarray
+    times: np.ndarray
     areas: np.ndarray
     margins: np.ndarray
+    degraded: np.ndarray | None = None
+    crops: Sequence[np.ndarray] = ()
+
+    def without_crops(self) -> "Judged":
+        """The same, light."""
+        return dataclasses.replace(self, crops=())
 
 
 @dataclass(frozen=True)
@@ -107,14 +118,24 @@ def _judged(
             for file, seen in zip(files, looked, strict=True)
         )
         for (file, seen), margins in judge.margins_of_each(groups):
-            if isinstance(seen, Rejected):
-                yield Excluded(file, seen.reason)
-            elif not seen.crops:
-                yield Excluded(file, "no face")
+            if (excluded := without_face(file, seen)) is not None:
+                yield excluded
             else:
-                frames = np.array([one.frame for one in seen.crops])
-                areas = np.array([_area(one.box) for one in seen.crops])
-                yield Judged(file, seen.kind == "image", frames, areas, margins)
+                crops = [one.example["image"][None] for one in seen.crops]
+                yield Judged(file, seen.kind == "image", *face_columns(seen), margins, crops=crops)
+
+
+def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | None:
+    """Why a file that was looked at is left out, if it is."""
+    if isinstance(seen, Rejected):
+        return Excluded(file, seen.reason)
+    return None if seen.crops else Excluded(file, "no face")
+
+
+def face_columns(seen: MediaFaces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """frames, times, areas of ``Judged``."""
+    columns = zip(*((one.frame, one.time, _area(one.box)) for one in seen.crops), strict=True)
+    return tuple(np.array(column) for column in columns)
 
 
 def judge_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded]:
@@ -123,18 +144,20 @@ def judge_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Exclud
     Raises:
       ValueError: it was cropped by another recipe than the detector's.
     """
+    check_recipe(prepared, judge)
+    return _of_prepared(prepared, judge)
+
+
+def check_recipe(prepared: Prepared, judge: Judge) -> None:
+    """Raises ValueError where crops were cut by another recipe than the detector's."""
     ours, theirs = judge.recipe.to_dict(), prepared.recipe.to_dict()
     if differ := [name for name in ours if ours[name] != theirs[name]]:
         found, wanted = ({name: values[name] for name in differ} for values in (theirs, ours))
         raise ValueError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
-    return _of_prepared(prepared, judge)
 
 
 def _of_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded]:
-    rows = json.loads((Path(prepared.folder) / QUARANTINE).read_text())
-    reasons = {row["file"]: row["reason"] for row in rows if row["split"] == prepared.split}
-
-    files = list(prepared.files())
+    reasons, files = quarantined(prepared), list(prepared.files())
     order = [index for file in files for index in file.indices]
     ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * judge.batch_size)
     examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(ahead))
@@ -142,18 +165,34 @@ def _of_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded
     def groups() -> Iterator[tuple[tuple, list[np.ndarray]]]:
         for file in files:
             crops = [next(examples) for _ in file.indices]
-            frames = np.array([one["frame"] for one in crops])
-            areas = np.array([_area(one["face"]) for one in crops])
-            yield (file, frames, areas), [one["image"] for one in crops]
+            yield (file, crops), [one["image"] for one in crops]
 
-    for (file, frames, areas), margins in judge.margins_of_each(groups()):
-        labelled = LabelledFile(file.file, file.label, file.method, file.source)
-        if not len(margins):
+    for (file, crops), margins in judge.margins_of_each(groups()):
+        labelled, image = labelled_file(file)
+        if not crops:
             yield Excluded(labelled, reasons.get(file.file, "no face"))
         else:
-            image = Path(file.file).suffix.lower() in PHOTO_SUFFIXES
-            yield Judged(labelled, image, frames, areas, margins)
+            images = [one["image"][None] for one in crops]
+            yield Judged(labelled, image, *prepared_columns(crops), margins, crops=images)
 
 
-def _area(box: tuple[float, float, float, float]) -> float:
+def quarantined(prepared: Prepared) -> dict[str, str]:
+    """file -> why preparing left it out."""
+    rows = json.loads((Path(prepared.folder) / QUARANTINE).read_text())
+    return {row["file"]: row["reason"] for row in rows if row["split"] == prepared.split}
+
+
+def labelled_file(file: PreparedFile) -> tuple[LabelledFile, bool]:
+    """A prepared file, and whether it is an image."""
+    image = Path(file.file).suffix.lower() in PHOTO_SUFFIXES
+    return LabelledFile(file.file, file.label, file.method, file.source), image
+
+
+def prepared_columns(crops: Sequence[PreparedExample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """frames, times, areas of ``Judged``."""
+    columns = zip(*((one["frame"], one["time"], _area(one["face"])) for one in crops), strict=True)
+    return tuple(np.array(column) for column in columns)
+
+
+def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])

@@ -148,16 +148,20 @@ def _gallery(gallery: Gallery | None) -> str:
     return section("Pictures", lead + grid)
 
 
+def picture(image: np.ndarray, label: str, side: int) -> str:
+    """An ``<img>`` that holds its own pixels. image: (H, W, 3) uint8; stored at ``side`` pixels at most."""
+    data = base64.b64encode(png(image, side)).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(label)}">'
+
+
 def _picture(gallery: Gallery, name: str, row: int) -> str:
-    data = base64.b64encode(png(gallery.columns[name][row], _SIDE)).decode()
     caption = ""
     if name in gallery.scores:
         score = float(gallery.scores[name][row])
         side = "fake" if score >= 0.5 else "real"
         bar = f'<i style="--share:{score:.4f}"></i>'
         caption = f"<figcaption class={side}><small>P(fake)</small> {score:.3f}{bar}</figcaption>"
-    source = f"data:image/png;base64,{data}"
-    return f'<figure><img src="{source}" alt="{escape(name)}, face {row + 1}">{caption}</figure>'
+    return f"<figure>{picture(gallery.columns[name][row], f'{name}, face {row + 1}', _SIDE)}{caption}</figure>"
 
 
 def _training(history: Sequence[dict], tests: Sequence[Test]) -> str:

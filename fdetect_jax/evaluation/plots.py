@@ -61,6 +61,15 @@ class Series:
     colour: str | None = None
 
 
+@dataclass(frozen=True)
+class SeverityCurve:
+    """aucs: (K,) clean, then by severity. intervals: (K, 2), or None."""
+
+    label: str
+    aucs: np.ndarray
+    intervals: np.ndarray | None
+
+
 def roc_chart(tests: Sequence[Test], aucs: Sequence[float], logarithmic: bool, identifier: str = "roc") -> Chart:
     """ROC curves of all tests. logarithmic: false alarms on a log axis, down to one in the largest test."""
     figure, axes = _figure()
@@ -125,6 +134,35 @@ def reliability_chart(title: str, tests: Sequence[Test], identifier: str) -> Cha
     axes.set_ylabel("share of fakes")
     legend = [(_series(index), test.title, False) for index, test in enumerate(tests)]
     return Chart(title, _svg(figure, identifier), (*legend, ("muted", "calibrated", True)))
+
+
+def severity_chart(
+    title: str,
+    parameter: str,
+    values: Sequence[str],
+    curves: Sequence[SeverityCurve],
+    floor: float,
+    identifier: str,
+) -> Chart:
+    """AUC against severity, from clean to the worst, with intervals as bands.
+
+    parameter, values: what each severity is, for the axis; K - 1 of them. floor: where the axis of the AUC ends below.
+    """
+    figure, axes = _figure()
+    axes.axhline(0.5, color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
+    steps = np.arange(len(values) + 1)
+    for index, curve in enumerate(curves):
+        colour = _c(_series(index))
+        axes.plot(steps, curve.aucs, color=colour, linewidth=1.4, marker="o", markersize=2.6, clip_on=False)
+        if curve.intervals is not None:
+            axes.fill_between(steps, *curve.intervals.T, color=colour, alpha=0.16, linewidth=0)
+    axes.set_xticks(steps, ["clean", *values])
+    axes.set_xlim(0, len(values))
+    axes.set_ylim(floor, 1)
+    axes.set_xlabel(parameter)
+    axes.set_ylabel("AUC")
+    legend = [(_series(index), curve.label, False) for index, curve in enumerate(curves)]
+    return Chart(title, _svg(figure, identifier), (*legend, ("muted", "chance", True)))
 
 
 def attack_chart(reconstruction: Series, adversary: Series, identifier: str) -> Chart:

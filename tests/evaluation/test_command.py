@@ -1,6 +1,7 @@
 """``fdetect evaluate`` from files to a report and a calibrated copy."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -160,6 +161,36 @@ def test_reals_alone_have_the_figures_that_reals_have_and_fit_nothing(model, dat
     assert 0 <= video["accuracy"] <= 1
     assert main([*command, "--calibrate", str(tmp_path / "c.safetensors")]) == 2
     assert "calibrate: found files of label {0} alone" in capsys.readouterr().err
+    assert main([*command, "--suite", "robustness"]) == 2
+    assert "suite: found files of label {0} alone" in capsys.readouterr().err
+
+
+def test_robustness_suite_of_files_and_of_crops(evaluated, model, data, prepared, tmp_path, capsys, faces):
+    plain = json.loads((evaluated / "report.json").read_text())
+    assert "robustness" not in plain
+    for root, applied_to in ((data, "frames"), (prepared, "crops")):
+        command = ["evaluate", "--model", str(model), "--data", str(root), "--suite", "robustness", "--workers", "1"]
+        assert main([*command, "--output", str(tmp_path)]) == 0
+        assert "worst: " in capsys.readouterr().out
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["video"]["auc"] == plain["video"]["auc"]
+        assert report["robustness"]["applied_to"] == applied_to
+        assert report["robustness"]["clean"]["video"]["auc"] == report["video"]["auc"]
+        assert list(report["robustness"]["clean"]) == ["video"]  # of images
+        page = (tmp_path / "report.html").read_text()
+        assert "<h2>Robustness</h2>" in page
+        assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+
+
+def test_mistakes_are_on_the_wrong_side(evaluated):
+    report = json.loads((evaluated / "report.json").read_text())
+    scores = {row["name"]: (row["label"], row["score"]) for row in report["files"]}
+    wrong = {name for name, (label, score) in scores.items() if (score >= 0.5) != label}
+    rows = report["mistakes"]["real"] + report["mistakes"]["fake"]
+    assert wrong == {row["name"] for row in rows}
+    assert wrong
+    page = (evaluated / "report.html").read_text()
+    assert page.count("<img ") == len(rows)
 
 
 @pytest.mark.parametrize(

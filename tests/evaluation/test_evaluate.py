@@ -23,7 +23,8 @@ def one(name, label, margins, method="swap", source="set", frames=None, areas=No
     method = "real" if label == REAL else method
     frames = np.arange(len(margins)) if frames is None else np.array(frames)
     areas = np.ones(len(margins)) if areas is None else np.array(areas)
-    return Judged(LabelledFile(name, label, method, source), image, frames, areas, np.array(margins, float))
+    file = LabelledFile(name, label, method, source)
+    return Judged(file, image, frames, frames / 25, areas, np.array(margins, float))
 
 
 def drawn(count=30, frames=8, seed=0, shift=1.5, **fields):

@@ -157,3 +157,11 @@ def test_a_result_that_cannot_travel_is_an_error():
 def test_bounds(wrong):
     with pytest.raises(ValueError, match="workers, seconds: found"):
         _run([1], **wrong)
+
+
+def test_no_more_items_are_begun_than_asked_for():
+    drawn = []
+    items = (drawn.append(number) or number for number in range(9))
+    for done, _ in enumerate(run_isolated(process_of, items, workers=2, seconds=60.0, ahead=1), 1):
+        assert len(drawn) <= done + 1
+    assert drawn == list(range(9))

@@ -1,0 +1,152 @@
+"""Labelled files in, the detector's margins on their faces out, as they are and under every degradation.
+
+Faces are those found in the files as they are. Processes of their own degrade and crop, a file of crops each; the
+detector reads those a few at a time.
+"""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fdetect_jax.data.prepared import Prepared, PreparedFile
+from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.evaluation.labelled import (
+    Excluded,
+    Judged,
+    LabelledFile,
+    check_recipe,
+    face_columns,
+    labelled_file,
+    prepared_columns,
+    quarantined,
+    without_face,
+)
+from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.media.degraded_crops import DegradedCrops, read_degraded
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected
+from fdetect_jax.media.look import look_at_degraded
+
+_prepared: Prepared | None = None  # of this process
+Seen = tuple[Judged, Sequence[int]]  # yet without margins; of each face, its row in the file of crops
+
+
+def judge_degraded(
+    root: Path,
+    files: Sequence[LabelledFile],
+    judge: Judge,
+    protocol: Protocol,
+    seed: int = 0,
+    workers: int | None = None,
+    seconds: float = 600.0,
+) -> Iterator[Judged | Excluded]:
+    """As ``labelled.judge_files``, with ``Judged.degraded``: frames are degraded whole, then cropped.
+
+    seed: of the noise. The crops of the files at work lie in a folder for temporary files meanwhile: 41 of each face.
+    """
+    with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
+        paths = [(root / file.name, file.name) for file in files]
+        how = (judge.recipe, protocol.sampling, protocol.faces)
+        looked = look_at_degraded(paths, Path(folder), *how, seed=seed, workers=workers, seconds=seconds)
+
+        def seen() -> Iterator[Seen | Excluded]:
+            for file, one in zip(files, looked, strict=True):
+                if (excluded := without_face(file, one)) is not None:
+                    yield excluded
+                else:
+                    rows = [int(crop.example["row"]) for crop in one.crops]
+                    yield Judged(file, one.kind == "image", *face_columns(one), np.empty(0)), rows
+
+        with closing(looked):
+            yield from _judged(seen(), Path(folder), judge)
+
+
+def judge_degraded_prepared(
+    prepared: Prepared, judge: Judge, seed: int = 0, workers: int | None = None, seconds: float = 600.0
+) -> Iterator[Judged | Excluded]:
+    """As ``labelled.judge_prepared``, with ``Judged.degraded``: the crops are degraded, those of one person as clips.
+
+    seed, and where the crops lie: as in ``judge_degraded``.
+    """
+    check_recipe(prepared, judge)
+    return _of_prepared(prepared, judge, seed, workers or os.cpu_count() or 1, seconds)
+
+
+def _of_prepared(
+    prepared: Prepared, judge: Judge, seed: int, workers: int, seconds: float
+) -> Iterator[Judged | Excluded]:
+    reasons, files = quarantined(prepared), list(prepared.files())
+    with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
+        tasks = ((file, Path(folder) / str(number), seed) for number, file in enumerate(files))
+        options = {"workers": workers, "seconds": seconds, "initializer": _open_prepared, "initargs": (prepared,)}
+        looked = run_isolated(_look, tasks, ahead=1, **options)
+
+        def seen() -> Iterator[Seen | Excluded]:
+            for file, one in zip(files, looked, strict=True):
+                labelled, image = labelled_file(file)
+                if isinstance(one, Rejected) or not one:
+                    reason = one.reason if isinstance(one, Rejected) else reasons.get(file.file, "no face")
+                    yield Excluded(labelled, reason)
+                else:
+                    yield Judged(labelled, image, *one, np.empty(0)), range(len(one[0]))
+
+        with closing(looked):
+            yield from _judged(seen(), Path(folder), judge)
+
+
+def _judged(seen: Iterator[Seen | Excluded], folder: Path, judge: Judge) -> Iterator[Judged | Excluded]:
+    """seen: of each file; its crops lie in ``folder`` under its number, and go once they are judged."""
+
+    def groups() -> Iterator[tuple[tuple, Sequence[np.ndarray]]]:
+        for number, one in enumerate(seen):
+            path = folder / str(number)
+            if isinstance(one, Excluded):
+                path.unlink(missing_ok=True)
+                yield (one, None, None), ()
+                continue
+            known, rows = one
+            crops = read_degraded(path, judge.size)
+            last = len(rows) - 1
+            for face, row in enumerate(rows):
+                yield (known, path if face == last else None, crops[row]), crops[row]
+
+    margins, crops = [], []  # of the file at hand, face by face
+    for (known, path, images), of_face in judge.margins_of_each(groups()):
+        if isinstance(known, Excluded):
+            yield known
+            continue
+        margins.append(of_face)
+        crops.append(images)
+        if path is not None:
+            clean, *others = np.stack(margins, axis=1)
+            yield dataclasses.replace(known, margins=clean, degraded=np.stack(others), crops=crops)
+            margins, crops = [], []
+            path.unlink()
+
+
+def _open_prepared(prepared: Prepared) -> None:
+    global _prepared
+    cv2.setNumThreads(1)
+    _prepared = prepared
+
+
+def _look(task: tuple[PreparedFile, Path, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Frames, times and areas of the faces in the order of their rows; None where there is no face."""
+    file, path, seed = task
+    examples = sorted((_prepared[index] for index in file.indices), key=lambda one: (one["track"], one["frame"]))
+    if not examples:
+        return None
+    crops, track = DegradedCrops[None](path, lambda image, _: image, seed, file.file), None
+    for one in examples:
+        if one["track"] != track:
+            crops.end_clip()
+            track = one["track"]
+        crops.add(one["image"], None)
+    crops.end_clip()
+    return prepared_columns(examples)

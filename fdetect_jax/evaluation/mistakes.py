@@ -1,0 +1,111 @@
+"""Where a detector was surest and wrong. In: judged files, one by one. Out: the worst of each class, as rows for JSON
+and as a section of a page with a thumbnail of each.
+"""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from fdetect_jax.evaluation.calibration import Calibration
+from fdetect_jax.evaluation.labelled import CLASSES, Judged, LabelledFile
+from fdetect_jax.evaluation.page import picture, section
+from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.types import FAKE, REAL
+
+_SIDE = 144  # pixels of a thumbnail
+_TITLES = {REAL: "Reals called fake", FAKE: "Fakes called real"}
+STYLE = """
+.mistakes{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(44%,144px),1fr));gap:12px;margin-bottom:20px}
+.mistakes img{display:block;width:100%;max-width:288px;border-radius:8px}
+.mistakes figcaption{font-size:.8rem;overflow-wrap:anywhere;padding-top:4px}
+.mistakes small{display:block;color:var(--muted);font-size:.76rem}
+h3{font-size:1rem;margin:18px 0 8px}
+"""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A file on the wrong side of the threshold.
+
+    score: its P(fake). frame, time, frame_score: of its most misleading frame, the second None in an image. picture:
+    (S, S, 3) uint8, the face there.
+    """
+
+    file: LabelledFile
+    score: float
+    frame: int
+    time: float | None
+    frame_score: float
+    picture: np.ndarray
+
+
+class Mistakes:
+    """Keeps the ``count`` most confident mistakes of each class, by the file's score.
+
+    calibration, protocol: from which scores follow.
+    """
+
+    def __init__(self, calibration: Calibration, protocol: Protocol, count: int = 12):
+        self._calibration, self._protocol, self._count = calibration, protocol, count
+        self._kept: dict[int, list[tuple[float, str, Mistake]]] = {label: [] for label in CLASSES.values()}
+
+    def add(self, one: Judged) -> None:
+        """Looks at one file, which still has its ``crops``."""
+        scores = self._calibration.scores(one.margins)
+        frames, frame_scores = self._protocol.frame_scores(one.frames, one.areas, scores, image=one.image)
+        score, label = self._protocol.file_score(frame_scores), one.file.label
+        if self._protocol.is_fake(score) == (label == FAKE):
+            return
+        kept, key = self._kept[label], (score if label == FAKE else -score, one.file.name)
+        place = bisect.bisect(kept, key, key=lambda item: item[:2])
+        if place == self._count:
+            return
+        worst = int(np.argmin(frame_scores) if label == FAKE else np.argmax(frame_scores))
+        # Of that frame's faces the one that its score is nearest to: the very face, unless the rule is their mean.
+        distance = np.where(one.frames == frames[worst], np.abs(scores - frame_scores[worst]), np.inf)
+        face = int(np.argmin(distance))
+        time = None if one.image else float(one.times[face])
+        shown = np.array(one.crops[face][0])
+        mistake = Mistake(one.file, score, int(frames[worst]), time, float(frame_scores[worst]), shown)
+        kept.insert(place, (*key, mistake))
+        del kept[self._count :]
+
+    def of(self, label: int) -> list[Mistake]:
+        """Those of a class, the most confident first."""
+        return [mistake for *_, mistake in self._kept[label]]
+
+    def to_dict(self) -> dict[str, list[dict]]:
+        """ "real" and "fake" -> what is known of each, fit for JSON."""
+        return {name: [_row(one) for one in self.of(label)] for name, label in CLASSES.items()}
+
+
+def _row(one: Mistake) -> dict:
+    scores = {name: round(getattr(one, name), 6) for name in ("score", "frame_score")}
+    time = None if one.time is None else round(one.time, 3)
+    return {"name": one.file.name, "method": one.file.method, "frame": one.frame, "time": time, **scores}
+
+
+def mistakes_section(mistakes: Mistakes, threshold: float) -> str:
+    """Thumbnails of both classes."""
+    lead = (
+        f"<p>Files on the wrong side of P(fake) = {threshold:.3f}, the most confident first, each by the frame that "
+        "misled most.</p>"
+    )
+    blocks = "".join(_block(title, mistakes.of(label)) for label, title in _TITLES.items())
+    return section("Most confident mistakes", lead + blocks)
+
+
+def _block(title: str, shown: Sequence[Mistake]) -> str:
+    if not shown:
+        return f"<h3>{title}</h3><p>None.</p>"
+    return f"<h3>{title}</h3><div class=mistakes>{''.join(map(_card, shown))}</div>"
+
+
+def _card(one: Mistake) -> str:
+    name = escape(one.file.name)
+    moment = "" if one.time is None else f"<small>at {one.time:.2f} s: {one.frame_score:.3f}</small>"
+    caption = f"<b>{one.score:.3f}</b> {name}{moment}"
+    return f"<figure>{picture(one.picture, one.file.name, _SIDE)}<figcaption>{caption}</figcaption></figure>"
