@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         "--suite",
         choices=("robustness",),
         help="also measure under JPEG, H.264, resizing, blur, noise and colour, by five severities each: 41 times the "
-        "crops, for which --frames 8 is enough",
+        "crops, so that fewer --frames save time",
     )
     measure.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the suite's noise (default: 0)")
     _add_protocol(measure)

@@ -10,8 +10,11 @@ import av
 import cv2
 import numpy as np
 
+from fdetect_jax.media.limits import UnreadableMedia
+
 Clip = Sequence[np.ndarray]
 _BAND = 1 << 20  # values of noise that are drawn at once: a photograph may have 192 million
+_H264_SIDE = 16384
 _LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
 
 
@@ -80,9 +83,12 @@ def brightness(image: np.ndarray, factor: float) -> np.ndarray:
 def h264(clip: Clip, crf: float, rng: np.random.Generator) -> list[np.ndarray]:
     """Encoded by x264 with its own defaults at a constant rate factor, as FaceForensics++'s c23 and c40, and decoded.
 
-    Pictures at odd sides are padded by repeating the last row or column, which is cut off again.
+    Pictures at odd sides are padded by repeating the last row or column, which is cut off again. Raises
+    UnreadableMedia for a side that x264 does not take.
     """
     height, width = clip[0].shape[:2]
+    if max(height, width) > _H264_SIDE:
+        raise UnreadableMedia(f"{width}x{height} pixels: H.264 takes sides of {_H264_SIDE} at most")
     encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
     encoder.width, encoder.height, encoder.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     # At other clocks x264 means another quality by the same factor: frames that last longer get more bits.

@@ -8,6 +8,7 @@ import pytest
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.media import degrade
 from fdetect_jax.media.degrade import CONDITIONS, DEGRADATIONS, degraded
+from fdetect_jax.media.limits import UnreadableMedia
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,14 @@ def test_h264_keeps_odd_sides_where_they_are(clip):
     (found,) = degrade.h264([odd], 18, rng())
     assert error(found, odd) < 20
     assert error(found, np.roll(odd, 1, axis=1)) > 2 * error(found, odd)
+
+
+def test_h264_takes_sides_up_to_its_largest():
+    wide = np.full((8, 16386, 3), 100, np.uint8)
+    (found,) = degrade.h264([wide[:, :-2]], 40, rng())
+    assert found.shape == (8, 16384, 3)
+    with pytest.raises(UnreadableMedia, match=r"16386x8 pixels: H\.264 takes sides of 16384 at most"):
+        degrade.h264([wide], 40, rng())
 
 
 def test_resizing_loses_what_is_finer_than_its_pixels(clip):
