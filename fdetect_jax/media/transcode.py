@@ -127,7 +127,9 @@ class _Picture:
         pts, duration, pixels = self._latest
         time = pts * self._video.time_base + self._start - self._first
         drawn = _even(self._draw(pixels, float(time)))
-        frame = av.VideoFrame.from_ndarray(drawn, format="rgb24").reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
+        # By one thread: several give other bits from run to run.
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", threads=1)
         frame.pts, frame.time_base, frame.duration = pts, self._video.time_base, duration
         if self.stream is None:
             self.stream = self._opened(drawn.shape[1], drawn.shape[0])

@@ -96,6 +96,14 @@ def test_frames_are_redrawn_with_their_times(tmp_path):
     assert last[50:64].max() < 30 < last[:44].min()
 
 
+def test_a_copy_made_again_has_the_same_bits(tmp_path):
+    source = film(tmp_path / "a.mkv", EVEN, size=(640, 360))
+    noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3), np.uint8)
+    for name in ("b.mp4", "c.mp4"):
+        transcode(source, tmp_path / name, lambda pixels, time: pixels // 2 + noise // 2)
+    assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "c.mp4").read_bytes()
+
+
 def test_colours_are_kept(tmp_path):
     source = film(tmp_path / "a.mkv", EVEN)
 
