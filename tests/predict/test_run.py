@@ -160,3 +160,11 @@ def test_the_exit_status_serves_scripts(model, media, tmp_path, capsys, names, t
         rows = json.loads(out.read_text())
         assert [row["file"] for row in rows] == files
         assert len(capsys.readouterr().out.splitlines()) == len(files)
+
+
+def test_without_a_model_the_bundled_one_judges_and_says_so(media, capsys):
+    assert cli.main(["predict", str(media / "face.png"), "--workers", "1"]) in (0, 1)
+    said = capsys.readouterr()
+    assert "no --model given: the bundled demo detector judges" in said.err
+    assert "self-blended" in said.err
+    assert len(said.out.splitlines()) == 1
