@@ -18,6 +18,7 @@ import numpy as np
 
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.files import sha256_of
 from fdetect_jax.media.clips import MediaFaces
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.isolated import run_isolated
@@ -98,9 +99,7 @@ def _rows(found, judge, protocol, output, heat_map, workers, seconds) -> Iterato
 
 
 def _jobs(found: Sequence[tuple[Path, Path]], judge: Judge, protocol: Protocol, heat_map: bool) -> list[_Job]:
-    with open(judge.path, "rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
-    how = [weights, judge.recipe.to_dict(), protocol.to_dict(), heat_map]
+    how = [sha256_of(judge.path), judge.recipe.to_dict(), protocol.to_dict(), heat_map]
     jobs = []
     for (file, _), name in zip(found, distinct([relative for _, relative in found]), strict=True):
         stat = file.stat()
@@ -112,33 +111,23 @@ def _jobs(found: Sequence[tuple[Path, Path]], judge: Judge, protocol: Protocol, 
 def _judged(
     looked: Iterable[tuple[_Job, MediaFaces | Rejected]], judge: Judge, protocol: Protocol, heat_map: bool
 ) -> Iterator[tuple[_Job, Verdict, work.Heat | None]]:
-    """Scores faces in full batches, across the borders of files."""
-    waiting: list[tuple[_Job, MediaFaces | Rejected]] = []
-    for job, seen in looked:
-        waiting.append((job, seen))
-        if sum(len(one.crops) for _, one in waiting if isinstance(one, MediaFaces)) >= judge.batch_size:
-            yield from _verdicts(waiting, judge, protocol, heat_map)
-            waiting = []
-    yield from _verdicts(waiting, judge, protocol, heat_map)
-
-
-def _verdicts(waiting, judge: Judge, protocol: Protocol, heat_map: bool) -> Iterator:
-    images = [one.example["image"] for _, seen in waiting if isinstance(seen, MediaFaces) for one in seen.crops]
-    scores = judge.scores(np.stack(images)) if images else np.zeros(0)
-    done = 0
-    for job, seen in waiting:
+    groups = (
+        ((job, seen), [] if isinstance(seen, Rejected) else [one.example["image"] for one in seen.crops])
+        for job, seen in looked
+    )
+    for (job, seen), margins in judge.margins_of_each(groups):
         if isinstance(seen, Rejected):
             yield job, unable(str(job.file), seen.reason, protocol), None
             continue
-        own = slice(done, done + len(seen.crops))
-        done = own.stop
-        verdict = decide(str(job.file), seen, scores[own], protocol)
-        yield job, verdict, _heat(np.stack(images[own]), scores[own], judge) if heat_map and seen.crops else None
+        scores = judge.calibration.scores(margins)
+        verdict = decide(str(job.file), seen, scores, protocol)
+        yield job, verdict, _heat(seen, scores, judge) if heat_map and seen.crops else None
 
 
-def _heat(images: np.ndarray, scores: np.ndarray, judge: Judge) -> work.Heat:
+def _heat(seen: MediaFaces, scores: np.ndarray, judge: Judge) -> work.Heat:
     chosen = np.sort(np.argsort(-scores, kind="stable")[:_HEAT_FACES])
-    return work.Heat(images[chosen], judge.attention(images[chosen]), scores[chosen])
+    images = np.stack([seen.crops[number].example["image"] for number in chosen])
+    return work.Heat(images, judge.attention(images), scores[chosen])
 
 
 def _drawn(judged: Iterator, output: Path, workers: int, seconds: float, stack) -> Iterator[dict]:
