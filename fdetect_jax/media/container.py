@@ -79,6 +79,14 @@ def video_stream(container: Any) -> Any:
     raise UnreadableMedia("sound without pictures" if container.streams.audio else "no video in it")
 
 
+def packets_of(container: Any, streams: list[Any]) -> Iterator[Any]:
+    """The packets up to the end or to damage behind which there is no way; without empty ones, which end a decoder."""
+    with contextlib.suppress(av.error.FFmpegError):
+        for packet in container.demux(streams):
+            if packet.size:
+                yield packet
+
+
 def check_size(picture: Any, limits: Limits) -> None:
     """Raises UnreadableMedia for a frame or a codec context whose width times height is over the limit."""
     if picture.width * picture.height > limits.frame_pixels:

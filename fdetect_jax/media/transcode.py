@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 
-from fdetect_jax.media.container import open_video, video_stream
+from fdetect_jax.media.container import open_video, packets_of, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.video import probe, to_rgb
 
@@ -60,7 +60,7 @@ def _copy(source, sink, draw: Draw, duration: float) -> None:
     # The muxer wants every stream before the first packet; the picture's needs the first drawn frame.
     sound = _sound(sink, audio, start)
     waiting: list = []
-    for packet in _packets(source, [one for one in (video, audio) if one is not None]):
+    for packet in packets_of(source, [one for one in (video, audio) if one is not None]):
         waiting.extend(picture.packets(packet) if packet.stream is video else sound(packet))
         if picture.stream is not None:
             for one in waiting:
@@ -71,14 +71,6 @@ def _copy(source, sink, draw: Draw, duration: float) -> None:
         raise UnreadableMedia("no frame decodes")
     for one in (*waiting, *sound(None)):
         sink.mux(one)
-
-
-def _packets(source, streams: list) -> Iterator:
-    """The packets up to the end, or to damage behind which there is no way; without empty ones, which end a decoder."""
-    with contextlib.suppress(av.error.FFmpegError):
-        for packet in source.demux(streams):
-            if packet.size:
-                yield packet
 
 
 class _Picture:

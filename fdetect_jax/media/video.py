@@ -4,7 +4,6 @@ UnreadableMedia.
 A video is measured by its packets, before anything is decoded; its header is not believed.
 """
 
-import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from fdetect_jax.media.container import check_size, open_video, video_stream
+from fdetect_jax.media.container import check_size, open_video, packets_of, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 
 # AVColorSpace: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
@@ -157,19 +156,11 @@ def to_rgb(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(pixels[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])
 
 
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets up to the end or to damage behind which there is no way; without empty ones, which end a decoder."""
-    with contextlib.suppress(av.error.FFmpegError):
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
-
-
 def _walk(container: Any, limits: Limits) -> _Packets:
     stream = video_stream(container)
     base = stream.time_base
     count, start, end = 0, math.inf, -math.inf
-    for packet in _packets(container, stream):
+    for packet in packets_of(container, [stream]):
         if packet.is_discard:
             continue
         count += 1
@@ -190,7 +181,7 @@ def _decoded(container: Any) -> Iterator[Any]:
     """Every frame that decodes whole."""
     stream = video_stream(container)
     stream.codec_context.thread_count = 1
-    for packet in _packets(container, stream):
+    for packet in packets_of(container, [stream]):
         yield from _decode(stream, packet)
     yield from _decode(stream, None)
 
