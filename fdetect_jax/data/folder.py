@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from fdetect_jax.data.crop_store import CropReader, write_crops
 from fdetect_jax.data.photo_crops import Crop, crop_photos, find_photos
+from fdetect_jax.data.progress import reasons
 from fdetect_jax.files import write_atomic
 from fdetect_jax.media.crop import RECIPES, CropRecipe, tight
 from fdetect_jax.media.limits import Rejected
@@ -75,7 +75,7 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
             if first is None:
                 raise ValueError(
                     f"data.root: found {len(photos)} photos under {root} and no usable face "
-                    f"({_reasons(writer.rejected)}), wanted at least one"
+                    f"({reasons(writer.rejected)}), wanted at least one"
                 )
             shards = write_crops(itertools.chain([first], rows), recipe, working)
         card = {
@@ -98,7 +98,7 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
         shutil.rmtree(working, ignore_errors=True)
     print(
         f"{root}: {card['crops']} crops of {card['identities']} people from {card['photos']} photos, "
-        f"{card['quarantined']} quarantined ({_reasons(writer.rejected)}), {others} other files ignored; "
+        f"{card['quarantined']} quarantined ({reasons(writer.rejected)}), {others} other files ignored; "
         f"cached in {done}"
     )
     return done
@@ -253,11 +253,6 @@ def _size_and_time(photo: Path) -> tuple[int, int] | tuple[None, None]:
 
 def _digest(value: list) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
-
-
-def _reasons(rejected: Sequence[dict[str, str]]) -> str:
-    counts = Counter(item["reason"] for item in rejected)
-    return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common(5)) or "none"
 
 
 def _sweep(cache: Path) -> None:

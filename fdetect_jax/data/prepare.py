@@ -28,7 +28,7 @@ from fdetect_jax.data import records
 from fdetect_jax.data.layouts import Item, find_layout
 from fdetect_jax.data.layouts.base import SPLITS
 from fdetect_jax.data.prepared_store import Entry, Shard, write_shards
-from fdetect_jax.data.progress import watched
+from fdetect_jax.data.progress import reasons, watched
 from fdetect_jax.data.selection import Selection, select
 from fdetect_jax.files import sha256_of, write_atomic
 from fdetect_jax.media.clips import WHICH
@@ -234,7 +234,7 @@ def _assemble(
     if not any(row["crops"] for row in manifest["files"]):
         shutil.rmtree(plan.output / _WORK)  # or the same failures would be found again
         raise ValueError(
-            f"{plan.root}: found no face in {len(items)} files ({_reasons(quarantine)}), wanted at least one"
+            f"{plan.root}: found no face in {len(items)} files ({reasons(quarantine)}), wanted at least one"
         )
     write_atomic(plan.output / QUARANTINE, json.dumps(quarantine, indent=1))
     write_atomic(plan.output / MANIFEST, json.dumps(manifest, indent=1))  # last: it says that all is there
@@ -274,9 +274,4 @@ def _print_summary(plan: Plan, manifest: dict[str, Any], quarantine: list[dict])
     for split, methods in manifest["counts"].items():
         for method, count in methods.items():
             print(f"{split:6s} {method:20s} {count['files']:6d} files {count['crops']:8d} crops")
-    print(f"{plan.output}: {len(quarantine)} quarantined ({_reasons(quarantine)}), see {QUARANTINE}")
-
-
-def _reasons(quarantine: Sequence[dict[str, str]]) -> str:
-    counts = Counter(item["reason"] for item in quarantine)
-    return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common(5)) or "none"
+    print(f"{plan.output}: {len(quarantine)} quarantined ({reasons(quarantine)}), see {QUARANTINE}")

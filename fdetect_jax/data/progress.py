@@ -1,8 +1,9 @@
-"""How far a long job is: a bar on a terminal, a line now and then elsewhere."""
+"""How far a long job is: a bar on a terminal, a line now and then elsewhere; and why parts of it were refused."""
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -28,3 +29,9 @@ def watched(items: Iterable[T], done: int, total: int, what: str, unit: str) -> 
             last = now
             line = tqdm.format_meter(done + number, total, now - begin, unit=unit, prefix=what, initial=done, ncols=0)
             print(line, file=sys.stderr, flush=True)
+
+
+def reasons(refused: Sequence[dict[str, str]]) -> str:
+    """The five most common ``reason`` of rows with their counts, or "none"."""
+    counts = Counter(row["reason"] for row in refused)
+    return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common(5)) or "none"

@@ -18,6 +18,7 @@ from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
 from fdetect_jax.evaluation.judge import Judge
 from fdetect_jax.evaluation.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.faces import area
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.look import look_at
@@ -134,7 +135,7 @@ def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | 
 
 def face_columns(seen: MediaFaces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """frames, times, areas of ``Judged``."""
-    columns = zip(*((one.frame, one.time, _area(one.box)) for one in seen.crops), strict=True)
+    columns = zip(*((one.frame, one.time, area(one.box)) for one in seen.crops), strict=True)
     return tuple(np.array(column) for column in columns)
 
 
@@ -190,9 +191,5 @@ def labelled_file(file: PreparedFile) -> tuple[LabelledFile, bool]:
 
 def prepared_columns(crops: Sequence[PreparedExample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """frames, times, areas of ``Judged``."""
-    columns = zip(*((one["frame"], one["time"], _area(one["face"])) for one in crops), strict=True)
+    columns = zip(*((one["frame"], one["time"], area(one["face"])) for one in crops), strict=True)
     return tuple(np.array(column) for column in columns)
-
-
-def _area(box: Sequence[float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])

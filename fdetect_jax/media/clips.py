@@ -13,7 +13,7 @@ import numpy as np
 
 from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.crop import CropRecipe, crop
-from fdetect_jax.media.faces import Face, Faces
+from fdetect_jax.media.faces import Face, Faces, area
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.photos import read_photo
 from fdetect_jax.media.tracks import Tracker
@@ -106,6 +106,5 @@ def faces_of(
 def _largest(crops: list[FaceCrop]) -> int:
     areas: dict[int, float] = defaultdict(float)
     for one in crops:
-        x0, y0, x1, y1 = one.box
-        areas[one.track] += (x1 - x0) * (y1 - y0)
+        areas[one.track] += area(one.box)
     return max(areas, key=areas.__getitem__)

@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -114,7 +114,7 @@ class Faces:
             raise ValueError(f"image: found {image.dtype} of shape {image.shape}, wanted uint8 (H, W, 3)")
         found = self._boxes(image) or self._with_border(image) or self._in_quarters(image)
         faces = [Face(box, score, points, self._landmarks(image, box, points)) for box, score, points in found]
-        return sorted(faces, key=lambda face: -(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
+        return sorted(faces, key=lambda face: -area(face.box))
 
     def close(self) -> None:
         """Frees both models."""
@@ -139,9 +139,9 @@ class Faces:
         shift = np.array(offset) - 0.5  # MediaPipe counts from the pixel's edge
         out = []
         for detection in self._detector.detect(self._image(image)).detections:
-            area = detection.bounding_box
-            low = np.array([area.origin_x, area.origin_y]) * ratio + shift
-            high = low + np.array([area.width, area.height]) * ratio
+            found = detection.bounding_box
+            low = np.array([found.origin_x, found.origin_y]) * ratio + shift
+            high = low + np.array([found.width, found.height]) * ratio
             points = np.array([(point.x, point.y) for point in detection.keypoints]) * [width, height] + shift
             score = float(detection.categories[0].score)
             out.append(((*map(float, low), *map(float, high)), score, points.astype(np.float32)))
@@ -183,14 +183,18 @@ class Faces:
         return (found @ back[:, :2].T + back[:, 2]).astype(np.float32)
 
 
+def area(box: Sequence[float]) -> float:
+    """Of (x0, y0, x1, y1)."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def overlap(one: tuple, other: tuple) -> float:
     """Intersection over union of two boxes (x0, y0, x1, y1), in [0, 1]."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:
         return 0.0
-    area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return width * height / (area - width * height)
+    return width * height / (area(one) + area(other) - width * height)
 
 
 def _close(*tasks: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fdetect_jax.evaluation.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.faces import area
 
 VERDICTS = ("real", "fake", "not_applicable", "unable_to_evaluate")
 
@@ -106,7 +107,7 @@ def decide(file: str, seen: MediaFaces, scores: np.ndarray, protocol: Protocol) 
         frames = tuple((time, None) for _, time in seen.frames)
         return Verdict(verdict="not_applicable", score=None, reason=reason, frames=frames, **said)
     index, tracks = np.array([one.frame for one in crops]), np.array([one.track for one in crops])
-    areas = np.array([(one.box[2] - one.box[0]) * (one.box[3] - one.box[1]) for one in crops])
+    areas = np.array([area(one.box) for one in crops])
     found, of_frames = protocol.frame_scores(index, areas, scores, image=image)
     score = protocol.file_score(of_frames)
     at = dict(zip(found.tolist(), of_frames.tolist(), strict=True))
