@@ -4,10 +4,12 @@ Labels are 0 = real and 1 = fake, whatever a data set's own lists say.
 """
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
 
@@ -40,7 +42,7 @@ class Item:
 
     def __post_init__(self):
         for path in filter(None, (self.file, self.mask, self.original)):
-            if Path(path).is_absolute() or ".." in Path(path).parts:  # lists are downloads too
+            if not is_below(path):  # lists are downloads too
                 raise ValueError(f"found the file {path!r}, wanted a path below the root")
 
     @property
@@ -83,6 +85,11 @@ class Layout:
     where: str
     faces: str = "largest"
     marks: tuple[str, ...] = ()
+
+
+def is_below(path: str) -> bool:
+    """Whether a path stays below the folder that it is relative to."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
 
 
 def child(folder: Path, name: str) -> Path:
@@ -172,6 +179,17 @@ def connected(links: Iterable[Sequence[str]]) -> dict[str, str]:
 def digest(text: str) -> str:
     """SHA-256 in hex digits: an order that looks random and is the same everywhere."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_table(path: Path, wanted: str) -> dict[str, Any]:
+    """The object that a JSON file holds; ValueError, saying what was wanted, where it holds anything else."""
+    try:
+        found = json.loads(path.read_text())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: found no JSON ({error}), wanted {wanted}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: found no table, wanted {wanted}")
+    return found
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

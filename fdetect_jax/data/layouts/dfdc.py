@@ -8,7 +8,6 @@ with 1 = fake. Who is filmed was not published: a fake counts as the person of i
 """
 
 import csv
-import json
 from pathlib import Path
 
 from fdetect_jax.data.layouts.base import (
@@ -18,6 +17,7 @@ from fdetect_jax.data.layouts.base import (
     Layout,
     existing,
     inside,
+    json_table,
     relative,
     require,
     undivided,
@@ -69,12 +69,7 @@ def _lists(root: Path) -> dict[str, Path]:
 
 def _metadata(part: Path) -> dict[str, dict]:
     path = part / "metadata.json"
-    try:
-        found = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: found no JSON ({error}), wanted {{file: {{label, split, original}}}}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: found no table, wanted {{file: {{label, split, original}}}}")
+    found = json_table(path, "{file: {label, split, original}}")
     for name, row in found.items():
         if not isinstance(row, dict) or row.get("label") not in ("REAL", "FAKE"):
             raise ValueError(f"{path}: found {row!r} for {name}, wanted a label REAL or FAKE")

@@ -6,10 +6,19 @@
 The files lie where the keys say, or below a level ``videos/`` (method_A/videos/…), where SelfBlendedImages wants them.
 """
 
-import json
 from pathlib import Path
 
-from fdetect_jax.data.layouts.base import REAL_METHOD, Expected, Item, Layout, existing, inside, relative, require
+from fdetect_jax.data.layouts.base import (
+    REAL_METHOD,
+    Expected,
+    Item,
+    Layout,
+    existing,
+    inside,
+    json_table,
+    relative,
+    require,
+)
 from fdetect_jax.types import FAKE, REAL
 
 LIST = "dataset.json"
@@ -51,12 +60,7 @@ def expected(root: Path) -> list[Expected]:
 def _rows(root: Path) -> dict[str, dict]:
     path = root / LIST
     require(path.is_file(), root, f"{LIST} beside method_A/, method_B/ and original_videos/")
-    try:
-        rows = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: found no JSON ({error}), wanted {{file: {{label, set}}}}") from None
-    if not isinstance(rows, dict):
-        raise ValueError(f"{path}: found no table, wanted {{file: {{label, set}}}}")
+    rows = json_table(path, "{file: {label, set}}")
     for key, row in rows.items():
         good = isinstance(row, dict) and row.get("label") in _LABELS and row.get("set") in ("train", "test")
         if not good or "/" not in key:

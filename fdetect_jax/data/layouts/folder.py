@@ -24,6 +24,7 @@ from fdetect_jax.data.layouts.base import (
     child,
     connected,
     drawn_split,
+    is_below,
     media_in,
     relative,
     require,
@@ -97,7 +98,7 @@ def _check(path: Path, number: int, row: dict[str, str]) -> None:
         wanted = f"split {row['split']!r}, wanted {', '.join(SPLITS)} or nothing"
     for name in ("file", "mask", "original"):
         text = row.get(name)
-        if (name == "file" and not text) or (text and (Path(text).is_absolute() or ".." in Path(text).parts)):
+        if (name == "file" and not text) or (text and not is_below(text)):
             wanted = f"{name} {text!r}, wanted a path below {path.parent}"
     if wanted:
         raise ValueError(f"{path}, line {number}: found {wanted}")
