@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from fdetect_jax.media.crop import CropRecipe, crop, loose
-from fdetect_jax.media.faces import Faces
+from fdetect_jax.media.faces import Faces, open_faces, own_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.models import load_models
@@ -21,8 +21,6 @@ from fdetect_jax.media.photos import SUFFIXES, read_photo
 
 _A_WORKER = 100  # photos; for fewer, another worker takes longer to start than to help
 _SECONDS = 60.0  # a photo may take
-
-_faces: Faces | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def crop_photos(root: Path, photos: Sequence[str], recipe: CropRecipe) -> Iterat
     work = functools.partial(_crop, recipe=recipe)
     paths = [root / photo for photo in photos]
     workers = min(os.cpu_count() or 1, 16, len(paths) // _A_WORKER + 1)
-    results = run_isolated(work, paths, workers=workers, seconds=_SECONDS, initializer=_open)
+    results = run_isolated(work, paths, workers=workers, seconds=_SECONDS, initializer=open_faces)
     with contextlib.closing(results):
         yield from results
 
@@ -83,11 +81,5 @@ def crop_largest(faces: Faces, path: Path, recipe: CropRecipe) -> Crop | Rejecte
     return Crop(encoded, example["landmarks"], example.get("box"))
 
 
-def _open() -> None:
-    global _faces
-    cv2.setNumThreads(1)
-    _faces = Faces()
-
-
 def _crop(path: Path, recipe: CropRecipe) -> Crop | Rejected:
-    return crop_largest(_faces, path, recipe)
+    return crop_largest(own_faces(), path, recipe)

@@ -17,7 +17,7 @@ import numpy as np
 from fdetect_jax.files import sha256_of, write_atomic
 from fdetect_jax.media.clips import MediaFaces, faces_of
 from fdetect_jax.media.crop import CropRecipe, crop, loose
-from fdetect_jax.media.faces import Face, Faces
+from fdetect_jax.media.faces import Face, open_faces, own_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.models import load_models
@@ -29,8 +29,6 @@ if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop 
 FORMAT = 1  # part of every record's name; raise it when what is written changes
 _WHITE = 127  # masks are black and white, blurred by their compression
 _TOUCHED = 0.02  # of the pixels in the middle of an altered face, at the least
-
-_faces: Faces | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +92,7 @@ def finish(
     if not left:
         return
     load_models()  # fetched once, and an error is raised here rather than in every worker
-    found = run_isolated(make, left, workers=min(workers, len(left)), seconds=seconds, initializer=_open)
+    found = run_isolated(make, left, workers=min(workers, len(left)), seconds=seconds, initializer=open_faces)
     with closing(found) as results:
         watched = watch(results, len(tasks) - len(left), len(tasks))
         for task, result in zip(left, watched, strict=True):
@@ -143,15 +141,9 @@ def _split(content: np.ndarray, ends: np.ndarray) -> list[bytes]:
     return [part.tobytes() for part in np.split(content, ends)[:-1]]
 
 
-def _open() -> None:
-    global _faces
-    cv2.setNumThreads(1)
-    _faces = Faces()
-
-
 def _record(task: Task) -> Record:
     cutter = _Cutter()
-    media = faces_of(task.file, _faces, task.recipe, task.sampling, task.which, cut=cutter)
+    media = faces_of(task.file, own_faces(), task.recipe, task.sampling, task.which, cut=cutter)
     crops = media.crops
     if not crops:
         return Record(reason="no face", looked=len(media.frames))

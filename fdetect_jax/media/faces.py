@@ -183,6 +183,21 @@ class Faces:
         return (found @ back[:, :2].T + back[:, 2]).astype(np.float32)
 
 
+_own: Faces | None = None  # of this process
+
+
+def open_faces() -> None:
+    """Makes a worker process ready for ``own_faces``; its OpenCV keeps to one thread."""
+    global _own
+    cv2.setNumThreads(1)
+    _own = Faces()
+
+
+def own_faces() -> Faces:
+    """The face models that ``open_faces`` opened in this process."""
+    return _own
+
+
 def area(box: Sequence[float]) -> float:
     """Of (x0, y0, x1, y1)."""
     return (box[2] - box[0]) * (box[3] - box[1])

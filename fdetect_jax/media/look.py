@@ -4,19 +4,16 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fdetect_jax.media.clips import MediaFaces, faces_of
 from fdetect_jax.media.crop import CropRecipe, crop
 from fdetect_jax.media.degraded_crops import DegradedCrops
-from fdetect_jax.media.faces import Face, Faces
+from fdetect_jax.media.faces import Face, open_faces, own_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.models import load_models
 from fdetect_jax.media.video import Sampling
-
-_faces: Faces | None = None  # of this process
 
 
 def look_at(
@@ -38,7 +35,7 @@ def look_at(
     recipe.require_detector()
     load_models()  # fetched once, and an error is raised here rather than in every worker
     tasks = ((file, recipe, sampling, which) for file in files)
-    return run_isolated(_look, tasks, workers=workers or os.cpu_count() or 1, seconds=seconds, initializer=_open_faces)
+    return run_isolated(_look, tasks, workers=workers or os.cpu_count() or 1, seconds=seconds, initializer=open_faces)
 
 
 def look_at_degraded(
@@ -63,19 +60,13 @@ def look_at_degraded(
     tasks = (
         (file, recipe, sampling, which, scratch / str(number), seed, name) for number, (file, name) in enumerate(files)
     )
-    options = {"workers": workers or os.cpu_count() or 1, "seconds": seconds, "initializer": _open_faces}
+    options = {"workers": workers or os.cpu_count() or 1, "seconds": seconds, "initializer": open_faces}
     return run_isolated(_look_degraded, tasks, ahead=1, **options)
-
-
-def _open_faces() -> None:
-    global _faces
-    cv2.setNumThreads(1)
-    _faces = Faces()
 
 
 def _look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:
     path, recipe, sampling, which = task
-    return faces_of(path, _faces, recipe, sampling, which, cut=_image_alone)
+    return faces_of(path, own_faces(), recipe, sampling, which, cut=_image_alone)
 
 
 def _image_alone(image: np.ndarray, face: Face, recipe: CropRecipe) -> dict:
@@ -90,6 +81,6 @@ def _look_degraded(task: tuple[Path, CropRecipe, Sampling, str, Path, int, str])
         row, clean = crops.add(image, face)
         return {"image": clean, "row": np.int64(row)}
 
-    seen = faces_of(path, _faces, recipe, sampling, which, cut=cut)
+    seen = faces_of(path, own_faces(), recipe, sampling, which, cut=cut)
     crops.end_clip()
     return seen
