@@ -20,4 +20,5 @@ def get_config(variant: str = "facesim"):
     config.forgery = config.evaluation.forgery.to_dict()
     # Steps over which adversaries replace reconstructions; without them seed 1 does not learn in 64 steps.
     config.forgery.warmup = 0 if variant == "paper" else 40
+    config.forgery.half = ""
     return config

@@ -22,19 +22,30 @@ def get_config(variant: str = "facesim"):
         raise ValueError(f"configs/arcface.py: found variant {variant!r}, wanted facesim, folder or paper")
     config = sbi.get_config(variant)
     config.description = f"Attention, several resolutions, ArcFace ({variant})"
-    trunk = dict(config.detector.overrides)
-    config.detector.name = "multiresolution"
-    config.detector.overrides = {
-        "trunk": "b4" if variant == "paper" else "small64",
-        "trunk_overrides": trunk,
-        "maps": "proposed",
-        "head": "arcface",
-        "scale": 16.0,
-        "attention": 128 if variant == "paper" else 32,
-    }
-    config.losses = {
-        "cross_entropy": {"weight": 0.0},
-        "arcface": {"weight": 1.0, "margin": 0.5, "scale": 16.0, "form": "true"},
-        "attention": {"weight": 1.0},
-    }
+    trunk, channels = ("b4", 128) if variant == "paper" else ("small64", 32)
+    changes = changed(trunk, channels, config.detector.overrides.to_dict())
+    config.detector.name, config.detector.overrides = changes["detector"]["name"], changes["detector"]["overrides"]
+    config.losses = changes["losses"]
     return config
+
+
+def changed(trunk: str, channels: int, trunk_overrides: dict) -> dict:
+    """The fields in which this detector and its losses differ. channels: of the attention branch."""
+    return {
+        "detector": {
+            "name": "multiresolution",
+            "overrides": {
+                "trunk": trunk,
+                "trunk_overrides": trunk_overrides,
+                "maps": "proposed",
+                "head": "arcface",
+                "scale": 16.0,
+                "attention": channels,
+            },
+        },
+        "losses": {
+            "cross_entropy": {"weight": 0.0},
+            "arcface": {"weight": 1.0, "margin": 0.5, "scale": 16.0, "form": "true"},
+            "attention": {"weight": 1.0},
+        },
+    }

@@ -84,10 +84,14 @@ def attack() -> dict:
     }
 
 
+def reconstruction(pair: str) -> dict:
+    """Faces as the pair renders them; a bundled pair's name, or a folder."""
+    return {"kind": "reconstruction", "pair": pair, "dtype": "float32", "remat": False}
+
+
 def latent(pair: str) -> dict:
-    """The latent adversary with a bundled pair's name, or a folder."""
-    forgery = {"kind": "latent", "pair": pair, "space": "w", "render": "full", "dtype": "float32", "remat": False}
-    return forgery | {"attack": attack()}
+    """The latent adversary with a pair."""
+    return reconstruction(pair) | {"kind": "latent", "space": "w", "render": "full", "attack": attack()}
 
 
 def augment() -> dict:
@@ -164,7 +168,9 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "split": "test",
             "batch_size": 32,
             "limit": 128,
+            "calibrate": True,  # on the validation split
             "forgery": latent("facesim64" if variant == "facesim" else "faces64"),
+            "unseen": reconstruction("facesim64_wide") if variant == "facesim" else {"kind": "none"},
         },
     )
     if variant == "paper":

@@ -22,7 +22,7 @@ def get_config(variant: str = "facesim"):
     config = common.detector(f"Self-blended images ({variant})", variant, "configs/sbi.py")
     config.forgery = {"kind": "sbi"}
     config.augment = common.no_augment()
-    config.evaluation.update(forgery={"kind": "none"}, limit=1000)
+    config.evaluation.update(forgery={"kind": "none"}, unseen={"kind": "none"}, limit=1000)
     if variant == "paper":
         config.data = common.folder("sbi", 380) | {"workers": 8}
         config.detector.overrides = {"normalization": "none", "dropout": 0.4, "drop_connect": 0.2}

@@ -118,8 +118,10 @@ def _prepared(config: ConfigDict, path: str) -> None:
 
 
 def _detector(config: ConfigDict) -> None:
+    import jax
+
     from fdetect_jax.data.augment import Augment
-    from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, make_host_forgery
+    from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, MIXED, make_host_forgery
     from fdetect_jax.detectors import DETECTORS, make_detector
     from fdetect_jax.forgery import FORGERIES
     from fdetect_jax.losses.objective import MODES, TURNS
@@ -129,7 +131,11 @@ def _detector(config: ConfigDict) -> None:
 
     _one_of(config, "detector.name", DETECTORS)
     _one_of(config, "detector.dtype", ("float32", "bfloat16"))
-    _one_of(config, "forgery.kind", [*FORGERIES, *HOST_FORGERIES, GIVEN])
+    _one_of(config, "forgery.kind", [*FORGERIES, *HOST_FORGERIES, GIVEN, MIXED])
+    if config.forgery.kind == MIXED:
+        kinds = list(_get(config, "forgery.kinds"))
+        if not kinds or not set(kinds) <= set(HOST_FORGERIES):
+            _refuse("forgery.kinds", kinds, f"some of {sorted(HOST_FORGERIES)}")
     if config.forgery.kind == GIVEN:
         for path in _parts(config):
             if _get(config, f"{path}.source") != "prepared":
@@ -141,7 +147,10 @@ def _detector(config: ConfigDict) -> None:
     if config.detector.weights and not Path(config.detector.weights).is_file():
         _refuse("detector.weights", config.detector.weights, "a weights file to start from, or ''")
     _one_of(config, "evaluation.forgery.kind", ("latent", "none"))  # the first gives the reconstruction as well
-    for path in ("forgery", "evaluation.forgery"):
+    _one_of(config, "evaluation.unseen.kind", ("reconstruction", "none"))
+    for path in ("forgery", "evaluation.forgery", "evaluation.unseen"):
+        if _get(config, f"{path}.kind") == "latent":
+            _attack(config, path)
         if _get(config, f"{path}.kind") in ("latent", "reconstruction"):
             _pair(config, path)
     if config.evaluation.forgery.get("space") == "z":
@@ -189,6 +198,9 @@ def _detector(config: ConfigDict) -> None:
     _one_of(config, "optimizer.sam.batch_stats", ("first", "both"))
     if config.forgery.kind in FORGERIES:
         _at_least(config, "forgery.warmup", 0)
+        _one_of(config, "forgery.half", ("", *HOST_FORGERIES))
+        if config.forgery.half and config.batch_size < 2 * jax.device_count():
+            _refuse("batch_size", config.batch_size, "two rows a device or more: forgery.half makes every second fake")
     _one_of(config, "evaluation.split", ("val", "test"))
     _rows(config, "evaluation.batch_size")
     _at_least(config, "evaluation.limit", 1)
@@ -198,19 +210,23 @@ def _detector(config: ConfigDict) -> None:
             _at_least(config, f"{path}.identities.train", 2)
 
 
-def _pair(config: ConfigDict, path: str) -> None:
-    from fdetect_jax import assets
+def _attack(config: ConfigDict, path: str) -> None:
     from fdetect_jax.forgery.latent import RENDERS, SPACES
     from fdetect_jax.forgery.pgd import Attack
 
     _one_of(config, f"{path}.space", SPACES)
     _one_of(config, f"{path}.render", RENDERS)
-    _one_of(config, f"{path}.dtype", ("float32", "bfloat16"))
-    _one_of(config, f"{path}.remat", (False, True))
     try:
         Attack(**_get(config, f"{path}.attack").to_dict())
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}.attack: {error}") from None
+
+
+def _pair(config: ConfigDict, path: str) -> None:
+    from fdetect_jax import assets
+
+    _one_of(config, f"{path}.dtype", ("float32", "bfloat16"))
+    _one_of(config, f"{path}.remat", (False, True))
     try:
         assets.pair(_get(config, f"{path}.pair"))
     except ValueError as error:

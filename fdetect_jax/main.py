@@ -19,14 +19,18 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     set_up()
     from fdetect_jax import config as checks
+    from fdetect_jax.experiments.table import run_table
     from fdetect_jax.media.models import ModelsUnavailable
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
     config = _CONFIG.value
     try:
-        checks.check(config)
         workdir = _WORKDIR.value or Path("runs") / _name(flags.FLAGS["config"].config_filename)
+        if config.task == "table":
+            run_table(config, workdir)
+            return
+        checks.check(config)
         train_and_evaluate(config, workdir, make_task(config))
     except (ValueError, NonFiniteError, ModelsUnavailable) as error:
         raise SystemExit(f"error: {error}") from error

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import adv, arcface, baseline, gan, inversion, sbi
+from configs import adv, arcface, baseline, gan, inversion, sbi, table1
 from fdetect_jax.config import check
 from fdetect_jax.train.loop import train_and_evaluate
 from fdetect_jax.train.trainers import make_task
@@ -107,13 +107,28 @@ def small_arcface() -> ConfigDict:
     return config
 
 
+def small_table(pair: str, *arms: str, variant: str = "facesim") -> ConfigDict:
+    """With the named arms alone."""
+    config = _detector(table1.get_config(variant), pair)
+    config.seeds = 2
+    for arm in set(config.arms) - set(arms):
+        del config.arms[arm]
+    config.rows = arms
+    config.comparisons = tuple(pair for pair in config.comparisons if set(pair) <= set(arms))
+    for arm in config.arms.values():
+        if "steps" in arm:
+            arm.steps = 4
+    return config
+
+
 def _detector(config: ConfigDict, pair: str) -> ConfigDict:
     config.update(data=DATA, steps=6, batch_size=4, log_every=1, checkpoint_every=2)
     config.detector.overrides = DETECTOR
     config.evaluation.update(batch_size=4, limit=6)
-    for forgery in (config.forgery, config.evaluation.forgery):
+    for forgery in (config.get("forgery", {}), config.evaluation.forgery, config.evaluation.unseen):
         if "pair" in forgery:
             forgery.pair = pair
+        if "attack" in forgery:
             # From the reconstruction itself: networks this raw do not make up for a random start.
             forgery.attack.update(steps=5, random_start=False)
     return config

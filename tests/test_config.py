@@ -4,18 +4,21 @@ import importlib
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from tiny import save_pair
 
 from fdetect_jax import weights
 from fdetect_jax.config import ConfigError, check
+from fdetect_jax.experiments.runs import runs_of
 
 VARIANTS = [
     *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "mixture", "paper")],
     *[("sbi", variant) for variant in ("facesim", "folder", "paper")],
     *[("arcface", variant) for variant in ("facesim", "folder", "paper")],
-    *[("gan", variant) for variant in ("facesim", "folder", "config_f")],
+    *[("gan", variant) for variant in ("facesim", "folder", "wide", "config_f")],
+    *[("table1", variant) for variant in ("facesim", "folder", "mixture")],
     *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
 ]
 
@@ -45,8 +48,8 @@ def given(file, variant, pair, root):
         for options in config.losses.values():
             if "weights" in options:
                 options.weights = f"{pair}/encoder.safetensors"
-    if config.task == "detector":
-        for forgery in (config.forgery, config.evaluation.forgery):
+    if config.task in ("detector", "table"):
+        for forgery in (config.get("forgery", {}), config.evaluation.forgery, config.evaluation.unseen):
             if "pair" in forgery:
                 forgery.pair = pair
     return config
@@ -55,8 +58,17 @@ def given(file, variant, pair, root):
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)
 def test_every_variant_passes_with_what_it_asks_for(file, variant, pair, tmp_path):
     config = given(file, variant, pair, tmp_path)
-    check(config)
+    if config.task == "table":
+        assert runs_of(config, tmp_path)  # checks every run
+    else:
+        check(config)
     assert variant in config.description
+
+
+def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
+    config = given("table1", "paper", pair, tmp_path)
+    with pytest.raises(ConfigError, match=r"arms\.baseline: forgery\.kind: found 'given', wanted data\.source 'prep"):
+        runs_of(config, tmp_path)
 
 
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "gan", "inversion"])
@@ -198,7 +210,11 @@ WRONG = {
         ("forgery.pair", "nowhere"),
         ("forgery.space", "s"),
         ("forgery.dtype", "float64"),
+        ("forgery.half", "given"),
+        ("forgery.warmup", -1),
         ("evaluation.forgery.kind", "swap"),
+        ("evaluation.unseen.kind", "latent"),
+        ("evaluation.unseen.pair", "nowhere"),
         ("evaluation.forgery.pair", "nowhere"),
         ("losses.cross_entropy.weight", -1.0),
         ("losses.contrastive.form", "cosine"),
@@ -283,6 +299,21 @@ def test_augmentations_and_overrides_are_checked(changes, named, pair, tmp_path)
     config = given("adv", "facesim", pair, tmp_path)
     config.update_from_flattened_dict(changes)
     with pytest.raises(ValueError, match=named):
+        check(config)
+
+
+@pytest.mark.parametrize("kinds", [(), ("swap", "latent"), ("mixed",)])
+def test_a_mixture_of_forgeries_is_of_those_of_the_host(kinds, pair, tmp_path):
+    config = given("baseline", "facesim", pair, tmp_path)
+    config.forgery = {"kind": "mixed", "kinds": kinds}
+    with pytest.raises(ConfigError, match=rf"^forgery\.kinds: found {re.escape(repr(list(kinds)))}"):
+        check(config)
+
+
+def test_half_of_a_batch_wants_two_rows_a_device(pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    config.batch_size, config.forgery.half = jax.device_count(), "sbi"
+    with pytest.raises(ConfigError, match=r"^batch_size: found \d+, wanted two rows a device"):
         check(config)
 
 

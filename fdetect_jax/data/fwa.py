@@ -51,6 +51,19 @@ _KERNELS = range(1, 19, 2)
 
 
 @dataclass(frozen=True)
+class Paste:
+    """A face before the paste, not yet cut or resized by a recipe.
+
+    target: (H, W, 3) uint8, what is pasted onto. part: like it, the face by way of a small one. mask: (H, W) uint8 in
+    {0, 1}, where to paste.
+    """
+
+    target: np.ndarray
+    part: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
 class WarpArtefacts:
     """``(rng, face, stranger) -> Triple``; the stranger is never asked for.
 
@@ -64,6 +77,10 @@ class WarpArtefacts:
     def __call__(
         self, rng: np.random.Generator, face: Example, stranger: Callable[[], Example] | None = None
     ) -> Triple:
+        return self.stages(rng, face)[1]
+
+    def stages(self, rng: np.random.Generator, face: Example) -> tuple[Paste, Triple]:
+        """What is pasted onto what, and what comes of it."""
         face, (x0, y0, x1, y1) = draw_frame(rng, face, self.recipe, self.training)
         real = np.ascontiguousarray(face["image"][y0:y1, x0:x1])
         landmarks = face["landmarks"] - np.float32([x0, y0])
@@ -71,7 +88,8 @@ class WarpArtefacts:
         if self.training:
             real = Augmentation.draw(rng)(real)
         fake = np.where(mask[..., None] > 0, part, real)
-        return framed_triple(real, fake, mask.astype(np.float32), landmarks, self.recipe)
+        triple = framed_triple(real, fake, mask.astype(np.float32), landmarks, self.recipe)
+        return Paste(real, part, mask), triple
 
 
 def coarse_part(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

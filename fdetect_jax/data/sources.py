@@ -1,5 +1,7 @@
 """Sources by name: from ``config.data`` and a split to random access over face crops."""
 
+from functools import lru_cache
+
 from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.mixture import Mixture, Part
 from fdetect_jax.data.remember import Remembered
@@ -21,8 +23,7 @@ def make_source(data, split: str, loose: bool = False, label: int = REAL) -> Sou
         parts = sorted(data.parts.items())
         return Mixture(tuple(Part(name, make_source(part, split, loose, label), part.weight) for name, part in parts))
     if data.source == "facesim":
-        made = FaceSim(split, data.size, data.identities[split], data.per_identity, data.seed)
-        return Remembered(made) if len(made) * made.size**2 * 4 <= REMEMBERED else made
+        return _drawn(split, data.size, data.identities[split], data.per_identity, data.seed)
     if data.source == "prepared":
         from fdetect_jax.data.prepared import Prepared
 
@@ -32,3 +33,10 @@ def make_source(data, split: str, loose: bool = False, label: int = REAL) -> Sou
     from fdetect_jax.media.crop import make_recipe
 
     return FaceFolder(data.root, split, make_recipe(data.recipe, data.size), loose=loose)
+
+
+@lru_cache(maxsize=8)
+def _drawn(split: str, size: int, identities: int, per_identity: int, seed: int) -> Source:
+    """One object for all who ask alike: the runs of a table draw each face once."""
+    made = FaceSim(split, size, identities, per_identity, seed)
+    return Remembered(made) if len(made) * made.size**2 * 4 <= REMEMBERED else made

@@ -5,6 +5,7 @@ edge: the steps of FaceSwap as FaceForensics++ describes it (Rössler et al., 20
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,6 +20,19 @@ _SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, in units of the imag
 _COLOUR = (0.7, 1.0)  # how far the source's colours are moved to the target's
 
 
+@dataclass(frozen=True)
+class Swap:
+    """A blended swap before it is blended.
+
+    source: (S', S', 3) uint8, the stranger, mirrored where need be. warped: (S, S, 3) uint8, its face on the target's
+    landmarks. matched: (S, S, 3) float32 in [0, 255], the same in the target's colours.
+    """
+
+    source: np.ndarray
+    warped: np.ndarray
+    matched: np.ndarray
+
+
 def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[], Example]) -> Triple:
     """The stranger's face on the head of ``target``; mirrored first if it looks the other way.
 
@@ -31,6 +45,11 @@ def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[
     Returns:
         ``real`` is the target's image; ``mask`` is the share of the stranger in every pixel of ``fake``.
     """
+    return stages(rng, target, stranger)[1]
+
+
+def stages(rng: np.random.Generator, target: Example, stranger: Callable[[], Example]) -> tuple[Swap, Triple]:
+    """What ``blended_swap`` blends, and what comes of it."""
     source = stranger()
     image, other = target["image"], source["image"]
     size = image.shape[0]
@@ -46,9 +65,10 @@ def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[
     columns, rows = _warp_field(onto, off, size)
     warped = cv2.remap(other, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     mask = _soft_mask(onto if with_forehead else onto[:68], size, softness)
-    warped = _match_colour(warped, image, mask, colour)
-    mixed = image + mask[..., None] * (warped - image)
-    return Triple(image, np.clip(np.round(mixed), 0, 255).astype(np.uint8), mask, target.get("mask"))
+    matched = _match_colour(warped, image, mask, colour)
+    mixed = image + mask[..., None] * (matched - image)
+    fake = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
+    return Swap(other, warped, matched), Triple(image, fake, mask, target.get("mask"))
 
 
 def _stand_in(size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from fdetect_jax.evaluation.curves import attack_charts, headline, training_charts
+from fdetect_jax.evaluation.embedding import embedding_chart
 from fdetect_jax.evaluation.gallery import Gallery, png
 from fdetect_jax.evaluation.metrics import Test
 from fdetect_jax.evaluation.plots import PALETTE, Chart, roc_chart, score_chart
@@ -28,6 +29,7 @@ def render(
     figures: Mapping[str, float],
     history: Sequence[dict],
     gallery: Gallery | None,
+    embeddings: Mapping[str, np.ndarray],
     step: int,
     seconds: float,
 ) -> str:
@@ -39,6 +41,7 @@ def render(
         _curves(tests, results),
         _attack(history),
         _gallery(gallery),
+        _embeddings(embeddings),
         _training(history, tests),
         details("Config", config),
     ]
@@ -146,6 +149,13 @@ def _gallery(gallery: Gallery | None) -> str:
     lead = "<p>Under each picture the detector's P(fake).</p>" if gallery.scores else ""
     grid = f'<div class=pictures style="--columns:{len(names)}">{"".join(cells)}</div>'
     return section("Pictures", lead + grid)
+
+
+def _embeddings(embeddings: Mapping[str, np.ndarray]) -> str:
+    if not embeddings:
+        return ""
+    lead = "<p>What the classifier sees of held-out faces: its input, along the two directions of most variance.</p>"
+    return section("Embedding space", lead + figures_of([embedding_chart("Principal components", embeddings, "pca")]))
 
 
 def picture(image: np.ndarray, label: str, side: int) -> str:

@@ -6,7 +6,7 @@ Legends are left to the page, which can wrap them.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -63,7 +63,7 @@ class Series:
 
 @dataclass(frozen=True)
 class SeverityCurve:
-    """aucs: (K,) clean, then by severity. intervals: (K, 2), or None."""
+    """aucs: (K,) place by place. intervals: (K, 2), or None."""
 
     label: str
     aucs: np.ndarray
@@ -144,25 +144,40 @@ def severity_chart(
     floor: float,
     identifier: str,
 ) -> Chart:
-    """AUC against severity, from clean to the worst, with intervals as bands.
+    """AUC against a parameter, such as the severity of damage, with intervals as bands.
 
-    parameter, values: what each severity is, for the axis; K - 1 of them. floor: where the axis of the AUC ends below.
+    parameter, values: what it is and the places along it, for the axis. floor: where the axis of the AUC ends below.
     """
     figure, axes = _figure()
     axes.axhline(0.5, color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
-    steps = np.arange(len(values) + 1)
+    steps = np.arange(len(values))
     for index, curve in enumerate(curves):
         colour = _c(_series(index))
         axes.plot(steps, curve.aucs, color=colour, linewidth=1.4, marker="o", markersize=2.6, clip_on=False)
         if curve.intervals is not None:
             axes.fill_between(steps, *curve.intervals.T, color=colour, alpha=0.16, linewidth=0)
-    axes.set_xticks(steps, ["clean", *values])
-    axes.set_xlim(0, len(values))
+    axes.set_xticks(steps, values)
+    axes.set_xlim(0, len(values) - 1)
     axes.set_ylim(floor, 1)
     axes.set_xlabel(parameter)
     axes.set_ylabel("AUC")
     legend = [(_series(index), curve.label, False) for index, curve in enumerate(curves)]
     return Chart(title, _svg(figure, identifier), (*legend, ("muted", "chance", True)))
+
+
+def scatter_chart(title: str, points: Mapping[str, np.ndarray], labels: Sequence[str], identifier: str) -> Chart:
+    """Points of several kinds, (N, 2) by the kind's label; reals, the first, in their own colour, and on top."""
+    figure, axes = _figure()
+    colours = ["real", *(_series(index + 1) for index in range(len(points) - 1))]
+    for rank, (colour, rows) in enumerate(zip(colours, points.values(), strict=True)):
+        style = {"linestyle": "", "marker": "o", "markersize": 2.4, "markeredgewidth": 0}
+        axes.plot(*rows.T, color=_c(colour), alpha=0.65, zorder=3 + (rank == 0), **style)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    legend = tuple((colour, label, False) for colour, label in zip(colours, points, strict=True))
+    return Chart(title, _svg(figure, identifier), legend)
 
 
 def attack_chart(reconstruction: Series, adversary: Series, identifier: str) -> Chart:

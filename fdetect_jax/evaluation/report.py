@@ -17,7 +17,8 @@ from fdetect_jax.evaluation.gallery import Gallery, difference, gallery_png
 from fdetect_jax.evaluation.metrics import Test, classification
 from fdetect_jax.files import write_atomic
 
-__all__ = ["Gallery", "Test", "difference", "gallery_png", "write"]
+REPORT = "report.json"
+__all__ = ["REPORT", "Gallery", "Test", "difference", "gallery_png", "write"]
 
 
 def write(
@@ -30,10 +31,11 @@ def write(
     figures: dict[str, float],
     history: Sequence[dict],
     gallery: Gallery | None,
+    embeddings: Mapping[str, np.ndarray],
     step: int,
     seconds: float,
 ) -> dict:
-    """Writes ``report.json`` and ``report.html``, each whole or not at all.
+    """Writes ``report.html`` and then ``report.json``, each whole or not at all.
 
     Args:
       workdir: folder of the run.
@@ -43,6 +45,7 @@ def write(
       figures: further numbers, such as ``reconstruction_psnr`` in dB.
       history: rows as ``train.writer.read_history`` gives them; rows may lack any name.
       gallery: pictures, of which the page shows the first 8 rows.
+      embeddings: (N, D) by the kind of face, or nothing.
       step: training steps done.
       seconds: they took.
 
@@ -82,12 +85,13 @@ def write(
         figures=figures,
         history=history,
         gallery=gallery,
+        embeddings=embeddings,
         step=step,
         seconds=seconds,
     )
     workdir = Path(workdir)
-    write_atomic(workdir / "report.json", json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     write_atomic(workdir / "report.html", html)
+    write_atomic(workdir / REPORT, json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     return report
 
 

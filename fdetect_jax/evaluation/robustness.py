@@ -129,7 +129,7 @@ def _charts(found: Mapping, titles: Mapping[str, str]) -> Iterator:
             known = all(one["auc_interval"] for one in row)
             intervals = np.array([one["auc_interval"] for one in row]) if known else None
             curves.append(SeverityCurve(title, np.array([one["auc"] for one in row]), intervals))
-        values = [f"{value:g}" for value in of["values"]]
+        values = ["clean", *(f"{value:g}" for value in of["values"])]
         yield severity_chart(of["title"], of["parameter"], values, curves, floor, f"severity-{name}")
 
 

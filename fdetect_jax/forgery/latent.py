@@ -1,14 +1,16 @@
 """Forgeries in a generator's latent space: the reconstruction G(E(x)), and the latent adversary of Algorithm 1."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
 from fdetect_jax.forgery.base import Classify, Forged
-from fdetect_jax.forgery.pgd import Attack, ascend
+from fdetect_jax.forgery.pgd import Attack, ascend, trajectory
 from fdetect_jax.forgery.projection import radius
 from fdetect_jax.gan.inversion import Inverter
 from fdetect_jax.types import FAKE, REAL
@@ -37,6 +39,26 @@ class Reconstruction:
         return Forged(made, made, nothing, nothing)
 
 
+@flax.struct.dataclass
+class AttackPath:
+    """An attack step by step, from its start to the fake that it ends in.
+
+    image: (steps + 1, B, S, S, 3) in [0, 1]. radius: (steps + 1, B), size of the offset.
+    """
+
+    image: jax.Array
+    radius: jax.Array
+
+
+class _Climb(NamedTuple):
+    """An attack that is about to begin: from ``origin`` (B, …), a latent, up ``objective`` of the offset."""
+
+    origin: jax.Array
+    render: Callable[[jax.Array], jax.Array]
+    objective: Callable[[jax.Array], jax.Array]
+    keys: jax.Array
+
+
 @dataclasses.dataclass(frozen=True)
 class LatentAdversary:
     """Moves the latent of a face up the detector's loss of the label *fake*, so that the rendered fake passes for real.
@@ -57,6 +79,20 @@ class LatentAdversary:
                 raise ValueError(f"forgery.{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
 
     def forge(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> Forged:
+        climb = self._climb(keys, classify, images, frozen)
+        delta = ascend(climb.objective, climb.keys, climb.origin.shape[1:], self.attack)
+        length = radius(delta, self.attack.norm)
+        on_surface = (length >= self.attack.epsilon * (1 - 1e-4)).astype(jnp.float32)
+        return Forged(climb.render(climb.origin + delta), climb.render(climb.origin), length, on_surface)
+
+    def path(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> AttackPath:
+        """The way to what ``forge`` makes of the same arguments, step by step."""
+        climb = self._climb(keys, classify, images, frozen)
+        deltas = trajectory(climb.objective, climb.keys, climb.origin.shape[1:], self.attack)
+        length = jax.vmap(lambda delta: radius(delta, self.attack.norm))(deltas)
+        return AttackPath(jax.lax.map(lambda delta: climb.render(climb.origin + delta), deltas), length)
+
+    def _climb(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> _Climb:
         size, g = images.shape[1], self.inverter.generator.config
         start, keys = _split(keys)
         if self.space == "z":
@@ -82,10 +118,7 @@ class LatentAdversary:
                 return logits[:, REAL] - logits[:, FAKE]
             return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.full(logits.shape[0], FAKE))
 
-        delta = ascend(loss_of_fake, keys, origin.shape[1:], self.attack)
-        length = radius(delta, self.attack.norm)
-        on_surface = (length >= self.attack.epsilon * (1 - 1e-4)).astype(jnp.float32)
-        return Forged(render(origin + delta), render(origin), length, on_surface)
+        return _Climb(origin, render, loss_of_fake, keys)
 
 
 def _split(keys: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -58,17 +58,34 @@ def ascend(
     Returns:
       (B, *shape) float32, inside the ball.
     """
+    climb = _climb(objective, attack)
+    delta, _ = jax.lax.scan(lambda delta, _: (climb(delta), None), _start(keys, shape, attack), None, attack.steps)
+    return jax.lax.stop_gradient(delta)
+
+
+def trajectory(
+    objective: Callable[[jax.Array], jax.Array], keys: jax.Array, shape: tuple[int, ...], attack: Attack
+) -> jax.Array:
+    """The way of ``ascend`` with the same arguments: (steps + 1, B, *shape), from its start to its result."""
+    climb, start = _climb(objective, attack), _start(keys, shape, attack)
+    _, deltas = jax.lax.scan(lambda delta, _: (climb(delta),) * 2, start, None, attack.steps)
+    return jax.lax.stop_gradient(jnp.concatenate([start[None], deltas]))
+
+
+def _start(keys: jax.Array, shape: tuple[int, ...], attack: Attack) -> jax.Array:
+    if attack.random_start:
+        return random_in_ball(keys, shape, attack.epsilon, attack.norm)
+    return jnp.zeros((keys.shape[0], *shape))
+
+
+def _climb(objective: Callable[[jax.Array], jax.Array], attack: Attack) -> Callable[[jax.Array], jax.Array]:
+    """One step, from offset to offset."""
     gradient_of = jax.grad(lambda delta: jnp.sum(objective(delta).astype(jnp.float32)))
 
-    def climb(delta: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def climb(delta: jax.Array) -> jax.Array:
         g = gradient_of(delta).astype(jnp.float32)
         if attack.gradient == "normalized":
             g = jnp.sign(g) if attack.norm == "linf" else g / (row_norm(g) + 1e-8)
-        return project(delta + attack.eta * g, attack.epsilon, attack.norm), None
+        return project(delta + attack.eta * g, attack.epsilon, attack.norm)
 
-    if attack.random_start:
-        start = random_in_ball(keys, shape, attack.epsilon, attack.norm)
-    else:
-        start = jnp.zeros((keys.shape[0], *shape))
-    delta, _ = jax.lax.scan(climb, start, None, length=attack.steps)
-    return jax.lax.stop_gradient(delta)
+    return climb

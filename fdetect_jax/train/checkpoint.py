@@ -1,9 +1,12 @@
 """Checkpoints of a run: training state, data position and config. The only file that knows orbax.
 
 Saves are asynchronous and appear under their final name only when whole, so a kill at any moment leaves the last one.
+Of runs in several threads each save is finished before the next begins: orbax mixes up what one process saves at once,
+and then waits for ever.
 """
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from fdetect_jax.types import TrainState
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Checkpointer:
@@ -31,7 +36,12 @@ class Checkpointer:
             data=ocp.args.JsonSave(data_state),
             config=ocp.args.JsonSave(config),
         )
-        self._manager.save(step, args=args)
+        if threading.current_thread() is threading.main_thread():
+            self._manager.save(step, args=args)
+            return
+        with _ONE_AT_A_TIME:
+            self._manager.save(step, args=args)
+            self.wait()
 
     def latest(self) -> int | None:
         """The step of the last whole checkpoint."""

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
-from fdetect_jax.data.forgeries import LOOSE, make_host_forgery
+from fdetect_jax.data.forgeries import make_host_forgery, wants_loose
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.evaluation.gallery import gallery_png
@@ -33,6 +33,8 @@ from fdetect_jax.train.held_out import HeldOut
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import FAKE, REAL, Batch, TrainState, score, to_unit
 
+EMBEDDINGS = "embeddings.safetensors"  # of held-out faces, (N, D) by the kind of face
+
 
 class DetectorTask:
     """Any registered detector on real faces against one forgery."""
@@ -45,7 +47,7 @@ class DetectorTask:
         dtype = jnp.dtype(config.detector.dtype)
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
         self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
-        self.source = make_source(config.data, "train", loose=config.forgery.kind in LOOSE)
+        self.source = make_source(config.data, "train", loose=wants_loose(config.forgery))
         self.recipe, self.held_out = self.source.recipe, HeldOut(config)
         self.frozen = {"forgery": self.forgery.frozen if self.forgery else {}}
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
@@ -81,20 +83,26 @@ class DetectorTask:
         images = to_unit(batch["image"])
         key = jax.random.fold_in(state.rng, state.step)
         k_forge, k_first, k_second = jax.random.split(key, 3)
-        metrics = {}
-        if self.forgery is None:
-            fakes = to_unit(batch["forged"])
-        else:
-            keys = parallel.row_keys(k_forge, images.shape[0])
-            forged = self.forgery.forge(keys, self._classifier(state.variables), images, frozen["forgery"])
-            # A detector that knows nothing learns nothing from fakes made against it: they take over one by one.
-            odds = (state.step + 1) / max(1, self.config.forgery.warmup)
-            attacked = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < odds
-            fakes = jnp.where(attacked[:, None, None, None], forged.image, forged.reconstruction)
-            metrics |= self._attack_metrics(state.variables, forged)
+        fakes, metrics = self._fakes(k_forge, state, batch, frozen["forgery"])
         rows = pair_up(images, fakes, batch["identity"], batch.get("face"))
         state, found = self._update(state, rows, k_first, k_second)
         return state, metrics | found
+
+    def _fakes(self, rng: jax.Array, state: TrainState, batch: dict, frozen: Any) -> tuple[jax.Array, dict]:
+        """A fake of each face (B, S, S, 3), and the attack's metrics."""
+        if self.forgery is None:
+            return to_unit(batch["forged"]), {}
+        own = slice(1, None, 2) if "forged" in batch else slice(None)  # the others' fakes were made on the host
+        images = to_unit(batch["image"])
+        keys = parallel.row_keys(rng, images.shape[0])[own]
+        forged = self.forgery.forge(keys, self._classifier(state.variables), images[own], frozen)
+        # A detector that knows nothing learns nothing from fakes made against it: they take over one by one.
+        odds = (state.step + 1) / max(1, self.config.forgery.warmup)
+        attacked = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < odds
+        fakes = jnp.where(attacked[:, None, None, None], forged.image, forged.reconstruction)
+        if "forged" in batch:
+            fakes = to_unit(batch["forged"]).at[own].set(fakes)
+        return fakes, self._attack_metrics(state.variables, forged)
 
     def _update(
         self, state: TrainState, rows: Batch, k_first: jax.Array, k_second: jax.Array
@@ -132,8 +140,11 @@ class DetectorTask:
         metrics |= {"loss/total": value, "accuracy": jnp.mean(right), "learning_rate": self.rate(state.step)}
         return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
 
+    def _judge(self, variables: Any):
+        return lambda images: self.detector.apply(variables, images, train=False)
+
     def _classifier(self, variables: Any):
-        return lambda images: self.detector.apply(variables, images, train=False).logits
+        return lambda images: self._judge(variables)(images).logits
 
     def _attack_metrics(self, variables: Any, forged: Forged) -> dict[str, jax.Array]:
         classify = self._classifier(variables)
@@ -148,7 +159,7 @@ class DetectorTask:
 
     def evaluate(self, state, compile_eval, show) -> Findings:
         """See ``HeldOut``."""
-        return self.held_out.evaluate(state.variables, self._classifier, compile_eval, show)
+        return self.held_out.evaluate(state.variables, self._judge, compile_eval, show)
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
@@ -166,6 +177,8 @@ class DetectorTask:
             description=self.config.description,
             **findings.notes,
         )
+        if findings.embeddings:
+            weights.save(folder / EMBEDDINGS, "embeddings", description, findings.embeddings, np.float16)
 
 
 def started_from(variables: Any, path: str) -> Any:

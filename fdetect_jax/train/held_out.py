@@ -1,7 +1,7 @@
 """The held-out tests of a detector: real faces against every forgery that can be made of them. Out: Findings.
 
-Blended swaps and self-blended images always, and what else the detector was trained on, of a mixture each part by
-itself as well; with an inversion pair also its reconstructions, attacked and not.
+Every host forgery, and of a mixture each part by itself as well. With an inversion pair its reconstructions, as they
+are, degraded, and attacked; with another pair, that no training sees, those of that one.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fdetect_jax.data import pipeline
-from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, LOOSE, make_host_forgery
+from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, LOOSE, host_kinds, make_host_forgery
 from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.pipeline import HostForgery
 from fdetect_jax.data.sbi import SelfBlend
@@ -27,32 +27,38 @@ from fdetect_jax.evaluation.gallery import Gallery, difference, framed
 from fdetect_jax.evaluation.metrics import Test, psnr
 from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, make_forgery
+from fdetect_jax.media.degrade import DEGRADATIONS
 from fdetect_jax.train.task import Findings
-from fdetect_jax.types import FAKE, REAL, score, to_unit
+from fdetect_jax.types import FAKE, REAL, Outputs, score, to_unit
 
 TITLES = {
     "gan_inverted": "GAN-inverted faces",
     "adversarial": "Latent adversaries",
+    "other_generator": "Faces inverted by a generator never trained on",
     "swap": "Blended swaps",
     "sbi": "Self-blended images",
     "fwa": "Warping artefacts",
     GIVEN: "The data's own fakes",
 }
+DEGRADED = (("jpeg", 40), ("blur", 1), ("resize", 0.5))  # how GAN-inverted faces and the real ones are tested again
 _SHOWN = 8
+_PLOTTED = 200  # embeddings of each kind
 
-Classifier = Callable[[Any], Callable[[jax.Array], jax.Array]]
+Judge = Callable[[Any], Callable[[jax.Array], Outputs]]
 Run = Callable[[dict], dict]  # a batch -> what was compiled for it
 
 
 class HeldOut:
     """Built from a config before training, so that what is missing shows early.
 
-    split: of the faces; None: ``evaluation.split``. judge: the attack that ``evaluation.forgery`` names, or None.
+    split: of the faces; None: ``evaluation.split``. attacker: the attack that ``evaluation.forgery`` names, or None;
+    stranger: the reconstruction that ``evaluation.unseen`` names, or None.
     """
 
     def __init__(self, config: ConfigDict, split: str | None = None):
         self.config, self.options, self.split = config, config.evaluation, split or config.evaluation.split
-        self.judge = make_forgery(self.options.forgery) if self.options.forgery.kind in FORGERIES else None
+        options = (self.options.forgery, self.options.unseen)
+        self.attacker, self.stranger = (make_forgery(one) if one.kind in FORGERIES else None for one in options)
         self.faces = self.loose = make_source(config.data, self.split)
         if self.faces.recipe is not None and self.faces.recipe.training_margins is not None:
             self.loose = make_source(config.data, self.split, loose=True)
@@ -63,107 +69,138 @@ class HeldOut:
                 raise ValueError(
                     f"data{name}: found one person in split {self.split!r}, wanted two to swap faces between"
                 )
-        own = [config.forgery.kind] if config.forgery.kind in (*HOST_FORGERIES, GIVEN) else []
-        self.kinds = [*dict.fromkeys(["swap", "sbi", *own])]
+        self.own = host_kinds(config.forgery)  # those that it was trained on
+        self.kinds = list(dict.fromkeys([*HOST_FORGERIES, *self.own]))
 
-    def evaluate(self, variables: Any, classifier: Classifier, compile_eval: Callable, show: Callable) -> Findings:
-        """variables: the detector's. classifier: (variables) -> (images -> logits). The rest as ``Task.evaluate``."""
+    def evaluate(self, variables: Any, judge: Judge, compile_eval: Callable, show: Callable) -> Findings:
+        """variables: the detector's. judge: (variables) -> (images -> Outputs). The rest as ``Task.evaluate``."""
+
+        def judged(outputs: dict[str, Outputs]) -> dict[str, jax.Array]:
+            found = {f"p/{name}": score(one.logits) for name, one in outputs.items()}
+            return found | {f"e/{name}": one.embedding for name, one in outputs.items() if one.embedding is not None}
 
         def pairs(variables, batch):
-            classify = classifier(variables)
-            return {name: score(classify(to_unit(batch[name]))) for name in ("image", "forged")}
+            look = judge(variables)
+            return judged({name: look(to_unit(batch[name])) for name in ("image", "forged")})
 
         def attack(frozen, batch):
-            images, classify = to_unit(batch["image"]), classifier(frozen["detector"])
+            images, look = to_unit(batch["image"]), judge(frozen["detector"])
             keys = jax.vmap(jax.random.key)(batch["row"])
-            forged = self.judge.forge(keys, classify, images, frozen["forgery"])
+            forged = self.attacker.forge(keys, lambda x: look(x).logits, images, frozen["forgery"])
             views = {"real": images, "reconstruction": forged.reconstruction, "adversary": forged.image}
-            return views | {f"p/{name}": score(classify(image)) for name, image in views.items()}
+            return views | judged({name: look(image) for name, image in views.items()})
 
-        pairs, attack = partial(compile_eval(pairs), variables), partial(compile_eval(attack), self._frozen(variables))
-        tests, figures, gallery = [], {}, None
+        def invert(frozen, batch):
+            images, look = to_unit(batch["image"]), judge(frozen["detector"])
+            keys = jax.vmap(jax.random.key)(batch["row"])
+            made = self.stranger.forge(keys, lambda x: look(x).logits, images, frozen["stranger"]).image
+            return judged({"image": look(images), "forged": look(made)})
+
+        frozen = {"detector": variables}
+        pairs = partial(compile_eval(pairs), variables)
+        attack = partial(compile_eval(attack), frozen | {"forgery": self.attacker and self.attacker.frozen})
+        invert = partial(compile_eval(invert), frozen | {"stranger": self.stranger and self.stranger.frozen})
+        tests, figures, gallery, embeddings = [], {}, None, {}
+        if self.attacker is not None:
+            found = self._attacked(attack)
+            tests += [*_attack_tests(found), *self._degraded(found, pairs)]
+            figures, gallery = _attack_figures(found), _attack_gallery(found)
+            kinds = {"real": "real", "gan_inverted": "reconstruction", "adversarial": "adversary"}
+            embeddings |= {name: found[f"e/{kind}"] for name, kind in kinds.items() if f"e/{kind}" in found}
+        if self.stranger is not None:
+            found = _rows(self._numbered(), invert)
+            tests.append(_test("other_generator", TITLES["other_generator"], found["p/image"], found["p/forged"]))
+            embeddings |= _embeddings("other_generator", found)
         for kind in self.kinds:
-            tests += self._paired(kind, pairs)
+            found = self._paired(kind, pairs)
+            tests += self._tests(kind, found)
+            embeddings = _embeddings(kind, found) | embeddings
         show(f"scored {tests[0].labels.size // 2} held-out faces")
-        if self.judge is not None:
-            attacks, figures, gallery = self._attacked(attack)
-            tests = [*attacks, *tests]
-        if self._trained_on in self.kinds or gallery is None:
+        if gallery is None or (self.own and self.config.forgery.kind not in FORGERIES):
             gallery = self._gallery(pairs)
-        return Findings(tuple(tests), figures, gallery, self._calibrated(pairs, attack, show))
-
-    @property
-    def _trained_on(self) -> str:
-        return self.config.forgery.kind
-
-    def _frozen(self, variables: Any) -> dict[str, Any]:
-        return {"detector": variables, "forgery": self.judge.frozen if self.judge else {}}
+        embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
+        return Findings(tuple(tests), figures, gallery, self._calibrated(pairs, attack, show), embeddings)
 
     def _calibrated(self, pairs: Run, attack: Run, show: Callable[[str], None]) -> dict[str, str]:
         """A note of the calibration on the validation split, against the fakes it was trained on or those that come
         nearest; none, and a line that says so, where there is no such split or the detector has learned nothing."""
+        if not self.options.calibrate:
+            return {}
         try:
             validation = HeldOut(self.config, "val")
         except ValueError as error:
             show(f"not calibrated: {error}")
             return {}
-        if self.judge is not None and self._trained_on not in self.kinds:
-            test = validation._attacked(attack)[0][-1]
-        else:
-            test = validation._paired(self._trained_on if self._trained_on in self.kinds else "swap", pairs)[0]
-        notes = notes_of(test.scores, test.labels, f"validation split, {test.title[:1].lower()}{test.title[1:]}")
+        kinds = self.own or (() if self.attacker else ("swap",))
+        tests = [validation._tests(kind, validation._paired(kind, pairs))[0] for kind in kinds]
+        if self.attacker is not None and self.config.forgery.kind in FORGERIES:
+            tests.append(_attack_tests(validation._attacked(attack))[-1])
+        labels, scores = (np.concatenate([getattr(test, of) for test in tests]) for of in ("labels", "scores"))
+        data = " and ".join(test.title[:1].lower() + test.title[1:] for test in tests)
+        notes = notes_of(scores, labels, f"validation split, {data}")
         show("calibrated on the validation split" if notes else "not calibrated: no better than chance")
         return notes
 
-    def _paired(self, kind: str, pairs: Run) -> list[Test]:
-        """The tests of a host forgery."""
-        return self._tests(kind, _rows(self._batches(kind), lambda batch: batch | pairs(batch)))
+    def _paired(self, kind: str, pairs: Run) -> dict[str, np.ndarray]:
+        """The faces and their fakes of a host forgery, scored."""
+        return _rows(self._batches(kind), lambda batch: batch | pairs(batch))
 
     def _source(self, kind: str) -> Source:
         return self.loose if kind in LOOSE else self.faces
 
     def _forgery(self, kind: str) -> HostForgery:
-        options = self.config.forgery if kind == self.config.forgery.kind else ConfigDict({"kind": kind})
+        options = self.config.forgery if kind == GIVEN else ConfigDict({"kind": kind})
         return make_host_forgery(options, self.config.data, self.split, self.faces.recipe, False)
 
     def _tests(self, kind: str, found: dict[str, np.ndarray]) -> list[Test]:
         """Of all faces and, of a mixture, of each part that has faces among them."""
-        tests = [_test(kind, TITLES[kind], found["image"], found["forged"])]
+        tests = [_test(kind, TITLES[kind], found["p/image"], found["p/forged"])]
         for number, part in enumerate(self.parts):
             own = found["part"] == number
             if own.any():
                 title = f"{TITLES[kind]}: {part.name}"
-                tests.append(_test(f"{kind}/{part.name}", title, found["image"][own], found["forged"][own]))
+                tests.append(_test(f"{kind}/{part.name}", title, found["p/image"][own], found["p/forged"][own]))
         return tests
 
     def _batches(self, kind: str | None) -> Iterator[dict]:
         source, forgery = (self.faces, None) if kind is None else (self._source(kind), self._forgery(kind))
         return pipeline.eval_batches(source, self.options.batch_size, self.config.seed, forgery, self.options.limit)
 
-    def _attacked(self, attack: Run) -> tuple[list[Test], dict[str, float], Gallery]:
+    def _numbered(self) -> Iterator[dict]:
+        """Batches of faces with ``row`` (B,), the numbers that key what is drawn for them."""
         rows = itertools.count(step=self.options.batch_size)
+        for batch in self._batches(None):
+            yield batch | {"row": next(rows) + np.arange(self.options.batch_size, dtype=np.uint32)}
+
+    def _attacked(self, attack: Run) -> dict[str, np.ndarray]:
+        """The faces, their reconstructions and their adversaries, uint8 and scored."""
 
         def run(batch):
-            batch["row"] = next(rows) + np.arange(self.options.batch_size, dtype=np.uint32)
             found = attack(batch)
-            return {name: found[name] if name.startswith("p/") else to_bytes(found[name]) for name in found}
+            return {name: found[name] if "/" in name else to_bytes(found[name]) for name in found}
 
-        found = _rows(self._batches(None), run)
-        scores = {name: found.pop(f"p/{name}") for name in ("real", "reconstruction", "adversary")}
-        kinds = {"gan_inverted": "reconstruction", "adversarial": "adversary"}
-        tests = [_test(name, TITLES[name], scores["real"], scores[kind]) for name, kind in kinds.items()]
-        figures = {
-            "reconstruction_psnr": float(np.mean(psnr(found["real"] / 255.0, found["reconstruction"] / 255.0))),
-            "p_fake/reconstruction": float(scores["reconstruction"].mean()),
-            "p_fake/adversary": float(scores["adversary"].mean()),
-        }
-        columns = {name: views[:_SHOWN] for name, views in found.items()}
-        columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
-        return tests, figures, Gallery(columns, {name: values[:_SHOWN] for name, values in scores.items()})
+        return _rows(self._numbered(), run)
+
+    def _degraded(self, found: dict[str, np.ndarray], pairs: Run) -> Iterator[Test]:
+        """GAN-inverted faces against real ones, both under each of ``DEGRADED``."""
+        for name, value in DEGRADED:
+            one, rng = DEGRADATIONS[name], np.random.default_rng(self.config.seed)
+            images = {as_: np.stack(one.apply(found[of], value, rng)) for as_, of in _AS_PAIRS.items()}
+            scored = _rows(self._padded(images), pairs)
+            title = f"{TITLES['gan_inverted']}, {one.named(value)}"
+            yield _test(f"gan_inverted/{name}_{value:g}", title, scored["p/image"], scored["p/forged"])
+
+    def _padded(self, images: dict[str, np.ndarray]) -> Iterator[dict]:
+        """(N, …) images as batches like those of ``pipeline.eval_batches``."""
+        count, size = len(next(iter(images.values()))), self.options.batch_size
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            weight = (np.arange(start, start + size) < count).astype(np.float32)
+            yield {name: values[rows] for name, values in images.items()} | {"weight": weight}
 
     def _gallery(self, pairs: Run) -> Gallery:
         """How the fakes that it was trained on are made, step by step where there are steps to show."""
-        kind = self._trained_on if self._trained_on in self.kinds else self.kinds[0]
+        kind = self.own[0] if self.own else self.kinds[0]
         source, forgery, columns = self._source(kind), self._forgery(kind), defaultdict(list)
         for i in range(min(_SHOWN, self.options.batch_size, len(source))):
             rng, face = np.random.default_rng((self.config.seed, i)), source[i]
@@ -176,11 +213,35 @@ class HeldOut:
             for name, picture in (pictures | {"real": triple.real, "fake": triple.fake}).items():
                 columns[name].append(framed(picture, source.size))
         columns = {name: np.stack(pictures) for name, pictures in columns.items()}
-        count, padding = len(columns["real"]), np.zeros(self.options.batch_size, int)
-        padding[:count] = np.arange(count)
-        found = pairs({"image": columns["real"][padding], "forged": columns["fake"][padding]})
-        scores = {"real": found["image"], "fake": found["forged"]}
-        return Gallery(columns, {name: np.asarray(values)[:count] for name, values in scores.items()})
+        found = _rows(self._padded({"image": columns["real"], "forged": columns["fake"]}), pairs)
+        return Gallery(columns, {"real": found["p/image"], "fake": found["p/forged"]})
+
+
+_AS_PAIRS = {"image": "real", "forged": "reconstruction"}
+
+
+def _attack_tests(found: dict[str, np.ndarray]) -> list[Test]:
+    kinds = {"gan_inverted": "reconstruction", "adversarial": "adversary"}
+    return [_test(name, TITLES[name], found["p/real"], found[f"p/{kind}"]) for name, kind in kinds.items()]
+
+
+def _attack_figures(found: dict[str, np.ndarray]) -> dict[str, float]:
+    return {
+        "reconstruction_psnr": float(np.mean(psnr(found["real"] / 255.0, found["reconstruction"] / 255.0))),
+        "p_fake/reconstruction": float(found["p/reconstruction"].mean()),
+        "p_fake/adversary": float(found["p/adversary"].mean()),
+    }
+
+
+def _attack_gallery(found: dict[str, np.ndarray]) -> Gallery:
+    names = ("real", "reconstruction", "adversary")
+    columns = {name: found[name][:_SHOWN] for name in names}
+    columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
+    return Gallery(columns, {name: found[f"p/{name}"][:_SHOWN] for name in names})
+
+
+def _embeddings(kind: str, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"real": found["e/image"], kind: found["e/forged"]} if "e/image" in found else {}
 
 
 def _rows(batches: Iterator[dict], function: Callable[[dict], dict]) -> dict[str, np.ndarray]:

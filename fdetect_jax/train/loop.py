@@ -8,8 +8,9 @@ import contextlib
 import json
 import math
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fdetect_jax.evaluation import report
+from fdetect_jax.evaluation.report import REPORT
 from fdetect_jax.train import parallel
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
@@ -35,11 +37,18 @@ class Stopped(SystemExit):
     """SIGTERM was met: everything is saved and the same command goes on. Exit status 143."""
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> dict:
+def train_and_evaluate(
+    config: ConfigDict,
+    workdir: str | Path,
+    task: Task,
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = True,
+) -> dict:
     """Trains ``task`` for ``config.steps`` steps (or what is left of them), evaluates it and writes the report.
 
     Args:
       config: checked by ``config.check``. workdir: everything the run makes goes here. task: built from ``config``.
+      devices: to train on; None: all. progress: show it, and what was found.
 
     Returns:
       The content of ``<workdir>/report.json``.
@@ -51,9 +60,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
     """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    plain = json.loads(config.to_json())
-    plain["data"]["fingerprint"] = task.source.fingerprint
-    mesh = parallel.make_mesh()
+    plain = _plain(config, task)
+    mesh = parallel.make_mesh(devices)
     checkpointer = Checkpointer(workdir, config.keep_checkpoints)
     state = parallel.put(task.init(config.seed), mesh)
     frozen = parallel.put(task.frozen, mesh)
@@ -69,7 +77,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
     start = int(state.step)
     total = start if config.evaluate_only else config.steps
     chief = jax.process_index() == 0
-    with Writer(workdir, total, start, enabled=chief) as writer:
+    with Writer(workdir, total, start, progress=progress, enabled=chief) as writer:
         if resumed is not None:
             writer.say(f"going on from step {start}")
         writer.say(f"{task.title}: {mesh.size} device(s), {mesh.devices.flat[0].device_kind}")
@@ -83,6 +91,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
         findings = task.evaluate(state, lambda f: parallel.compile_eval(f, mesh), writer.say)
         if not chief:
             return {}
+        task.export(jax.device_get(state.replace(rng=None)), workdir, findings)
         history = read_history(workdir)
         content = report.write(
             workdir,
@@ -93,14 +102,34 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path, task: Task) -> d
             figures=findings.figures,
             history=history,
             gallery=findings.gallery,
+            embeddings=findings.embeddings,
             step=int(state.step),
             seconds=sum(row.get("seconds", 0.0) for row in history),
         )
-        task.export(jax.device_get(state.replace(rng=None)), workdir, findings)
         for line in summary(content):
             writer.say(line)
         writer.say(f"report: {workdir / 'report.html'}")
     return content
+
+
+def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None:
+    """The content of the report of a run that has ended, None where it has not.
+
+    Raises:
+      ValueError: the workdir holds a run of another config; names the field.
+    """
+    path = Path(workdir) / REPORT
+    content = json.loads(path.read_text()) if path.is_file() else None
+    if content is None or content["step"] < config.steps:
+        return None
+    _same_run(content["config"], _plain(config, task), Path(workdir))
+    return content
+
+
+def _plain(config: ConfigDict, task: Task) -> dict:
+    plain = json.loads(config.to_json())
+    plain["data"]["fingerprint"] = task.source.fingerprint
+    return plain
 
 
 def summary(content: dict) -> Iterator[str]:
@@ -124,7 +153,7 @@ class _Loop:
         So one step is always under way while a batch is waited for and copied to the devices.
         """
         config, pending, since = self.config, None, time.monotonic()
-        with _sigterm() as stop:
+        with sigterm() as stop:
             for index in range(int(state.step), total):
                 batch = parallel.put_batch(next(self.batches), self.mesh)
                 state, metrics = step(state, batch, frozen)
@@ -169,29 +198,26 @@ def _largest(variables: Any) -> jax.Array:
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(variables)]))
 
 
-class _Flag:
-    def __init__(self):
-        self._set = False
+_stop = threading.Event()
 
-    def set(self, *_):
-        self._set = True
 
-    def is_set(self) -> bool:
-        return self._set
+def _set_stop(*_: object) -> None:
+    _stop.set()
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[_Flag]:
-    flag = _Flag()
-    try:
-        before = signal.signal(signal.SIGTERM, flag.set)
-    except ValueError:  # not the main thread: nobody to interrupt
-        yield flag
+def sigterm() -> Iterator[threading.Event]:
+    """Within it SIGTERM sets the event, the same one in all threads; only the main thread can listen for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield _stop
         return
+    before = signal.signal(signal.SIGTERM, _set_stop)
     try:
-        yield flag
+        yield _stop
     finally:
         signal.signal(signal.SIGTERM, before)
+        if before is not _set_stop:
+            _stop.clear()
 
 
 def _same_run(before: dict, now: dict, workdir: Path) -> None:

@@ -5,7 +5,7 @@ the batch and the whole state, and the step averages gradients itself (``mean``)
 and the same text serves one device and a pod.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 AXIS = "data"
 
 
-def make_mesh(devices: int | None = None) -> jax.sharding.Mesh:
-    """A 1-D mesh over ``devices`` devices, all of them by default."""
-    found = jax.devices()
-    count = len(found) if devices is None else devices
-    return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=found[:count])
+def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """A 1-D mesh over these devices, the first of them by number, or all."""
+    chosen = jax.devices()[:devices] if devices is None or isinstance(devices, int) else list(devices)
+    return jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from fdetect_jax.data.pipeline import Batches
 from fdetect_jax.data.source import Source
 from fdetect_jax.evaluation.gallery import Gallery
@@ -16,12 +18,16 @@ Metrics = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What an evaluation found: detection tests, single figures, pictures, and notes to keep with the weights."""
+    """What an evaluation found: detection tests, single figures, pictures, and notes to keep with the weights.
+
+    embeddings: (N, D) by the kind of face, reals under "real"; empty where the detector has none.
+    """
 
     tests: tuple[Test, ...] = ()
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
     gallery: Gallery | None = None
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
+    embeddings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Task(Protocol):

@@ -36,7 +36,7 @@ class Writer:
         step's rows before saving its checkpoint, or a kill between the two loses them. With 0 an existing
         record starts anew.
       tensorboard: also write event files to ``workdir/tensorboard``.
-      progress: show the bar. Without a terminal it is a plain line every 10 s.
+      progress: show the bar, and what ``say`` is told. Without a terminal it is a plain line every 10 s.
       enabled: False writes and shows nothing; for every process of a pod but the first.
 
     Raises:
@@ -106,8 +106,6 @@ class Writer:
         """Prints a line above the bar."""
         if self._bar is not None:
             self._bar.say(text)
-        elif self._file is not None:
-            print(text, flush=True)
 
     def close(self) -> None:
         """Flushes and closes everything; a second call does nothing."""

@@ -123,6 +123,15 @@ def test_serving_s_pair(face):
         assert not changed[made.mask == 0].any()
 
 
+def test_the_stages_end_in_the_fake():
+    drawn = FaceSim(split="test", size=128, identities=2, per_identity=1)[0]
+    forgery = WarpArtefacts(None, False)
+    paste, made = forgery.stages(_rng(1), drawn)
+    np.testing.assert_array_equal(paste.target, drawn["image"])
+    np.testing.assert_array_equal(made.fake, np.where(paste.mask[..., None] > 0, paste.part, paste.target))
+    np.testing.assert_array_equal(made.fake, forgery(_rng(1), drawn).fake)
+
+
 def test_training_augments_what_it_pastes_onto(face, monkeypatch):
     brighter = lambda rng: Augmentation(Colour(tone=(1.0, 0.2)), None)  # noqa: E731
     monkeypatch.setattr(fwa.Augmentation, "draw", brighter)

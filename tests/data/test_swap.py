@@ -50,6 +50,19 @@ def test_the_draw_decides_everything(people):
     assert len(masks) == 5
 
 
+def test_the_stages_end_in_the_swap(people):
+    target, source = people[0], people[1]
+    steps, made = swap.stages(_rng(3), target, lambda: source)
+    np.testing.assert_array_equal(made.fake, _swap(_rng(3), target, source)[0])
+    looks_away = facing(target["landmarks"]) * facing(source["landmarks"]) < 0
+    np.testing.assert_array_equal(steps.source, source["image"][:, ::-1] if looks_away else source["image"])
+    inside = made.mask == made.mask.max()
+    assert steps.warped.dtype == np.uint8
+    np.testing.assert_allclose(made.fake[inside], steps.matched[inside], atol=1)
+    real, warped, matched = (image[made.mask > 0.5].mean(0) for image in (made.real, steps.warped, steps.matched))
+    assert np.abs(matched - real).max() < np.abs(warped - real).max()
+
+
 def test_inputs_are_left_alone(people):
     target, source = people[0], people[1]
     before = target["image"].copy(), source["image"].copy(), source["landmarks"].copy()

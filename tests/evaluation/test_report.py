@@ -12,7 +12,7 @@ import pytest
 from fdetect_jax.evaluation import gallery, metrics, page, report
 
 HOSTILE = '<script>alert("x")</script> & $1'
-SECTIONS = ["Verdict", "Key figures", "ROC", "Scores", "The attack at work", "Pictures", "Training"]
+SECTIONS = ["Verdict", "Key figures", "ROC", "Scores", "The attack at work", "Pictures", "Embedding space", "Training"]
 
 
 class Page(HTMLParser):
@@ -84,6 +84,7 @@ def write(workdir, **changes):
         "figures": {"reconstruction_psnr": 24.5},
         "history": list(rows()),
         "gallery": report.Gallery(pictures(), {"real": np.full(9, 0.1), "adversary": np.full(9, 0.8)}),
+        "embeddings": {"real": np.eye(9), "adversary": 2 * np.eye(9)},
         "step": 90,
         "seconds": 4000.0,
     }
@@ -194,12 +195,12 @@ def test_trainers_without_tests(tmp_path):
     ]
     write(tmp_path, tests=[], history=history, figures={})
     found = Page((tmp_path / "report.html").read_text())
-    assert found.headings == ["Pictures", "Training"]
+    assert found.headings == ["Pictures", "Embedding space", "Training"]
     assert strict(tmp_path / "report.json")["tests"] == {}
 
 
 def test_with_nothing_to_show(tmp_path):
-    write(tmp_path, tests=[], history=[], figures={}, gallery=None, config={}, step=0, seconds=0.0)
+    write(tmp_path, tests=[], history=[], figures={}, gallery=None, embeddings={}, config={}, step=0, seconds=0.0)
     assert Page((tmp_path / "report.html").read_text()).headings == []
 
 

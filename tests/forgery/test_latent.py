@@ -124,6 +124,20 @@ def test_the_space_z_starts_at_random_faces_of_the_generator():
     assert np.abs(forged.reconstruction[0] - forged.reconstruction[1]).max() > 0.05
 
 
+@pytest.mark.parametrize("space", SPACES)
+def test_the_path_leads_to_the_fake(space):
+    adversary = LatentAdversary(Toy(), Attack(epsilon=1.0, steps=8), space)
+    path = jax.jit(lambda faces, frozen: adversary.path(KEYS, classify, faces, frozen))(FACES, FROZEN)
+    forged = forge(space)(KEYS, FACES)
+    assert path.image.shape == (9, 3, SIZE, SIZE, 3)
+    np.testing.assert_allclose(path.image[-1], forged.image, atol=1e-5)
+    np.testing.assert_allclose(path.radius[-1], forged.radius, atol=1e-5)
+    assert (path.radius <= 1 + 1e-5).all()
+    start = forge(space, steps=1, step_size=1e-6)(KEYS, FACES)  # the random start, hardly moved
+    np.testing.assert_allclose(path.image[0], start.image, atol=1e-4)
+    assert (probability(path.image[-1]) < probability(path.image[0])).all()
+
+
 def test_same_keys_same_fakes():
     run = forge("w", steps=2)
     one, two = run(KEYS, FACES), run(KEYS, FACES)

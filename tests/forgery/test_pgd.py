@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fdetect_jax.forgery.pgd import Attack, ascend
+from fdetect_jax.forgery.pgd import Attack, ascend, trajectory
+from fdetect_jax.forgery.projection import radius, random_in_ball
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 G = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
@@ -106,9 +107,26 @@ def test_rows_are_independent():
         np.testing.assert_allclose(alone(i), whole[i], atol=1e-5)
 
 
-def test_the_result_carries_no_gradient():
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("random_start", [True, False])
+def test_the_trajectory_leads_from_the_start_to_the_result(norm, random_start):
+    attack = Attack(epsilon=0.5, steps=6, norm=norm, random_start=random_start)
+    path = np.asarray(jax.jit(lambda keys: trajectory(bumpy, keys, (2, 4), attack))(KEYS))
+    assert path.shape == (7, 3, 2, 4)
+    start = random_in_ball(KEYS, (2, 4), 0.5, norm) if random_start else np.zeros((3, 2, 4))
+    np.testing.assert_allclose(path[0], start, atol=1e-6)
+    np.testing.assert_allclose(path[-1], run(attack, bumpy), atol=1e-5)
+    sizes = np.stack([radius(offset, norm) for offset in path])
+    assert sizes.max() <= 0.5 * (1 + 1e-6)
+    for i in (1, 3):  # the way there is that of fewer steps of the same size
+        shorter = dataclasses.replace(attack, steps=i, step_size=attack.eta)
+        np.testing.assert_allclose(path[i], run(shorter, bumpy), atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [ascend, trajectory])
+def test_the_result_carries_no_gradient(way):
     attack = Attack(gradient="raw", steps=2)
-    gradient = jax.jit(jax.grad(lambda scale: jnp.sum(ascend(lambda d: scale * linear(d), KEYS, (2, 4), attack))))(1.0)
+    gradient = jax.jit(jax.grad(lambda scale: jnp.sum(way(lambda d: scale * linear(d), KEYS, (2, 4), attack))))(1.0)
     assert gradient == 0.0
 
 

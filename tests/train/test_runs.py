@@ -126,3 +126,21 @@ def test_one_device_and_four_devices_agree(pair, monkeypatch):
             np.testing.assert_allclose(b[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_half_of_the_fakes_may_be_made_on_the_host(pair):
+    config = small_adv(pair)
+    config.forgery.half = "sbi"
+    task = make_task(config)
+    batch, state = next(task.batches()), task.init(0)
+    mesh = parallel.make_mesh(1)
+
+    def fakes(frozen, batch):
+        return task._fakes(jax.random.key(0), state, batch, frozen)[0]
+
+    both = parallel.compile_eval(fakes, mesh)(task.frozen["forgery"], batch)
+    alone = {name: batch[name] for name in ("image", "identity")}
+    attacked = parallel.compile_eval(fakes, mesh)(task.frozen["forgery"], alone)
+    np.testing.assert_allclose(both[::2], batch["forged"][::2] / 255, atol=1e-6)
+    np.testing.assert_allclose(both[1::2], attacked[1::2], atol=1e-4)
+    assert moved(both[::2], attacked[::2])

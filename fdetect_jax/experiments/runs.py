@@ -1,0 +1,128 @@
+"""The runs of a table. In: its config. Out: the reports of all runs, trained on as many devices as there are.
+
+A run is a training like any other, in ``<workdir>/<arm>/seed_<N>``: what has ended is read, the rest goes on where it
+was stopped.
+"""
+
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+
+import jax
+from ml_collections import ConfigDict
+
+from fdetect_jax import config as checks
+from fdetect_jax.train.loop import Stopped, finished, sigterm, train_and_evaluate
+from fdetect_jax.train.trainers import make_task
+
+_OWN = ("arms", "comparisons", "rows", "seeds", "sweeps")  # fields of a table that no run has
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of one arm. config: a detector's. folder: its workdir."""
+
+    arm: str
+    seed: int
+    config: ConfigDict
+    folder: Path
+
+
+def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
+    """Every run, all arms of the first seed first; checked, so that nothing is refused after hours of work.
+
+    Raises:
+      ConfigError: an arm, a sweep or a comparison that cannot be.
+    """
+    if jax.process_count() > 1:
+        raise checks.ConfigError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
+    known = {"arms": set(config.arms), "rows": set(config.rows)}
+    named = {
+        "rows": (config.rows, "arms"),
+        "comparisons": ([arm for pair in config.comparisons for arm in pair], "rows"),
+        "sweeps": ([arm for sweep in config.sweeps.values() for arm in sweep.arms], "rows"),
+    }
+    for field, (names, among) in named.items():
+        if strangers := sorted(set(names) - known[among]):
+            raise checks.ConfigError(f"{field}: found {strangers}, wanted {among} among {sorted(known[among])}")
+    if not config.rows:
+        raise checks.ConfigError("rows: found none, wanted arms")
+    if config.seeds < 2:
+        raise checks.ConfigError(f"seeds: found {config.seeds}, wanted two at least, to tell chance from effect")
+    runs = [
+        Run(arm, seed, _arm_config(config, arm, seed), workdir / arm / f"seed_{seed}")
+        for seed in range(config.seed, config.seed + config.seeds)
+        for arm in config.rows
+    ]
+    for run in runs[: len(config.rows)]:
+        try:
+            checks.check(run.config)
+        except ValueError as error:
+            raise checks.ConfigError(f"arms.{run.arm}: {error}") from None
+    return runs
+
+
+def _arm_config(config: ConfigDict, arm: str, seed: int) -> ConfigDict:
+    fields = {name: value for name, value in config.to_dict().items() if name not in _OWN}
+    changes = config.arms[arm].to_dict()
+    made = ConfigDict(fields | {"task": "detector", "seed": seed, "description": changes.pop("title")})
+    forgery = changes.pop("forgery")
+    begins = {
+        "latent": fields["evaluation"]["forgery"],
+        "reconstruction": {name: fields["evaluation"]["forgery"].get(name) for name in ("pair", "dtype", "remat")},
+    }
+    made.forgery = begins.get(forgery["kind"], {})
+    made.forgery.update(forgery)
+    if "overrides" in changes.get("detector", {}):  # another detector's have nothing to do with the shared one's
+        made.detector.overrides = changes["detector"].pop("overrides")
+    made.update(changes)
+    return made
+
+
+def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, dict]]:
+    """Trains what has not ended yet, one run on each device at a time; yields each run with its report's content.
+
+    With one device a run shows its own progress; with several only ``show`` is told.
+
+    Raises:
+      Stopped: after SIGTERM; everything is saved.
+    """
+    devices = jax.local_devices()
+    free: SimpleQueue = SimpleQueue()
+    for device in devices:
+        free.put(device)
+
+    def one(number: int, run: Run) -> dict:
+        device = free.get()
+        try:
+            if stop.is_set():
+                raise Stopped(128 + signal.SIGTERM)
+            began, task = time.monotonic(), make_task(run.config)
+            name = f"[{number}/{len(runs)}] {run.config.description}, seed {run.seed}"
+            if (content := finished(run.config, run.folder, task)) is not None:
+                show(f"{name}: has ended before")
+                return content
+            show(name)
+            with jax.default_device(device):
+                content = train_and_evaluate(run.config, run.folder, task, [device], len(devices) == 1)
+            show(f"{name}: {time.monotonic() - began:.0f} s")
+            return content
+        finally:
+            free.put(device)
+
+    with sigterm() as stop:
+        if len(devices) == 1:
+            for number, run in enumerate(runs, 1):
+                yield run, one(number, run)
+            return
+        with ThreadPoolExecutor(len(devices)) as pool:
+            waiting = {pool.submit(one, number, run): run for number, run in enumerate(runs, 1)}
+            try:
+                for done in as_completed(waiting):
+                    yield waiting[done], done.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)

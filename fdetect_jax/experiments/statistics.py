@@ -1,0 +1,56 @@
+"""What several seeds say: values by seed in, means with standard errors and paired differences with intervals out."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """mean, and its standard error s / sqrt(n); values: by seed."""
+
+    mean: float
+    error: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two arms that share seeds, and so data, order and initial weights: the mean of a - b over seeds.
+
+    low, high: the 95 % interval, Student's t with n - 1 degrees of freedom.
+    """
+
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    @property
+    def verdict(self) -> str:
+        """ "higher" or "lower" where the interval leaves out zero, else "not told apart"."""
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "not told apart"
+
+
+def estimate(by_seed: Mapping[int, float]) -> Estimate:
+    """seed -> value, two at least."""
+    values = np.array([by_seed[seed] for seed in sorted(by_seed)])
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    return Estimate(float(values.mean()), float(error), tuple(values.tolist()))
+
+
+def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Difference:
+    """seed -> value of two arms, paired by the seeds that both have.
+
+    Raises:
+      ValueError: fewer than two of those.
+    """
+    shared = sorted(a.keys() & b.keys())
+    if len(shared) < 2:
+        raise ValueError(f"a paired difference needs two seeds that both arms have, found {shared}")
+    found = estimate({seed: a[seed] - b[seed] for seed in shared})
+    reach = float(student.ppf((1 + confidence) / 2, len(shared) - 1)) * found.error
+    return Difference(found.mean, found.mean - reach, found.mean + reach, found.values)

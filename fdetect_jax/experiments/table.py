@@ -1,0 +1,32 @@
+"""A table from its config: trains the arms, writes ``table.json`` and ``table.html``, prints what they say."""
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from fdetect_jax.experiments import page
+from fdetect_jax.experiments.results import results, summary
+from fdetect_jax.experiments.runs import runs_of, train
+from fdetect_jax.files import write_atomic
+
+
+def run_table(config: ConfigDict, workdir: str | Path) -> dict:
+    """Trains every arm with every seed, or what is left of them, and compares them.
+
+    Returns:
+      The content of ``<workdir>/table.json``, see ``results.results``.
+
+    Raises:
+      ConfigError: before any work. Stopped: after SIGTERM; the same command goes on.
+    """
+    workdir = Path(workdir)
+    runs = runs_of(config, workdir)
+    reports = list(train(runs, lambda text: print(text, flush=True)))
+    text = json.dumps(results(config, reports), indent=2, allow_nan=False, ensure_ascii=False)
+    found = json.loads(text)
+    write_atomic(workdir / "table.html", page.render(config.description, found, workdir))
+    write_atomic(workdir / "table.json", text + "\n")
+    print("\n".join(summary(found)))
+    print(f"table: {workdir / 'table.html'}")
+    return found

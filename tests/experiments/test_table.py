@@ -1,0 +1,212 @@
+"""Tables: which runs there are, what is refused, and a whole one, shrunk, trained, stopped and taken up."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from ml_collections import ConfigDict
+from small import small_table
+
+from configs import table1
+from fdetect_jax.config import ConfigError
+from fdetect_jax.experiments import runs
+from fdetect_jax.experiments.page import render
+from fdetect_jax.experiments.results import results, summary
+from fdetect_jax.experiments.runs import runs_of
+from fdetect_jax.experiments.table import run_table
+from fdetect_jax.train.loop import train_and_evaluate
+from fdetect_jax.train.trainers import make_task
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> str:
+    return str(tiny.save_pair(tmp_path_factory.mktemp("pair")))
+
+
+def cheap(*arms: str) -> ConfigDict:
+    """Arms without a generator, in training and in tests."""
+    config = small_table("", *arms)
+    config.evaluation.forgery = {"kind": "none"}
+    config.evaluation.unseen = {"kind": "none"}
+    return config
+
+
+def two() -> ConfigDict:
+    config = cheap("baseline")
+    config.arms["swaps"] = {"title": "Swaps alone", "forgery": {"kind": "swap"}, "steps": 3}
+    config.rows, config.comparisons = ("swaps", "baseline"), (("baseline", "swaps"),)
+    return config
+
+
+def test_an_arm_is_what_differs(pair):
+    config = small_table(pair, "baseline", "reconstruction", "adversarial", "joint", "arcface", "sbi")
+    config.batch_size = 8  # two rows for each of the devices
+    found = {one.arm: one for one in runs_of(config, Path("w")) if one.seed == 1}
+    assert found["joint"].config.objective.lam == 0.9
+    assert found["adversarial"].config.objective.lam == 1.0
+    assert found["adversarial"].config.forgery.attack == config.evaluation.forgery.attack
+    assert found["sbi"].config.forgery.half == "sbi"
+    assert set(found["reconstruction"].config.forgery) == {"kind", "pair", "dtype", "remat", "warmup", "half"}
+    assert found["baseline"].config.forgery.to_dict() == {"kind": "mixed", "kinds": ("swap", "sbi")}
+    assert found["baseline"].config.steps == 4
+    assert found["arcface"].config.detector.name == "multiresolution"
+    assert "stages" not in found["arcface"].config.detector.overrides
+    assert found["arcface"].config.losses.cross_entropy.weight == 0
+    assert found["arcface"].config.losses.contrastive.margin == config.losses.contrastive.margin
+    for one in found.values():
+        assert (one.config.task, one.config.seed, one.folder) == ("detector", 1, Path("w") / one.arm / "seed_1")
+        assert one.config.data == config.data
+        assert not {"arms", "seeds", "comparisons", "sweeps"} & set(one.config)
+
+
+def test_all_arms_of_a_seed_come_before_the_next(pair):
+    config = small_table(pair, "joint", "adversarial")
+    config.seed = 5
+    assert [(one.arm, one.seed) for one in runs_of(config, Path("w"))] == [
+        ("joint", 5),
+        ("adversarial", 5),
+        ("joint", 6),
+        ("adversarial", 6),
+    ]
+
+
+def test_the_shipped_variants_hold(pair):
+    for variant in ("facesim", "sweeps"):
+        config = table1.get_config(variant)
+        for one in (config.evaluation.forgery, config.evaluation.unseen):
+            one.pair = pair
+        config.data.size = 32
+        assert len(runs_of(config, Path("w"))) == 3 * len(config.arms) == 3 * len(config.rows)
+    fields = {"lam": "objective.lam", "epsilon": "forgery.attack.epsilon", "steps": "forgery.attack.steps"}
+    fields["margin"] = "losses.contrastive.margin"
+    made = {one.arm: one.config for one in runs_of(config, Path("w"))}
+    for name, sweep in config.sweeps.items():
+        for arm, value in sweep.arms.items():
+            found = made[arm]
+            for part in fields[name].split("."):
+                found = found[part]
+            assert found == value, (name, arm)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seeds": 1}, "seeds: found 1, wanted two at least"),
+        ({"rows": ("baseline", "nobody")}, r"rows: found \['nobody'\], wanted arms among"),
+        ({"comparisons": (("baseline", "nobody"),)}, r"comparisons: found \['nobody'\], wanted rows among"),
+        ({"sweeps": {"x": {"title": "x", "arms": {"none": 1.0}}}}, r"sweeps: found \['none'\], wanted rows"),
+        ({"arms": {"swaps": {"forgery": {"kind": "magic"}}}}, r"arms\.swaps: forgery\.kind: found 'magic'"),
+        ({"batch_size": 0}, r"arms\.swaps: batch_size: found 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_work(changes, match):
+    config = two()
+    config.update(changes)
+    with pytest.raises(ConfigError, match=match):
+        runs_of(config, Path("w"))
+
+
+def test_a_table_is_trained_written_and_taken_up(tmp_path, monkeypatch, capsys):
+    found = run_table(two(), tmp_path)
+    assert found == json.loads((tmp_path / "table.json").read_text())
+    assert found["seeds"] == [0, 1]
+    assert found["columns"] == {"unseen": ["unseen", "fwa"], "others": ["swap", "sbi"]}
+    assert found["arms"]["baseline"]["trained_on"] == ["swap", "sbi"]
+    for arm, steps in (("baseline", 4), ("swaps", 3)):
+        assert found["arms"][arm]["steps"] == steps
+        own = [json.loads((tmp_path / arm / f"seed_{seed}" / "report.json").read_text())["tests"] for seed in (0, 1)]
+        for metric in ("auc", "accuracy"):
+            assert found["arms"][arm]["tests"]["sbi"][metric]["values"] == [one["sbi"][metric] for one in own]
+            fwa = found["arms"][arm]["tests"]["fwa"][metric]
+            assert found["arms"][arm]["tests"]["unseen"][metric] == fwa
+    page = (tmp_path / "table.html").read_text()
+    assert "Embedding spaces" in page
+    assert page.count("report.html") == 4
+    assert not re.search(r'(src|href)="(?!data:|#|[a-z_]+/seed_\d/report\.html)', page)  # opens offline
+    assert "Swaps alone" in capsys.readouterr().out
+
+    def refuse(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(runs, "train_and_evaluate", refuse)
+    assert run_table(two(), tmp_path) == found
+    assert capsys.readouterr().out.count("has ended before") == 4
+    changed = two()
+    changed.optimizer.learning_rate = 0.5
+    with pytest.raises(ValueError, match=r"optimizer\.learning_rate: found 0\.5"):
+        run_table(changed, tmp_path)
+
+
+def test_a_run_of_a_table_is_the_run_of_its_config(tmp_path):
+    config = cheap("baseline")
+    one = runs_of(config, tmp_path / "table")[0]
+    [(_, content), *_] = runs.train([one], lambda text: None)
+    own = train_and_evaluate(one.config, tmp_path / "own", make_task(one.config), jax.devices()[:1])
+    assert content["tests"] == own["tests"]
+
+
+def _report(values: dict[str, float], lam: float) -> dict:
+    tests = {name: {"auc": value, "accuracy": value - lam} for name, value in values.items()}
+    return {"description": "x", "step": 5, "seconds": 1.0, "tests": tests | {"reconstruction_psnr": 30.0}}
+
+
+def test_what_no_arm_was_trained_on_is_unseen(pair, tmp_path):
+    config = small_table(pair, "baseline", "adversarial", "sbi")
+    config.batch_size = 8
+    config.comparisons = (("adversarial", "baseline"),)
+    rng, reports = np.random.default_rng(0), []
+    names = ("gan_inverted", "adversarial", "gan_inverted/jpeg_40", "gan_inverted/blur_1", "other_generator")
+    for one in runs_of(config, tmp_path):
+        values = {name: rng.uniform(0.3, 0.6) for name in (*names, "swap", "sbi", "fwa")}
+        values["gan_inverted"] = 0.95 + 0.01 * one.seed if one.arm == "adversarial" else 0.5 + 0.02 * one.seed
+        reports.append((one, _report(values, 0.1)))
+    found = results(config, reports[::-1])
+    assert found["columns"] == {
+        "inverted": ["gan_inverted"],
+        "unseen": ["unseen", "other_generator", "fwa"],
+        "robust": ["robust", "gan_inverted/jpeg_40", "gan_inverted/blur_1"],
+        "others": ["adversarial", "swap", "sbi"],
+    }
+    assert found["arms"]["sbi"]["trained_on"] == ["latent", "sbi"]
+    tests = found["arms"]["baseline"]["tests"]
+    for seed in (0, 1):
+        pair = [tests[name]["auc"]["values"][seed] for name in ("other_generator", "fwa")]
+        assert tests["unseen"]["auc"]["values"][seed] == pytest.approx(np.mean(pair))
+    auc = next(one for one in found["comparisons"] if (one["column"], one["metric"]) == ("gan_inverted", "auc"))
+    assert auc["values"] == pytest.approx((0.45, 0.44))
+    assert auc["verdict"] == "higher"
+    text = "\n".join(summary(found))
+    assert "+0.4450 (+0.3815 to +0.5085): higher" in text  # 12.706 standard errors of 0.005
+    page = render("t", found, tmp_path)
+    assert page.count("</table>") == 4
+    assert "<script" not in page
+
+
+def test_a_sweep_is_drawn_with_its_values(pair, tmp_path):
+    config = small_table(pair, "adversarial", "joint", "lam_0_5", variant="sweeps")
+    config.sweeps = {"lam": {"title": "λ", "arms": {"joint": 0.9, "adversarial": 1.0, "lam_0_5": 0.5}}}
+    names = ("gan_inverted", "gan_inverted/jpeg_40", "other_generator")
+    reports = [(one, _report(dict.fromkeys(names, 0.7), 0.0)) for one in runs_of(config, tmp_path)]
+    found = results(config, reports)
+    assert list(found["sweeps"]["lam"]["arms"]) == ["lam_0_5", "joint", "adversarial"]
+    page = render("t", found, tmp_path)
+    assert "AUC against λ" in page
+    assert all(f">{place}<" in page for place in ("0.5", "0.9", "1"))
+
+
+def test_which_objective_falls_first_is_read_off_the_histories(pair, tmp_path):
+    config = small_table(pair, "joint")
+    reports = [(one, _report({"gan_inverted": 0.7, "fwa": 0.5}, 0.0)) for one in runs_of(config, tmp_path)]
+    for one, _ in reports:
+        one.folder.mkdir(parents=True)
+        rows = [
+            {"step": step, "loss/contrastive": 2.0 if step < 5 else 0.2, "loss/cross_entropy": 0.7 if step < 9 else 0.1}
+            for step in range(1, 13)
+        ]
+        (one.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = render("t", results(config, reports), tmp_path)
+    assert "cross-entropy from step 9, contrastive from step 5" in page
