@@ -60,7 +60,7 @@ def examine(
         findings.append(Finding("unusable", str(error)))
     findings += _of_items(root, items)
     if open_files:
-        findings += _opened(root, items, workers or os.cpu_count() or 1)
+        findings += _opened(root, items, workers)
     lines += [f"  {split}: {text}" for split, text in _counts(items).items()]
     lines += [f"{one.kind:9s} {one.text}" for one in dict.fromkeys(findings)]
     sound = all(one.kind == "note" for one in findings)
@@ -152,7 +152,7 @@ def _of_items(root: Path, items: Sequence[Item]) -> Iterator[Finding]:
         yield Finding("note", f"{_files(unused)} of media not used: {_some(unused)}")
 
 
-def _opened(root: Path, items: Sequence[Item], workers: int) -> Iterator[Finding]:
+def _opened(root: Path, items: Sequence[Item], workers: int | None) -> Iterator[Finding]:
     names = sorted({name for item in items for name in (item.file, item.mask) if name})
     names = [name for name in names if (root / name).is_file() and (root / name).stat().st_size]
     if not names:

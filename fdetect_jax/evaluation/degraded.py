@@ -5,7 +5,6 @@ detector reads those a few at a time.
 """
 
 import dataclasses
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -75,11 +74,11 @@ def judge_degraded_prepared(
     seed, and where the crops lie: as in ``judge_degraded``.
     """
     check_recipe(prepared, judge)
-    return _of_prepared(prepared, judge, seed, workers or os.cpu_count() or 1, seconds)
+    return _of_prepared(prepared, judge, seed, workers, seconds)
 
 
 def _of_prepared(
-    prepared: Prepared, judge: Judge, seed: int, workers: int, seconds: float
+    prepared: Prepared, judge: Judge, seed: int, workers: int | None, seconds: float
 ) -> Iterator[Judged | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:

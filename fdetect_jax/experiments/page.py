@@ -27,14 +27,14 @@ _NOTE = (
     "faces are of the generator that the adversaries come from."
 )
 _STYLE = """
-.arms td,.arms th[scope=col],.pairs td{white-space:nowrap;text-align:right;vertical-align:top}
-.arms th[scope=col],.arms th[scope=colgroup],.pairs th[scope=col]{color:var(--muted);font-weight:500;font-size:.8rem}
+.arms td,.arms th[scope=col]{white-space:nowrap;text-align:right;vertical-align:top}
+.arms th[scope=col],.arms th[scope=colgroup]{color:var(--muted);font-weight:500;font-size:.8rem}
 .arms th[scope=col]{white-space:normal;min-width:6.5em}
 .arms th[scope=colgroup]{text-align:center;border-left:1px solid var(--grid)}
-.arms small{color:var(--muted);display:block}
+.arms small{color:var(--muted);display:block;font-weight:400}
 .arms .best{font-weight:700}.arms .mean{background:color-mix(in srgb,var(--s1) 7%,transparent)}
-.arms .seen::after{content:"•";color:var(--s2);margin-left:4px}
-.higher{color:var(--good);font-weight:600}.lower{color:var(--bad);font-weight:600}
+.arms .seen span::before{content:"• ";color:var(--s2)}
+.arms .higher{color:var(--good);font-weight:600}.arms .lower{color:var(--bad);font-weight:600}
 """
 
 
@@ -74,7 +74,8 @@ def _table(found: Mapping, arms: list[str], metric: str) -> str:
             value = one["tests"][name][metric]
             marks = ["best"] * (value["mean"] == best[name]) + ["mean"] * (name in MEANS)
             marks += ["seen"] * (name in _seen(one["trained_on"]))
-            cells += f'<td class="{" ".join(marks)}">{value["mean"]:.3f}<small>± {value["error"]:.3f}</small></td>'
+            mean = f"<span>{value['mean']:.3f}</span>"
+            cells += f'<td class="{" ".join(marks)}">{mean}<small>± {value["error"]:.3f}</small></td>'
         body += f"<tr><th scope=row>{escape(one['title'])}</th>{cells}</tr>"
     first = f"<tr><th></th>{groups}</tr><tr><th></th>{head}</tr>"
     return f"<div class=scroll><table class=arms>{first}{body}</table></div>"
@@ -86,17 +87,23 @@ def _seen(trained_on: list[str]) -> set[str]:
 
 
 def _comparisons(found: Mapping) -> str:
-    heads, body = headings(found), ""
+    heads, rows = headings(found), {}
     for one in found["comparisons"]:
-        a, b = (escape(found["arms"][one[side]]["title"]) for side in "ab")
-        mark = one["verdict"] if one["verdict"] in ("higher", "lower") else ""
-        body += (
-            f"<tr><th scope=row>{a} − {b}</th><td>{escape(heads[one['column']])}, {one['metric']}</td>"
-            f"<td>{one['mean']:+.3f}</td><td>{one['low']:+.3f} to {one['high']:+.3f}</td>"
-            f'<td class="{mark}">{one["verdict"]}</td></tr>'
-        )
-    head = "".join(f"<th scope=col>{name}</th>" for name in ("", "test", "difference", "95 % interval", ""))
-    return f"<div class=scroll><table class=pairs><tr>{head}</tr>{body}</table></div>"
+        rows.setdefault((one["a"], one["b"]), {})[one["column"], one["metric"]] = one
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    head = "".join(f"<th scope=col>{escape(heads[column])}: {metric}</th>" for column, metric in columns)
+    body = ""
+    for pair, row in rows.items():
+        a, b = (escape(found["arms"][arm]["title"]) for arm in pair)
+        cells = "".join(_difference(row[column]) for column in columns)
+        body += f"<tr><th scope=row>{a}<small>against {b}</small></th>{cells}</tr>"
+    return f"<div class=scroll><table class=arms><tr><th></th>{head}</tr>{body}</table></div>"
+
+
+def _difference(one: Mapping) -> str:
+    mark = one["verdict"] if one["verdict"] in ("higher", "lower") else "none"
+    interval = f"{one['low']:+.3f} to {one['high']:+.3f}"
+    return f"<td class={mark}>{one['mean']:+.3f}<small>{interval}</small><small>{one['verdict']}</small></td>"
 
 
 def _sweeps(found: Mapping) -> str:

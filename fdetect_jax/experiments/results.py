@@ -100,9 +100,18 @@ def _difference(a: Mapping, b: Mapping, column: str, metric: str) -> dict:
 
 
 def headings(found: Mapping) -> dict[str, str]:
-    """column -> what a line of text calls it."""
+    """column -> what a reader calls it, briefly."""
+    known = {
+        _INVERTED: "GAN-inverted",
+        _STRANGER: "other generator",
+        "fwa": "warping artefacts",
+        "swap": "swaps",
+        "sbi": "self-blends",
+        "adversarial": "its own adversaries",
+    }
     names = [name for group in found["columns"].values() for name in group]
-    return {name: MEANS.get(name, name).replace("gan_inverted/", "").replace("_", " ") for name in names}
+    plain = {name: name.removeprefix(f"{_INVERTED}/").replace("_", " ") for name in names}
+    return {name: MEANS.get(name) or known.get(name) or plain[name] for name in names}
 
 
 def summary(found: Mapping) -> Iterator[str]:

@@ -94,14 +94,18 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
     devices = jax.local_devices()
     free: SimpleQueue = SimpleQueue()
     for device in devices:
-        free.put(device)
+        free.put((device, {}))  # with its tasks by arm: those that differ in the seed alone share what is compiled
 
     def one(number: int, run: Run) -> dict:
-        device = free.get()
+        device, tasks = free.get()
         try:
             if stop.is_set():
                 raise Stopped(128 + signal.SIGTERM)
-            began, task = time.monotonic(), make_task(run.config)
+            began = time.monotonic()
+            if run.arm not in tasks:
+                tasks[run.arm] = make_task(run.config.copy_and_resolve_references())
+            task = tasks[run.arm]
+            task.config.seed = run.seed
             name = f"[{number}/{len(runs)}] {run.config.description}, seed {run.seed}"
             if (content := finished(run.config, run.folder, task)) is not None:
                 show(f"{name}: has ended before")
@@ -112,7 +116,7 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
             show(f"{name}: {time.monotonic() - began:.0f} s")
             return content
         finally:
-            free.put(device)
+            free.put((device, tasks))
 
     with sigterm() as stop:
         if len(devices) == 1:

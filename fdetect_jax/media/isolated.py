@@ -6,6 +6,7 @@ import collections
 import contextlib
 import itertools
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError, wait
@@ -37,7 +38,7 @@ def run_isolated(
     function: Callable[[Item], Value],
     items: Iterable[Item],
     *,
-    workers: int,
+    workers: int | None = None,
     seconds: float,
     initializer: Callable[..., None] | None = None,
     initargs: Sequence[Any] = (),
@@ -51,13 +52,14 @@ def run_isolated(
 
     Args:
         function, initializer, initargs: pickled by name into spawned processes; the initializer runs once in each.
-        workers: processes. seconds: an item may take, the start of its process not counted.
+        workers: processes; None: one per core. seconds: an item may take, the start of its process not counted.
         ahead: items for each worker that are begun before the first of them is asked for.
 
     Raises:
         ValueError: workers or seconds not positive.
         RuntimeError: the initializer fails, or the processes die without any item at work.
     """
+    workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1 or not seconds > 0:
         raise ValueError(f"workers, seconds: found {workers}, {seconds}, wanted at least 1 and more than 0")
     return _results(function, items, workers, seconds, (initializer, initargs), ahead)

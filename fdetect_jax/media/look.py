@@ -1,6 +1,5 @@
 """The faces of many files, seen by processes that may die. In: files. Out: the crops of each, or why there are none."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def look_at(
     recipe.require_detector()
     load_models()  # fetched once, and an error is raised here rather than in every worker
     tasks = ((file, recipe, sampling, which) for file in files)
-    return run_isolated(_look, tasks, workers=workers or os.cpu_count() or 1, seconds=seconds, initializer=open_faces)
+    return run_isolated(_look, tasks, workers=workers, seconds=seconds, initializer=open_faces)
 
 
 def look_at_degraded(
@@ -60,7 +59,7 @@ def look_at_degraded(
     tasks = (
         (file, recipe, sampling, which, scratch / str(number), seed, name) for number, (file, name) in enumerate(files)
     )
-    options = {"workers": workers or os.cpu_count() or 1, "seconds": seconds, "initializer": open_faces}
+    options = {"workers": workers, "seconds": seconds, "initializer": open_faces}
     return run_isolated(_look_degraded, tasks, ahead=1, **options)
 
 

@@ -8,7 +8,6 @@ import collections
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,6 @@ def predict(
 
 def _rows(found, judge, protocol, output, heat_map, workers, seconds) -> Iterator[dict[str, Any]]:
     jobs = _jobs(found, judge, protocol, heat_map)
-    workers = workers or os.cpu_count() or 1
     diary = _Diary(output)
     left = [job for job in jobs if job.key not in diary.rows]
     rows: list[dict] = []
@@ -130,7 +128,7 @@ def _heat(seen: MediaFaces, scores: np.ndarray, judge: Judge) -> work.Heat:
     return work.Heat(images, judge.attention(images), scores[chosen])
 
 
-def _drawn(judged: Iterator, output: Path, workers: int, seconds: float, stack) -> Iterator[dict]:
+def _drawn(judged: Iterator, output: Path, workers: int | None, seconds: float, stack) -> Iterator[dict]:
     verdicts: collections.deque[Verdict] = collections.deque()
 
     def tasks() -> Iterator[tuple]:

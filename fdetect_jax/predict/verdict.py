@@ -78,21 +78,6 @@ class Verdict:
             ],
         }
 
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> "Verdict":
-        """Inverse of ``to_row``, up to the rounding. Raises KeyError or TypeError for anything else."""
-        tracks = tuple(
-            TrackVerdict(
-                track["track"],
-                track["score"],
-                tuple(Sighting(one["time"], one["score"], tuple(one["box"])) for one in track["faces"]),
-            )
-            for track in row["tracks"]
-        )
-        frames = tuple((time, score) for time, score in row["frames"])
-        names = ("file", "verdict", "score", "reason", "threshold", "kind", "duration")
-        return cls(**{name: row[name] for name in names}, frames=frames, tracks=tracks)
-
 
 def decide(file: str, seen: MediaFaces, scores: np.ndarray, protocol: Protocol) -> Verdict:
     """The verdict on a file that could be read, by the protocol's rules.

@@ -48,7 +48,7 @@ class DetectorTask:
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
         self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
         self.source = make_source(config.data, "train", loose=wants_loose(config.forgery))
-        self.recipe, self.held_out = self.source.recipe, HeldOut(config)
+        self.recipe, self.held_out = self.source.recipe, HeldOut(config, self._judge)
         self.frozen = {"forgery": self.forgery.frozen if self.forgery else {}}
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
         self.objective = make_objective(config, self.steps_per_epoch)
@@ -159,7 +159,7 @@ class DetectorTask:
 
     def evaluate(self, state, compile_eval, show) -> Findings:
         """See ``HeldOut``."""
-        return self.held_out.evaluate(state.variables, self._judge, compile_eval, show)
+        return self.held_out.evaluate(state.variables, compile_eval, show)
 
     def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}

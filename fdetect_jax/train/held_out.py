@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -51,11 +51,13 @@ Run = Callable[[dict], dict]  # a batch -> what was compiled for it
 class HeldOut:
     """Built from a config before training, so that what is missing shows early.
 
-    split: of the faces; None: ``evaluation.split``. attacker: the attack that ``evaluation.forgery`` names, or None;
-    stranger: the reconstruction that ``evaluation.unseen`` names, or None.
+    judge: the detector, (variables) -> (images -> Outputs). split: of the faces; None: ``evaluation.split``.
+    attacker: the attack that ``evaluation.forgery`` names, or None. stranger: the reconstruction that
+    ``evaluation.unseen`` names, or None.
     """
 
-    def __init__(self, config: ConfigDict, split: str | None = None):
+    def __init__(self, config: ConfigDict, judge: Judge, split: str | None = None):
+        self.judge = judge
         self.config, self.options, self.split = config, config.evaluation, split or config.evaluation.split
         options = (self.options.forgery, self.options.unseen)
         self.attacker, self.stranger = (make_forgery(one) if one.kind in FORGERIES else None for one in options)
@@ -72,30 +74,9 @@ class HeldOut:
         self.own = host_kinds(config.forgery)  # those that it was trained on
         self.kinds = list(dict.fromkeys([*HOST_FORGERIES, *self.own]))
 
-    def evaluate(self, variables: Any, judge: Judge, compile_eval: Callable, show: Callable) -> Findings:
-        """variables: the detector's. judge: (variables) -> (images -> Outputs). The rest as ``Task.evaluate``."""
-
-        def judged(outputs: dict[str, Outputs]) -> dict[str, jax.Array]:
-            found = {f"p/{name}": score(one.logits) for name, one in outputs.items()}
-            return found | {f"e/{name}": one.embedding for name, one in outputs.items() if one.embedding is not None}
-
-        def pairs(variables, batch):
-            look = judge(variables)
-            return judged({name: look(to_unit(batch[name])) for name in ("image", "forged")})
-
-        def attack(frozen, batch):
-            images, look = to_unit(batch["image"]), judge(frozen["detector"])
-            keys = jax.vmap(jax.random.key)(batch["row"])
-            forged = self.attacker.forge(keys, lambda x: look(x).logits, images, frozen["forgery"])
-            views = {"real": images, "reconstruction": forged.reconstruction, "adversary": forged.image}
-            return views | judged({name: look(image) for name, image in views.items()})
-
-        def invert(frozen, batch):
-            images, look = to_unit(batch["image"]), judge(frozen["detector"])
-            keys = jax.vmap(jax.random.key)(batch["row"])
-            made = self.stranger.forge(keys, lambda x: look(x).logits, images, frozen["stranger"]).image
-            return judged({"image": look(images), "forged": look(made)})
-
+    def evaluate(self, variables: Any, compile_eval: Callable, show: Callable) -> Findings:
+        """variables: the detector's. The rest as ``Task.evaluate``."""
+        pairs, attack, invert = self._functions
         frozen = {"detector": variables}
         pairs = partial(compile_eval(pairs), variables)
         attack = partial(compile_eval(attack), frozen | {"forgery": self.attacker and self.attacker.frozen})
@@ -121,13 +102,41 @@ class HeldOut:
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
         return Findings(tuple(tests), figures, gallery, self._calibrated(pairs, attack, show), embeddings)
 
+    @cached_property
+    def _functions(self) -> tuple[Callable, Callable, Callable]:
+        """What is compiled: of pairs of a face and its fake, of faces to attack, and of faces for the stranger."""
+        judge = self.judge
+
+        def judged(outputs: dict[str, Outputs]) -> dict[str, jax.Array]:
+            found = {f"p/{name}": score(one.logits) for name, one in outputs.items()}
+            return found | {f"e/{name}": one.embedding for name, one in outputs.items() if one.embedding is not None}
+
+        def pairs(variables, batch):
+            look = judge(variables)
+            return judged({name: look(to_unit(batch[name])) for name in ("image", "forged")})
+
+        def attack(frozen, batch):
+            images, look = to_unit(batch["image"]), judge(frozen["detector"])
+            keys = jax.vmap(jax.random.key)(batch["row"])
+            forged = self.attacker.forge(keys, lambda x: look(x).logits, images, frozen["forgery"])
+            views = {"real": images, "reconstruction": forged.reconstruction, "adversary": forged.image}
+            return views | judged({name: look(image) for name, image in views.items()})
+
+        def invert(frozen, batch):
+            images, look = to_unit(batch["image"]), judge(frozen["detector"])
+            keys = jax.vmap(jax.random.key)(batch["row"])
+            made = self.stranger.forge(keys, lambda x: look(x).logits, images, frozen["stranger"]).image
+            return judged({"image": look(images), "forged": look(made)})
+
+        return pairs, attack, invert
+
     def _calibrated(self, pairs: Run, attack: Run, show: Callable[[str], None]) -> dict[str, str]:
         """A note of the calibration on the validation split, against the fakes it was trained on or those that come
         nearest; none, and a line that says so, where there is no such split or the detector has learned nothing."""
         if not self.options.calibrate:
             return {}
         try:
-            validation = HeldOut(self.config, "val")
+            validation = HeldOut(self.config, self.judge, "val")
         except ValueError as error:
             show(f"not calibrated: {error}")
             return {}
@@ -143,7 +152,7 @@ class HeldOut:
 
     def _paired(self, kind: str, pairs: Run) -> dict[str, np.ndarray]:
         """The faces and their fakes of a host forgery, scored."""
-        return _rows(self._batches(kind), lambda batch: batch | pairs(batch))
+        return _rows(self._batches(kind), lambda batch: batch | pairs({name: batch[name] for name in _AS_PAIRS}))
 
     def _source(self, kind: str) -> Source:
         return self.loose if kind in LOOSE else self.faces

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 from ml_collections import ConfigDict
-from small import small_table
+from small import compilations, small_table
 
 from configs import table1
 from fdetect_jax.config import ConfigError
@@ -141,10 +141,13 @@ def test_a_table_is_trained_written_and_taken_up(tmp_path, monkeypatch, capsys):
         run_table(changed, tmp_path)
 
 
-def test_a_run_of_a_table_is_the_run_of_its_config(tmp_path):
+def test_seeds_share_what_is_compiled_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     config = cheap("baseline")
-    one = runs_of(config, tmp_path / "table")[0]
-    [(_, content), *_] = runs.train([one], lambda text: None)
+    other, one = runs_of(config, tmp_path / "table")
+    with compilations() as names:
+        _, (_, content) = runs.train([other, one], lambda text: None)
+    assert names.count("jit(averaged)") == names.count("jit(pairs)") == 1
     own = train_and_evaluate(one.config, tmp_path / "own", make_task(one.config), jax.devices()[:1])
     assert content["tests"] == own["tests"]
 

@@ -8,7 +8,7 @@ import pytest
 from fdetect_jax.evaluation.protocol import Protocol
 from fdetect_jax.media.clips import FaceCrop, MediaFaces
 from fdetect_jax.media.video import VideoInfo
-from fdetect_jax.predict.verdict import Verdict, decide, unable
+from fdetect_jax.predict.verdict import decide, unable
 
 INFO = VideoInfo(
     width=640, height=360, duration=4.0, frame_rate=30.0, codec="h264", container="mp4", rotation=0, has_audio=False
@@ -63,5 +63,10 @@ def test_without_a_face_there_is_no_score():
 )
 def test_rows_survive_json(verdict):
     row = json.loads(json.dumps(verdict.to_row(), allow_nan=False))
-    assert {"file", "verdict", "score", "reason", "tracks"} <= set(row)
-    assert Verdict.from_row(row) == verdict
+    assert row["frames"] == [list(frame) for frame in verdict.frames]
+    assert [track["track"] for track in row["tracks"]] == [track.track for track in verdict.tracks]
+    for track, own in zip(row["tracks"], verdict.tracks, strict=True):
+        assert [face["box"] for face in track["faces"]] == [list(one.box) for one in own.sightings]
+        assert [face["time"] for face in track["faces"]] == [one.time for one in own.sightings]
+    for name in ("file", "verdict", "score", "reason", "threshold", "kind", "duration"):
+        assert row[name] == getattr(verdict, name)

@@ -48,7 +48,7 @@ def test_on_photographs_training_and_serving_share_the_recipe(faces, tmp_path, m
     assert found["tests"]["sbi"]["n_real"] == found["tests"]["swap"]["n_real"] == 4
     judge = Judge(tmp_path / "run")
     assert judge.recipe == make_recipe("sbi", 48)
-    made = held_out.HeldOut(config)
+    made = held_out.HeldOut(config, None)
     # Swaps and the pair's attacks see serving's crop, self-blending the loose one.
     assert made.faces[0]["image"].shape == (48, 48, 3)
     assert made.loose[0]["image"].shape != (48, 48, 3)
@@ -89,14 +89,14 @@ def test_each_part_of_a_mixture_is_tested_by_itself(tmp_path):
 def test_one_person_in_a_part_cannot_be_swapped():
     config = _mixed(a={}, b={"identities": {"train": 2, "val": 2, "test": 1}})
     with pytest.raises(ValueError, match=r"^data\.parts\.b: found one person in split 'test'"):
-        held_out.HeldOut(config)
+        held_out.HeldOut(config, None)
 
 
 def test_one_person_cannot_be_swapped(tmp_path):
     config = small_sbi()
     config.data.identities.test = 1
     with pytest.raises(ValueError, match="found one person in split 'test'"):
-        held_out.HeldOut(config)
+        held_out.HeldOut(config, None)
 
 
 def test_weights_to_start_from(tmp_path):
@@ -144,13 +144,13 @@ def test_a_detector_is_calibrated_on_the_validation_split(learned):
 
         return scores
 
-    notes = held_out.HeldOut(config).evaluate({}, None, compile_eval, said.append).notes
+    notes = held_out.HeldOut(config, None).evaluate({}, compile_eval, said.append).notes
     if learned:
         found = Calibration.from_metadata(notes)
         assert "validation split, self-blended images" in found.data
         margins = logit(np.array([0.3, 0.5]))  # the ends of both classes
         assert found.scores(margins)[0] < found.threshold < found.scores(margins)[1]
-        assert found.n_real == found.n_fake == len(held_out.HeldOut(config, "val").faces) == 4
+        assert found.n_real == found.n_fake == len(held_out.HeldOut(config, None, "val").faces) == 4
     else:
         assert notes == {}
         assert "not calibrated" in said[-1]
