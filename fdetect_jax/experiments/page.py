@@ -23,8 +23,9 @@ _GROUPS = {
 }
 _NOTE = (
     "Mean over seeds, ± its standard error. A dot: the arm was trained on fakes of this kind. Arms that share a seed "
-    "share faces, order and initial weights; differences are paired by it, with Student's 95 % interval. GAN-inverted "
-    "faces are of the generator that the adversaries come from."
+    "share faces, order and initial weights; differences are paired by it, with Student's 95 % interval. It tells how "
+    "far seeds go on these test faces: a difference of a face or two says nothing of others. GAN-inverted faces are of "
+    "the generator that the adversaries come from."
 )
 _STYLE = """
 .arms td,.arms th[scope=col]{white-space:nowrap;text-align:right;vertical-align:top}
@@ -133,7 +134,7 @@ def _objectives(found: Mapping, arms: list[str], workdir: Path) -> str:
         title = found["arms"][arm]["title"]
         charts.append(curve_chart(title, series, f"objective-{arm}"))
         halved = ", ".join(f"{name} {_halved(steps, values)}" for name, (steps, values) in terms.items())
-        lines.append(f"<li>{escape(title)}: below half for good {escape(halved)}.</li>")
+        lines.append(f"<li>{escape(title)}: first below half: {escape(halved)}.</li>")
     lead = "<p>Terms of the loss, as shares of their means over the first three steps; mean over seeds.</p>"
     return section("Which objective falls first", lead + figures_of(charts) + f"<ul>{''.join(lines)}</ul>") * bool(
         charts
@@ -154,11 +155,9 @@ def _terms(histories: list[list[dict]]) -> dict[str, tuple[np.ndarray, np.ndarra
 
 
 def _halved(steps: np.ndarray, values: np.ndarray) -> str:
-    """From which step on the values stay below a half."""
-    above = np.flatnonzero(values >= 0.5)
-    if not len(above):
-        return "from the start"
-    return "never" if above[-1] == len(steps) - 1 else f"from step {steps[above[-1] + 1]:.0f}"
+    """When the values are first below a half."""
+    below = np.flatnonzero(values < 0.5)
+    return f"at step {steps[below[0]]:.0f}" if len(below) else "never"
 
 
 def _embeddings(found: Mapping, arms: list[str], workdir: Path) -> str:

@@ -212,4 +212,4 @@ def test_which_objective_falls_first_is_read_off_the_histories(pair, tmp_path):
         ]
         (one.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = render("t", results(config, reports), tmp_path)
-    assert "cross-entropy from step 9, contrastive from step 5" in page
+    assert "first below half: cross-entropy at step 9, contrastive at step 5" in page
