@@ -10,7 +10,7 @@
 settings of ``configs/adv.py:paper``, and the data's own fakes for the baseline. Stopped, the same command goes on.
 
 ``arms`` holds what differs from the fields above it; a ``forgery`` with a generator begins as ``evaluation.forgery``.
-``rows`` says which arms there are, in their order; each is trained with the seeds from ``seed`` on, ``seeds`` of them.
+``rows`` says which arms are trained, in their order, each with the seeds from ``seed`` on, ``seeds`` of them.
 
 The paper's accuracies on GAN-inverted faces: adversarial 10.9 points above the baseline, joint metric learning 7.1
 below adversarial, and alternating, conjectured to repair that, not measured.

@@ -39,11 +39,15 @@ def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
         "comparisons": [
             {"a": a, "b": b, "column": column, "metric": metric} | _difference(values[a], values[b], column, metric)
             for a, b in config.comparisons
+            if a in arms and b in arms
             for column, metric in COMPARED
             if column in values[a]
         ],
         "sweeps": {
-            name: {"title": sweep.title, "arms": dict(sorted(sweep.arms.items(), key=lambda item: item[1]))}
+            name: {
+                "title": sweep.title,
+                "arms": {a: v for a, v in sorted(sweep.arms.items(), key=lambda item: item[1]) if a in arms},
+            }
             for name, sweep in config.sweeps.items()
         },
     }

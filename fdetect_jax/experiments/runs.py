@@ -40,15 +40,15 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     """
     if jax.process_count() > 1:
         raise checks.ConfigError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
-    known = {"arms": set(config.arms), "rows": set(config.rows)}
+    known = set(config.arms)
     named = {
-        "rows": (config.rows, "arms"),
-        "comparisons": ([arm for pair in config.comparisons for arm in pair], "rows"),
-        "sweeps": ([arm for sweep in config.sweeps.values() for arm in sweep.arms], "rows"),
+        "rows": config.rows,
+        "comparisons": [arm for pair in config.comparisons for arm in pair],
+        "sweeps": [arm for sweep in config.sweeps.values() for arm in sweep.arms],
     }
-    for field, (names, among) in named.items():
-        if strangers := sorted(set(names) - known[among]):
-            raise checks.ConfigError(f"{field}: found {strangers}, wanted {among} among {sorted(known[among])}")
+    for field, names in named.items():
+        if strangers := sorted(set(names) - known):
+            raise checks.ConfigError(f"{field}: found {strangers}, wanted arms among {sorted(known)}")
     if not config.rows:
         raise checks.ConfigError("rows: found none, wanted arms")
     if config.seeds < 2:

@@ -10,7 +10,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,13 @@ def train_and_evaluate(
             writer.say(f"going on from step {start}")
         writer.say(f"{task.title}: {mesh.size} device(s), {mesh.devices.flat[0].device_kind}")
         if start < total:
-            step = parallel.compile_step(task.step, mesh)
+            step = _compiled(task, mesh)[0]
             loop = _Loop(config, plain, mesh, checkpointer, writer, batches)
             with contextlib.closing(batches):
                 state = loop.run(step, state, frozen, total)
         checkpointer.close()
         writer.say("evaluating")
-        findings = task.evaluate(state, lambda f: parallel.compile_eval(f, mesh), writer.say)
+        findings = task.evaluate(state, _compiled(task, mesh)[1], writer.say)
         if not chief:
             return {}
         task.export(jax.device_get(state.replace(rng=None)), workdir, findings)
@@ -110,6 +111,17 @@ def train_and_evaluate(
             writer.say(line)
         writer.say(f"report: {workdir / 'report.html'}")
     return content
+
+
+def _compiled(task: Task, mesh: jax.sharding.Mesh) -> tuple[Callable, Callable]:
+    """The step, and what compiles an evaluation; kept with the task, for its next run on the same devices."""
+    kept = vars(task).setdefault("compiled", {})
+    if mesh not in kept:
+        kept[mesh] = (
+            parallel.compile_step(task.step, mesh),
+            cache(lambda function: parallel.compile_eval(function, mesh)),
+        )
+    return kept[mesh]
 
 
 def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None:

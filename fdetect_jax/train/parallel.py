@@ -6,7 +6,6 @@ and the same text serves one device and a pod.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -16,7 +15,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXIS = "data"
-_KEPT = 64  # compiled functions
 
 
 def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
@@ -30,12 +28,8 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-@lru_cache(_KEPT)
 def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """``step(state, batch, frozen) -> (state, metrics)`` for every device at once; the state is donated.
-
-    The same step and mesh give the same function again: runs that differ in their seed alone compile once.
-    """
+    """``step(state, batch, frozen) -> (state, metrics)`` for every device at once; the state is donated."""
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
 
     def averaged(state, batch, frozen):
@@ -48,12 +42,8 @@ def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
     return jax.jit(mapped, donate_argnums=0)
 
 
-@lru_cache(_KEPT)
 def compile_eval(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """``function(variables, batch) -> rows``, the rows split over the devices; every process gets all of them.
-
-    As ``compile_step``, once for each function and mesh.
-    """
+    """``function(variables, batch) -> rows``, the rows split over the devices; every process gets all of them."""
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
     mapped = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False))
     if jax.process_count() == 1:

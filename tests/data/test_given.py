@@ -103,7 +103,7 @@ def prepared(faces, tmp_path_factory):
 
 def _config(root):
     config = small_baseline("")
-    config.evaluation.forgery = {"kind": "none"}
+    config.evaluation.update(forgery={"kind": "none"}, unseen={"kind": "none"})
     config.data = {"source": "prepared", "root": str(root), "recipe": "aligned64", "size": 64, "workers": 0}
     config.forgery = {"kind": "given"}
     return config
@@ -140,7 +140,7 @@ def test_a_run_on_what_was_given_is_tested_on_it(prepared, tmp_path):
     config = _config(prepared)
     config.steps = 1
     tests = run(config, tmp_path)["tests"]
-    assert list(tests) == ["swap", "sbi", "given"]
+    assert list(tests) == ["swap", "sbi", "fwa", "given"]
     assert (tests["given"]["n_real"], tests["given"]["n_fake"]) == (4, 4)
     assert "The data&#x27;s own fakes" in (tmp_path / "report.html").read_text()
 

@@ -97,8 +97,8 @@ def test_the_shipped_variants_hold(pair):
     [
         ({"seeds": 1}, "seeds: found 1, wanted two at least"),
         ({"rows": ("baseline", "nobody")}, r"rows: found \['nobody'\], wanted arms among"),
-        ({"comparisons": (("baseline", "nobody"),)}, r"comparisons: found \['nobody'\], wanted rows among"),
-        ({"sweeps": {"x": {"title": "x", "arms": {"none": 1.0}}}}, r"sweeps: found \['none'\], wanted rows"),
+        ({"comparisons": (("baseline", "nobody"),)}, r"comparisons: found \['nobody'\], wanted arms among"),
+        ({"sweeps": {"x": {"title": "x", "arms": {"none": 1.0}}}}, r"sweeps: found \['none'\], wanted arms"),
         ({"arms": {"swaps": {"forgery": {"kind": "magic"}}}}, r"arms\.swaps: forgery\.kind: found 'magic'"),
         ({"batch_size": 0}, r"arms\.swaps: batch_size: found 0"),
     ],
@@ -192,6 +192,7 @@ def test_what_no_arm_was_trained_on_is_unseen(pair, tmp_path):
 def test_a_sweep_is_drawn_with_its_values(pair, tmp_path):
     config = small_table(pair, "adversarial", "joint", "lam_0_5", variant="sweeps")
     config.sweeps = {"lam": {"title": "λ", "arms": {"joint": 0.9, "adversarial": 1.0, "lam_0_5": 0.5}}}
+    config.sweeps.lam.arms.sbi, config.arms.sbi = 0.1, config.arms.joint  # an arm, but of no row
     names = ("gan_inverted", "gan_inverted/jpeg_40", "other_generator")
     reports = [(one, _report(dict.fromkeys(names, 0.7), 0.0)) for one in runs_of(config, tmp_path)]
     found = results(config, reports)
