@@ -12,7 +12,13 @@ from fdetect_jax.experiments.statistics import difference, estimate
 
 METRICS = ("auc", "accuracy")
 MEANS = {"unseen": "Unseen forgeries, mean", "robust": "GAN-inverted under damage, mean"}
-COMPARED = (("gan_inverted", "accuracy"), ("gan_inverted", "auc"), ("unseen", "auc"), ("robust", "auc"))
+COMPARED = (
+    ("gan_inverted", "accuracy"),
+    ("gan_inverted", "auc"),
+    ("adversarial", "accuracy"),
+    ("unseen", "auc"),
+    ("robust", "auc"),
+)
 _INVERTED, _STRANGER = "gan_inverted", "other_generator"
 
 

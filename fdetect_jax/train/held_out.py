@@ -34,7 +34,7 @@ from fdetect_jax.types import FAKE, REAL, Outputs, score, to_unit
 TITLES = {
     "gan_inverted": "GAN-inverted faces",
     "adversarial": "Latent adversaries",
-    "other_generator": "Faces inverted by a generator never trained on",
+    "other_generator": "Another generator's faces",
     "swap": "Blended swaps",
     "sbi": "Self-blended images",
     "fwa": "Warping artefacts",
