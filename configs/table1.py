@@ -36,7 +36,7 @@ def get_config(variant: str = "facesim"):
     config.evaluation.calibrate = False  # AUC does not ask for it
     paper = data == "paper"
     latent = {"kind": "latent", "half": "", "warmup": adv.get_config(data).forgery.warmup}
-    if not paper:  # 45 minutes on two cores
+    if not paper:  # or two cores would take hours
         config.steps, latent["warmup"] = 48, 30
     head = arcface.changed("b4", 128, {"remat": True}) if paper else arcface.changed("small64", 32, {})
     config.arms = {

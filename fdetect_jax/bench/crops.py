@@ -5,7 +5,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from ml_collections import ConfigDict
 
 from fdetect_jax.bench.setting import Setting
 from fdetect_jax.data.augment import Augment
@@ -62,5 +61,5 @@ def make_row(setting: Setting) -> MakeRow:
     recipe, written = CropRecipe(setting.pixels, 1.3), Path(setting.scratch) / "crops"
     found = [path.parent for path in written.rglob("dataset_info.json")]
     source = StoredFaces(found[0] if found else store(setting, recipe), recipe)
-    forgery = HOST_FORGERIES[setting.forgery](ConfigDict({"kind": setting.forgery}), recipe, True)
+    forgery = HOST_FORGERIES[setting.forgery](recipe, True)
     return MakeRow(source, forgery, Augment())

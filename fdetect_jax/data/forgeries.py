@@ -1,4 +1,4 @@
-"""Forgeries made on the host, by name: a config's ``forgery``, the crops' recipe and whether to train -> HostForgery.
+"""Forgeries made on the host, by name: the crops' recipe and whether to train -> HostForgery.
 
 A new one is a file in this room and a line here.
 """
@@ -18,10 +18,10 @@ from fdetect_jax.data.swap import blended_swap
 from fdetect_jax.media.crop import CropRecipe, tight
 from fdetect_jax.types import FAKE, Example
 
-HOST_FORGERIES: dict[str, Callable[[ConfigDict, CropRecipe | None, bool], HostForgery]] = {
-    "swap": lambda options, recipe, training: blended_swap,
-    "sbi": lambda options, recipe, training: SelfBlend(recipe, training),
-    "fwa": lambda options, recipe, training: WarpArtefacts(recipe, training),
+HOST_FORGERIES: dict[str, Callable[[CropRecipe | None, bool], HostForgery]] = {
+    "swap": lambda recipe, training: blended_swap,
+    "sbi": SelfBlend,
+    "fwa": WarpArtefacts,
 }
 LOOSE = frozenset({"sbi", "fwa"})  # those that want a loose crop where the recipe has one (``media.crop.loose``)
 GIVEN = "given"  # the fakes of the data themselves
@@ -41,7 +41,7 @@ class Mixed:
 
     def __call__(self, rng: np.random.Generator, face: Example, stranger: Callable[[], Example]) -> Triple:
         kind = self.kinds[rng.integers(len(self.kinds))]
-        forge = HOST_FORGERIES[kind](ConfigDict({"kind": kind}), self.recipe, self.training)
+        forge = HOST_FORGERIES[kind](self.recipe, self.training)
         if kind in LOOSE or "box" not in face:
             return forge(rng, face, stranger)
         margins = rng if self.training else None
@@ -75,4 +75,4 @@ def make_host_forgery(
         return Mixed(kinds, recipe, training)
     if GIVEN in kinds:
         return Given(make_source(data, split, label=FAKE))
-    return HOST_FORGERIES[kinds[0]](options, recipe, training) if kinds else None
+    return HOST_FORGERIES[kinds[0]](recipe, training) if kinds else None

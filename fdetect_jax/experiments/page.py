@@ -116,6 +116,8 @@ def _sweeps(found: Mapping) -> str:
             if all(values):
                 mean, error = (np.array([one[name] for one in values]) for name in ("mean", "error"))
                 curves.append(SeverityCurve(label, mean, np.stack([mean - error, mean + error], 1)))
+        if not curves:
+            continue
         floor = max(0.0, np.floor(10 * min(0.5, *(curve.intervals.min() for curve in curves))) / 10)
         places = [f"{value:g}" for value in sweep["arms"].values()]
         title = sweep["title"]
@@ -136,9 +138,8 @@ def _objectives(found: Mapping, arms: list[str], workdir: Path) -> str:
         halved = ", ".join(f"{name} {_halved(steps, values)}" for name, (steps, values) in terms.items())
         lines.append(f"<li>{escape(title)}: first below half: {escape(halved)}.</li>")
     lead = "<p>Terms of the loss, as shares of their means over the first three steps; mean over seeds.</p>"
-    return section("Which objective falls first", lead + figures_of(charts) + f"<ul>{''.join(lines)}</ul>") * bool(
-        charts
-    )
+    found_out = f"<ul>{''.join(lines)}</ul>"
+    return section("Which objective falls first", lead + figures_of(charts) + found_out) if charts else ""
 
 
 def _terms(histories: list[list[dict]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

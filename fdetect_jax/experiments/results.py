@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from fdetect_jax.data.forgeries import HOST_FORGERIES, host_kinds
 from fdetect_jax.experiments.runs import Run
 from fdetect_jax.experiments.statistics import difference, estimate
+from fdetect_jax.forgery import FORGERIES
 
 METRICS = ("auc", "accuracy")
 MEANS = {"unseen": "Unseen forgeries, mean", "robust": "GAN-inverted under damage, mean"}
@@ -32,7 +33,7 @@ def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
       ``seeds``; ``columns``: group -> names of tests and means; ``arms``: name -> title, steps, seconds (mean),
       trained_on, and ``tests``: column -> metric -> mean, error, values; ``comparisons``: of each pair and of each of
       ``COMPARED``, arms, column, metric, mean, low, high, verdict, values; ``sweeps``: name -> title, and arms with
-      the parameter's values, in their order.
+      the parameter's values, in their order, where there are two of them.
     """
     reports = sorted(reports, key=lambda found: found[0].seed)
     arms = {arm: [found for found in reports if found[0].arm == arm] for arm in config.rows}
@@ -49,14 +50,18 @@ def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
             for column, metric in COMPARED
             if column in values[a]
         ],
-        "sweeps": {
-            name: {
-                "title": sweep.title,
-                "arms": {a: v for a, v in sorted(sweep.arms.items(), key=lambda item: item[1]) if a in arms},
-            }
-            for name, sweep in config.sweeps.items()
-        },
+        "sweeps": _sweeps(config.sweeps, arms),
     }
+
+
+def _sweeps(sweeps: ConfigDict, arms: Mapping) -> dict[str, dict]:
+    """Those of which two arms at least were trained."""
+    found = {}
+    for name, sweep in sweeps.items():
+        along = sorted((value, arm) for arm, value in sweep.arms.items() if arm in arms)
+        if len(along) > 1:
+            found[name] = {"title": sweep.title, "arms": {arm: value for value, arm in along}}
+    return found
 
 
 def _columns(runs: Sequence[Run], tests: Mapping) -> dict[str, list[str]]:
@@ -91,7 +96,7 @@ def _values(found: Sequence[tuple[Run, Mapping]], columns: Mapping) -> dict[str,
 def _arm(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
     run, content = found[0]
     forgery = run.config.forgery
-    device = [forgery.kind] if "warmup" in forgery else []
+    device = [forgery.kind] if forgery.kind in FORGERIES else []
     return {
         "title": content["description"],
         "steps": content["step"],

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fdetect_jax.evaluation import report
-from fdetect_jax.evaluation.report import REPORT
 from fdetect_jax.train import parallel
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
@@ -130,7 +129,7 @@ def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None
     Raises:
       ValueError: the workdir holds a run of another config; names the field.
     """
-    path = Path(workdir) / REPORT
+    path = Path(workdir) / report.REPORT
     content = json.loads(path.read_text()) if path.is_file() else None
     if content is None or content["step"] < config.steps:
         return None

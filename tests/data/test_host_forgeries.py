@@ -46,7 +46,7 @@ def test_a_mixture_takes_each_kind_equally_often_and_as_it_is():
         found = made(np.random.default_rng(seed), face, lambda: other)
         rng = np.random.default_rng(seed)
         kind = ("swap", "sbi")[rng.integers(2)]
-        alone = HOST_FORGERIES[kind](ConfigDict({"kind": kind}), None, True)(rng, face, lambda: other)
+        alone = HOST_FORGERIES[kind](None, True)(rng, face, lambda: other)
         np.testing.assert_array_equal(found.fake, alone.fake)
         np.testing.assert_array_equal(found.real, alone.real)
         counts[kind] += 1

@@ -193,9 +193,11 @@ def test_a_sweep_is_drawn_with_its_values(pair, tmp_path):
     config = small_table(pair, "adversarial", "joint", "lam_0_5", variant="sweeps")
     config.sweeps = {"lam": {"title": "λ", "arms": {"joint": 0.9, "adversarial": 1.0, "lam_0_5": 0.5}}}
     config.sweeps.lam.arms.sbi, config.arms.sbi = 0.1, config.arms.joint  # an arm, but of no row
+    config.sweeps.steps = {"title": "s", "arms": {"sbi": 1.0}}
     names = ("gan_inverted", "gan_inverted/jpeg_40", "other_generator")
     reports = [(one, _report(dict.fromkeys(names, 0.7), 0.0)) for one in runs_of(config, tmp_path)]
     found = results(config, reports)
+    assert list(found["sweeps"]) == ["lam"]
     assert list(found["sweeps"]["lam"]["arms"]) == ["lam_0_5", "joint", "adversarial"]
     page = render("t", found, tmp_path)
     assert "AUC against λ" in page
