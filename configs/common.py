@@ -131,6 +131,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     }
     if variant not in sources:
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder, mixture or paper")
+    pair = "facesim64" if variant == "facesim" else "faces64"
     config = run("detector", description, steps=64)
     config.update(
         log_every=1,
@@ -169,8 +170,8 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "batch_size": 32,
             "limit": 128,
             "calibrate": True,  # on the validation split
-            "forgery": latent("facesim64" if variant == "facesim" else "faces64"),
-            "unseen": reconstruction("facesim64_wide") if variant == "facesim" else {"kind": "none"},
+            "forgery": latent(pair),
+            "unseen": {"kind": "none"} if variant == "paper" else reconstruction(f"{pair}_wide"),
         },
     )
     if variant == "paper":

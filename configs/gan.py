@@ -5,8 +5,8 @@
     python -m fdetect_jax.main --config=configs/gan.py:config_f --config.data.root=DIR
 
 Paper: arXiv 1912.04958. ``:config_f`` is the paper's 1024 px setting; the default and ``:folder`` are small networks
-for 64 px, the first half of what made the bundled pairs. ``:wide`` is a stranger to those: other widths,
-another seed, fewer steps. Detectors are tested on its faces and never trained on them.
+for 64 px, the first half of what made the bundled pairs. ``:wide`` and ``:wide_folder`` are strangers to those: other
+widths, another seed, fewer steps. Detectors are tested on their faces and never trained on them.
 """
 
 from configs import common
@@ -17,7 +17,7 @@ def get_config(variant: str = "facesim"):
     networks = common.pair64()
     config.update({name: networks[name] for name in ("generator", "encoder")})
     config.update(
-        data=common.folder() if variant == "folder" else common.facesim(),
+        data=common.folder() if variant.endswith("folder") else common.facesim(),
         batch_size=8,
         adversarial_interval=4,
         group_size=4,
@@ -47,9 +47,10 @@ def get_config(variant: str = "facesim"):
             path_length={"weight": 2.0, "interval": 4},
             ema_kimg=10.0,
         )
-    elif variant == "wide":
+    elif variant in ("wide", "wide_folder"):
         config.generator.update(channel_base=1536, channel_max=96)
         config.seed, config.steps = 1, 4000
     elif variant not in ("facesim", "folder"):
-        raise ValueError(f"configs/gan.py: found variant {variant!r}, wanted facesim, folder, wide or config_f")
+        wanted = "facesim, folder, wide, wide_folder or config_f"
+        raise ValueError(f"configs/gan.py: found variant {variant!r}, wanted {wanted}")
     return config

@@ -89,8 +89,9 @@ def test_unknown_variant(file):
 def test_adv_and_baseline_differ_in_their_fakes_and_steps():
     adv, baseline = load("adv").to_dict(), load("baseline").to_dict()
     different = {name for name in adv.keys() | baseline.keys() if adv.get(name) != baseline.get(name)}
-    assert different == {"forgery", "description", "steps"}
+    assert different == {"forgery", "objective", "description", "steps"}
     assert load("adv", "paper").steps == load("baseline", "paper").steps
+    assert (adv["objective"]["lam"], load("adv", "paper").objective.lam) == (0.9, 1.0)
 
 
 def test_the_paper_s_numbers():
@@ -363,7 +364,10 @@ def test_objectives_need_their_terms(changes, field, pair, tmp_path):
         check(config)
 
 
-@pytest.mark.parametrize("changes", [{"objective.lam": 0.5}, {"objective.lam": 0.0}, {"objective.mode": "alternating"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"objective.lam": 1.0}, {"objective.lam": 0.0}, {"objective.lam": 1.0, "objective.mode": "alternating"}],
+)
 def test_objectives_with_their_terms(changes, pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     config.update_from_flattened_dict(changes)

@@ -104,6 +104,7 @@ def test_one_device_and_four_devices_agree(pair, monkeypatch):
     config = small_adv(pair)
     config.detector.sync_batch_stats = True
     config.forgery.attack.random_start = True
+    config.objective.lam = 1.0  # the contrastive term pairs the faces of one device with each other
     # Adam divides a gradient by its own size: one that is zero but for rounding would move a parameter by a whole step.
     config.optimizer.update(name="sgd", learning_rate=0.05)
     task = make_task(config)
