@@ -24,8 +24,8 @@ _GROUPS = {
 _NOTE = (
     "Mean over seeds, ± its standard error. A dot: the arm was trained on fakes of this kind. Arms that share a seed "
     "share faces, order and initial weights; differences are paired by it, with Student's 95 % interval. It tells how "
-    "far seeds go on these test faces: a difference of a face or two says nothing of others. GAN-inverted faces are of "
-    "the generator that the adversaries come from."
+    "far seeds go on these test faces: a difference of a face or two says nothing of others, and of twenty differences "
+    "that are none about one leaves out zero. GAN-inverted faces are of the generator that the adversaries come from."
 )
 _STYLE = """
 .arms td,.arms th[scope=col]{white-space:nowrap;text-align:right;vertical-align:top}
