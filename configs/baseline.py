@@ -9,8 +9,8 @@
 The last trains on the fakes that come with the data, such as FaceForensics++ in the DIR of `fdetect prepare
 faceforensics --root DOWNLOAD --output DIR --compression c23`.
 
-The same detector, data and optimiser as ``configs/adv.py``, and the same held-out tests; only the fakes differ. A step
-costs a fraction of one with an attack, so the small runs take more of them.
+The same detector, data and optimiser as ``configs/adv.py``, and the same held-out tests; only the fakes differ, and the
+loss is cross-entropy alone. A step costs a fraction of one with an attack, so the small runs take more of them.
 """
 
 from configs import common

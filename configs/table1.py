@@ -89,6 +89,6 @@ def _add_sweeps(config, latent: dict) -> None:
         {"joint": 1.0},
         lambda value: {"objective": {"lam": 0.9}, "losses": {"contrastive": {"margin": value}}},
     )
-    config.comparisons = (*config.comparisons, ("margin_0_5", "adversarial"))
+    config.comparisons = (*config.comparisons, ("margin_0_5", "adversarial"))  # the best of them with the first seeds
     sweep("epsilon", "ε", (1.0, 8.0), {"adversarial": 4.0}, attack("epsilon"))
     sweep("steps", "s", (1, 5), {"adversarial": 10.0}, attack("steps"))

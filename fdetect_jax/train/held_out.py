@@ -17,10 +17,8 @@ from ml_collections import ConfigDict
 
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, LOOSE, host_kinds, make_host_forgery
-from fdetect_jax.data.fwa import WarpArtefacts
 from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.pipeline import HostForgery
-from fdetect_jax.data.sbi import SelfBlend
 from fdetect_jax.data.source import Source
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.calibration import notes_of
@@ -214,7 +212,7 @@ class HeldOut:
         source, forgery, columns = self._source(kind), self._forgery(kind), defaultdict(list)
         for i in range(min(_SHOWN, self.options.batch_size, len(source))):
             rng, face = np.random.default_rng((self.config.seed, i)), source[i]
-            if isinstance(forgery, SelfBlend | WarpArtefacts):
+            if hasattr(forgery, "stages"):
                 pictures, triple = forgery.stages(rng, face)
                 pictures = {"loose crop": face["image"], **dataclasses.asdict(pictures)}
             else:
