@@ -74,7 +74,7 @@ def _card(variant: str) -> dict:
         "paper": ("configs/gan.py:config_f", "_paper", " --config.data.root=DIR"),
     }[variant]
     arm, size = "" if variant == "facesim" else f":{variant}", 1024 if variant == "paper" else 64
-    data = "Procedural faces (`fdetect_jax/data/facesim.py`), split train; held out: split test."
+    data = "Procedural faces (`fdetect_jax/facesim/`), split train; held out: split test."
     licence = "Apache-2.0"
     if variant != "facesim":
         data = f"A folder of photographs, cropped with the recipe `aligned{size}`; held out: people of the split test."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fdetect_jax.data.command import add_doctor, add_prepare
+from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.media.models import ModelsUnavailable
 
 
@@ -165,9 +165,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _pair(arguments: argparse.Namespace) -> None:
     from fdetect_jax import assets
     from fdetect_jax.data.sources import make_source
-    from fdetect_jax.evaluation.gallery import gallery_png
     from fdetect_jax.evaluation.reconstruction import measure, samples
     from fdetect_jax.gan import inversion
+    from fdetect_jax.report.gallery import gallery_png
 
     networks, variables = inversion.load(assets.pair(arguments.pair))
     source = make_source(_data(arguments.root, networks.resolution), arguments.split)
@@ -192,7 +192,7 @@ def _data(root: str | None, size: int):
 def _facesim(arguments: argparse.Namespace) -> None:
     import cv2
 
-    from fdetect_jax.data.facesim import FaceSim
+    from fdetect_jax.facesim.faces import FaceSim
 
     source = FaceSim("test", arguments.size, 48, 1, arguments.seed)
     rows = [np.concatenate([source[8 * row + i]["image"] for i in range(8)], axis=1) for row in range(6)]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from fdetect_jax.errors import UserError
+
 TASKS = ("detector", "gan", "inversion")
 SOURCES = ("facesim", "folder", "prepared", "mixture")
 
@@ -30,7 +32,7 @@ _PAIR = (
 )
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A field that cannot be used."""
 
 
@@ -121,9 +123,9 @@ def _detector(config: ConfigDict) -> None:
     import jax
 
     from fdetect_jax.data.augment import Augment
-    from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, MIXED, make_host_forgery
     from fdetect_jax.detectors import DETECTORS, make_detector
     from fdetect_jax.forgery import FORGERIES
+    from fdetect_jax.forgery.host import GIVEN, HOST_FORGERIES, MIXED, make_host_forgery
     from fdetect_jax.losses.objective import MODES, TURNS
     from fdetect_jax.losses.terms import FORMS, PAIRS, TERMS
     from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from fdetect_jax import weights
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.detectors.efficientnet import EfficientNet, EfficientNetConfig
+from fdetect_jax.errors import UserError
 from fdetect_jax.gan import inversion
+from fdetect_jax.gan.perceptual_nets import ArcFace
 from fdetect_jax.gan.stylegan2 import Generator, GeneratorConfig, from_signed, to_signed
-from fdetect_jax.losses.perceptual_nets import ArcFace
 from fdetect_jax.types import Outputs
 
 
@@ -48,7 +49,7 @@ class Loaded:
         shape = jnp.shape(images)
         if len(shape) != len(self._input) or any(w not in (None, s) for s, w in zip(shape, self._input, strict=True)):
             wanted = "(" + ", ".join("any" if w is None else str(w) for w in self._input) + ")"
-            raise ValueError(f"{self.kind}: found an input of shape {shape}, wanted {wanted}")
+            raise UserError(f"{self.kind}: found an input of shape {shape}, wanted {wanted}")
         return self._compiled(self.variables, images)
 
 

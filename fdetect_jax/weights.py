@@ -14,10 +14,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.files import write_atomic
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A weights file that cannot be used; the message names the file, what was found and what was wanted."""
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from fdetect_jax.errors import UserError
+
 ROOT = Path(__file__).parent
 
 
@@ -14,7 +16,7 @@ def detector(name: str = "demo") -> Path:
     path = ROOT / name / "detector.safetensors"
     if not path.is_file():
         bundled = sorted(path.parent.name for path in ROOT.glob("*/detector.safetensors"))
-        raise ValueError(f"detector: found no bundled detector {name!r}, wanted one of {bundled}, or a file")
+        raise UserError(f"detector: found no bundled detector {name!r}, wanted one of {bundled}, or a file")
     return path
 
 
@@ -30,7 +32,7 @@ def pair(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     bundled = sorted(path.parent.name for path in ROOT.glob("*/generator.safetensors"))
-    raise ValueError(
+    raise UserError(
         f"pair: found {name!r}, which holds no generator.safetensors; wanted one of {bundled} or a folder with "
         "generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors, or a converted HyperInverter"
     )

@@ -8,11 +8,11 @@ import numpy as np
 
 from fdetect_jax.bench.setting import Setting
 from fdetect_jax.data.augment import Augment
-from fdetect_jax.data.crop_store import CropReader, write_crops
-from fdetect_jax.data.facesim import FaceSim
-from fdetect_jax.data.forgeries import HOST_FORGERIES
-from fdetect_jax.data.photo_crops import Crop
 from fdetect_jax.data.pipeline import MakeRow
+from fdetect_jax.datasets.crop_store import CropReader, write_crops
+from fdetect_jax.datasets.photo_crops import Crop
+from fdetect_jax.facesim.faces import FaceSim
+from fdetect_jax.forgery.host import HOST_FORGERIES
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fdetect_jax.bench.setting import Setting
+from fdetect_jax.errors import UserError
 
 # How far the peer's outputs may lie from ours: the norm of the difference over the norm, per output. Gradients of a
 # network with kinks do not agree to rounding.
@@ -109,7 +110,7 @@ def require_torch() -> None:
     """Raises ValueError, naming the extra, where a package of the peer is missing."""
     missing = [name for name in ("torch", "efficientnet_pytorch") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"--vs torch: found no {' and no '.join(missing)}, wanted them: pip install -e '.[bench]'")
+        raise UserError(f"--vs torch: found no {' and no '.join(missing)}, wanted them: pip install -e '.[bench]'")
 
 
 def peaks(setting: Setting) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fdetect_jax.bench.measure import Row, compared, line, measure, peaks, require_torch
 from fdetect_jax.bench.setting import NAMES, VARIANTS, Setting
+from fdetect_jax.errors import UserError
 
 
 def run(
@@ -25,11 +26,11 @@ def run(
     """
     for name in names:
         if name not in NAMES:
-            raise ValueError(f"bench: found {name!r}, wanted some of {', '.join(NAMES)}")
+            raise UserError(f"bench: found {name!r}, wanted some of {', '.join(NAMES)}")
     if repeats < 1:
-        raise ValueError(f"--repeats: found {repeats}, wanted at least 1")
+        raise UserError(f"--repeats: found {repeats}, wanted at least 1")
     if peer is not None and peer not in VARIANTS:
-        raise ValueError(f"--peer: found {peer!r}, wanted one of {', '.join(VARIANTS)}")
+        raise UserError(f"--peer: found {peer!r}, wanted one of {', '.join(VARIANTS)}")
     if vs_torch:
         require_torch()
     limits = peaks(setting)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from fdetect_jax.errors import UserError
+
 NAMES = (
     "b4_forward",
     "b4_input_gradient",
@@ -37,9 +39,9 @@ class Setting:
 
     def __post_init__(self):
         if self.batch < 1:
-            raise ValueError(f"--batch: found {self.batch}, wanted at least 1")
+            raise UserError(f"--batch: found {self.batch}, wanted at least 1")
         if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"--dtype: found {self.dtype!r}, wanted float32 or bfloat16")
+            raise UserError(f"--dtype: found {self.dtype!r}, wanted float32 or bfloat16")
 
 
 # The optimiser of every benchmark that has one: the paper's.

@@ -18,7 +18,7 @@ from fdetect_jax.convert.layout import (
     to_state,
 )
 from fdetect_jax.gan.encoders import TrunkConfig
-from fdetect_jax.losses.perceptual_nets import ArcFace
+from fdetect_jax.gan.perceptual_nets import ArcFace
 
 
 def trunk_rows(config: TrunkConfig) -> Iterator[Row]:

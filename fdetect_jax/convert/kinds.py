@@ -12,6 +12,7 @@ from fdetect_jax.convert import efficientnet, hyperinverter, ir_se50, stylegan2
 from fdetect_jax.convert.checkpoint import read_checkpoint, sha256, state_dict
 from fdetect_jax.convert.layout import Variables
 from fdetect_jax.convert.pickles import CheckpointError
+from fdetect_jax.errors import UserError
 from fdetect_jax.files import write_atomic
 from fdetect_jax.gan.stylegan2 import GeneratorConfig
 
@@ -48,12 +49,12 @@ def convert(
         and the keys that are missing, extra or of another shape). Nothing is written then.
     """
     if kind not in KINDS:
-        raise ValueError(f"kind: found {kind!r}, wanted one of {KINDS}")
+        raise UserError(f"kind: found {kind!r}, wanted one of {KINDS}")
     if normalization is not None and kind != "efficientnet":
-        raise ValueError(f"normalization: found {normalization!r}, wanted none for kind {kind!r}")
+        raise UserError(f"normalization: found {normalization!r}, wanted none for kind {kind!r}")
     if (generator is not None) != (kind == "hyperinverter"):
         wanted = "the StyleGAN2 checkpoint it was made for" if kind == "hyperinverter" else f"none for kind {kind!r}"
-        raise ValueError(f"generator: found {generator!r}, wanted {wanted}")
+        raise UserError(f"generator: found {generator!r}, wanted {wanted}")
     _check_output(output, source, generator)
     notes = {"source": Path(source).name, "source_sha256": ""}
     try:
@@ -70,12 +71,12 @@ def convert(
 def _check_output(output: str | os.PathLike, *inputs: str | os.PathLike | None) -> None:
     path = Path(output)
     if path.suffix != ".safetensors":
-        raise ValueError(f"output: found {str(path)!r}, wanted a name that ends in .safetensors")
+        raise UserError(f"output: found {str(path)!r}, wanted a name that ends in .safetensors")
     if not path.parent.is_dir():
-        raise ValueError(f"output: found no folder {str(path.parent)!r}")
+        raise UserError(f"output: found no folder {str(path.parent)!r}")
     for source in inputs:
         if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
-            raise ValueError(f"output: found the input itself, {str(path)!r}, wanted another file")
+            raise UserError(f"output: found the input itself, {str(path)!r}, wanted another file")
 
 
 def _read(kind: str, source: Any, generator: Any, normalization: str | None) -> tuple[dict, Variables, str]:
@@ -122,7 +123,7 @@ def export(path: str | os.PathLike, output: str | os.PathLike, layout: str | Non
     layout = layout or metadata.get("layout")
     if layout not in LAYOUTS.get(kind, ()):
         wanted = f"one of {LAYOUTS[kind]}" if kind in LAYOUTS else f"weights of one of the kinds {KINDS}"
-        raise ValueError(f"{path}: found layout {layout!r} of kind {kind!r}, wanted {wanted}")
+        raise UserError(f"{path}: found layout {layout!r} of kind {kind!r}, wanted {wanted}")
     if kind == "efficientnet":
         state = efficientnet.export(config, variables, layout)
     elif kind == "stylegan2":

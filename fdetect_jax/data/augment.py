@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 import cv2
 import numpy as np
 
+from fdetect_jax.errors import UserError
+
 _LIMITS = {"flip": 1, "translate": 0.5, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}
 _LIMITS |= {"blur": 1, "resample": 1, "jpeg": 1}
 _RANGES = {
@@ -53,11 +55,11 @@ class Augment:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if len(value) != 2 or not low <= value[0] <= value[1] <= high:
-                raise ValueError(f"augment.{name}: found {value}, wanted low <= high, both in [{low}, {high}]")
+                raise UserError(f"augment.{name}: found {value}, wanted low <= high, both in [{low}, {high}]")
         for name, high in _LIMITS.items():
             value = getattr(self, name)
             if not 0 <= value <= high:
-                raise ValueError(f"augment.{name}: found {value}, wanted a number in [0, {high}]")
+                raise UserError(f"augment.{name}: found {value}, wanted a number in [0, {high}]")
 
     @classmethod
     def off(cls) -> "Augment":

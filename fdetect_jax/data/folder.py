@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fdetect_jax.data.crop_store import CropReader, write_crops
-from fdetect_jax.data.photo_crops import Crop, crop_photos, find_photos
-from fdetect_jax.data.progress import reasons
+from fdetect_jax.datasets.crop_store import CropReader, write_crops
+from fdetect_jax.datasets.photo_crops import Crop, crop_photos, find_photos
+from fdetect_jax.datasets.progress import reasons
+from fdetect_jax.errors import UserError
 from fdetect_jax.files import write_atomic
 from fdetect_jax.media.crop import RECIPES, CropRecipe, tight
 from fdetect_jax.media.limits import Rejected
@@ -73,7 +74,7 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
         with contextlib.closing(iter(writer)) as rows:
             first = next(rows, None)
             if first is None:
-                raise ValueError(
+                raise UserError(
                     f"data.root: found {len(photos)} photos under {root} and no usable face "
                     f"({reasons(writer.rejected)}), wanted at least one"
                 )
@@ -131,12 +132,12 @@ class FaceFolder:
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
-            raise ValueError(f"data.split: found {self.split!r}, wanted one of {', '.join(SPLITS)}")
+            raise UserError(f"data.split: found {self.split!r}, wanted one of {', '.join(SPLITS)}")
         if len(self.fractions) != 3 or min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError(f"data.fractions: found {self.fractions}, wanted three numbers >= 0 that sum to 1")
+            raise UserError(f"data.fractions: found {self.fractions}, wanted three numbers >= 0 that sum to 1")
         if not len(self):
             people = len(set(np.load(self._folder / _IDENTITIES).tolist()))
-            raise ValueError(
+            raise UserError(
                 f"data.root: none of the {people} people under {self.root} falls into split {self.split!r}; wanted "
                 "more people (90 % train, 5 % validate, 5 % are held out), or folders train, val and test of them"
             )
@@ -213,10 +214,10 @@ class _Rows:
 def _photos(root: Path) -> tuple[list[str], int]:
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
-        raise ValueError(f"data.root: found {found} at {root}, wanted a folder of photographs")
+        raise UserError(f"data.root: found {found} at {root}, wanted a folder of photographs")
     photos, others = find_photos(root)
     if not photos:
-        raise ValueError(f"data.root: found {others} files and no photograph under {root}, wanted at least one")
+        raise UserError(f"data.root: found {others} files and no photograph under {root}, wanted at least one")
     return photos, others
 
 

@@ -15,6 +15,7 @@ import grain
 import numpy as np
 
 from fdetect_jax.data.source import Source, told
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
@@ -38,12 +39,12 @@ def cycle(weights: dict[str, float]) -> list[int]:
     """
     for name, weight in weights.items():
         if not (0 < weight < math.inf):
-            raise ValueError(f"{name}.weight: found {weight}, wanted a positive number")
+            raise UserError(f"{name}.weight: found {weight}, wanted a positive number")
     exact = [Fraction(str(weight)) for weight in weights.values()]
     whole = [int(share * math.lcm(*(share.denominator for share in exact))) for share in exact]
     whole = [count // math.gcd(*whole) for count in whole]
     if sum(whole) > LONGEST_CYCLE:
-        raise ValueError(
+        raise UserError(
             f"weights: found {weights}, wanted simple proportions: these repeat only after {sum(whole)} rows, "
             f"of at most {LONGEST_CYCLE}"
         )
@@ -62,10 +63,10 @@ class Mixture:
     def __post_init__(self) -> None:
         sizes = {part.name: part.source.size for part in self.parts}
         if len(set(sizes.values())) != 1:
-            raise ValueError(f"data.parts: found crops of {sizes} px, wanted one size")
+            raise UserError(f"data.parts: found crops of {sizes} px, wanted one size")
         recipes = {part.name: part.source.recipe for part in self.parts if part.source.recipe is not None}
         if len(set(recipes.values())) > 1:
-            raise ValueError(f"data.parts: found recipes {recipes}, wanted one: a detector is served one kind of crop")
+            raise UserError(f"data.parts: found recipes {recipes}, wanted one: a detector is served one kind of crop")
 
     @property
     def size(self) -> int:
@@ -90,7 +91,7 @@ class Mixture:
         try:
             example = part.source[within]
         except Exception as error:
-            raise ValueError(f"face {within} of part {part.name!r}: {told(error)}") from error
+            raise UserError(f"face {within} of part {part.name!r}: {told(error)}") from error
         return example | {"identity": np.int32(int(example["identity"]) * len(self.parts) + number)}
 
     @cached_property

@@ -18,6 +18,7 @@ from absl import flags
 from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.source import Source, told
 from fdetect_jax.data.workers import enter_worker, require_shared_memory
+from fdetect_jax.errors import UserError
 from fdetect_jax.types import Example
 
 Row = dict[str, np.ndarray]
@@ -50,7 +51,7 @@ class Transform(Protocol):
     ) -> tuple[list[np.ndarray], list[np.ndarray]]: ...
 
 
-class UnusableFace(ValueError):
+class UnusableFace(UserError):
     """A face that could not be read, forged or augmented; the message names it."""
 
 
@@ -85,7 +86,7 @@ class MakeRow:
             found = {"mask": triple.mask, "face": triple.face}
         for name in self.masks:
             if found.get(name) is None:
-                raise ValueError(f"found no {name} mask, wanted one: faces with landmarks, or a loss without the mask")
+                raise UserError(f"found no {name} mask, wanted one: faces with landmarks, or a loss without the mask")
             row[name] = np.asarray(found[name], np.float32)
         return row
 
@@ -110,7 +111,7 @@ class MakeRow:
             other = self.source[among[number % len(among)]]
             if other["identity"] != example["identity"]:
                 return other
-        raise ValueError("found one person, wanted at least two to swap faces between")
+        raise UserError("found one person, wanted at least two to swap faces between")
 
 
 def stack(rows: Sequence[Row]) -> dict[str, np.ndarray]:

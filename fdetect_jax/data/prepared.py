@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fdetect_jax.data.prepare import MANIFEST, rows_file
-from fdetect_jax.data.shards import Shards
+from fdetect_jax.datasets.prepare import MANIFEST, rows_file
+from fdetect_jax.datasets.shards import Shards
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import CropRecipe, stretched, tight, tight_area
 from fdetect_jax.media.landmarks import face_mask
 from fdetect_jax.types import Example
@@ -75,14 +76,14 @@ class Prepared:
     def __post_init__(self):
         counts = self.manifest["counts"]
         if self.split not in counts:
-            raise ValueError(
+            raise UserError(
                 f"split: found {self.split!r}, wanted one of {', '.join(counts)}, which {self.folder} holds"
             )
         unknown = sorted(set(self.methods or ()) - set(counts[self.split]))
         if unknown:
-            raise ValueError(f"methods: found {unknown}, wanted some of {sorted(counts[self.split])}")
+            raise UserError(f"methods: found {unknown}, wanted some of {sorted(counts[self.split])}")
         if not len(self):
-            raise ValueError(f"{self.folder}: found no crop of {self}, wanted at least one")
+            raise UserError(f"{self.folder}: found no crop of {self}, wanted at least one")
 
     @cached_property
     def recipe(self) -> CropRecipe:
@@ -162,7 +163,7 @@ class Prepared:
         """As ``prepare`` wrote it."""
         path = Path(self.folder) / MANIFEST
         if not path.is_file():
-            raise ValueError(f"{self.folder}: found no {MANIFEST}, wanted a folder that `fdetect prepare` finished")
+            raise UserError(f"{self.folder}: found no {MANIFEST}, wanted a folder that `fdetect prepare` finished")
         return json.loads(path.read_text())
 
     @cached_property

@@ -2,10 +2,10 @@
 
 from functools import lru_cache
 
-from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.data.cached import Remembered
 from fdetect_jax.data.mixture import Mixture, Part
-from fdetect_jax.data.remember import Remembered
 from fdetect_jax.data.source import Source
+from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.types import REAL
 
 REMEMBERED = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.host import end_with_parent
 
 _SHARED = Path("/dev/shm")  # where batches pass, on Linux
@@ -22,7 +23,7 @@ def enter_worker(index: int, count: int) -> None:
 def require_shared_memory(size: int) -> None:
     """Raises ValueError where ``size`` bytes of batches could not be under way; a worker would die of it later."""
     if _SHARED.is_dir() and (free := shutil.disk_usage(_SHARED).free) < size:
-        raise ValueError(
+        raise UserError(
             f"data.workers: found {free >> 20} MB of shared memory in {_SHARED}, wanted {size >> 20} MB for batches on "
             "their way: fewer workers, or a container with more (docker run --shm-size)"
         )

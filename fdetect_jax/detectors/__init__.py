@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet, multiresolution
+from fdetect_jax.errors import UserError
 
 # (overrides of config fields, axis name of BatchNorm, compute dtype) -> module
 Factory = Callable[[Mapping[str, Any], str | None, jnp.dtype], nn.Module]
@@ -44,5 +45,5 @@ def make_detector(
       ValueError: names ``detector.name`` or ``detector.<field>``, what was found and what was wanted.
     """
     if name not in DETECTORS:
-        raise ValueError(f"detector.name: found {name!r}, wanted one of {sorted(DETECTORS)}")
+        raise UserError(f"detector.name: found {name!r}, wanted one of {sorted(DETECTORS)}")
     return DETECTORS[name](overrides or {}, axis_name, dtype)

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs, to_unit
@@ -104,10 +105,10 @@ class EfficientNetConfig:
             )
         if self.normalization not in NORMALIZATIONS:
             wanted = sorted(NORMALIZATIONS)
-            raise ValueError(f"detector.normalization: found {self.normalization!r}, wanted one of {wanted}")
+            raise UserError(f"detector.normalization: found {self.normalization!r}, wanted one of {wanted}")
         rows = tuple(tuple(row) for row in self.stages)
         if not rows or any(len(row) != len(Stage._fields) or min(row) < 1 for row in rows):
-            raise ValueError(f"detector.stages: found {rows}, wanted rows of {Stage._fields}, all at least 1")
+            raise UserError(f"detector.stages: found {rows}, wanted rows of {Stage._fields}, all at least 1")
         object.__setattr__(self, "stages", tuple(Stage(*row) for row in rows))
 
     def channels(self, base: int) -> int:
@@ -144,7 +145,7 @@ class EfficientNetConfig:
 
 def _check_number(name: str, found: Any, kind: type, least: float, wanted: str, below: float = math.inf) -> None:
     if isinstance(found, bool) or not isinstance(found, kind) or not least <= found < below:
-        raise ValueError(f"detector.{name}: found {found!r}, wanted {wanted}")
+        raise UserError(f"detector.{name}: found {found!r}, wanted {wanted}")
 
 
 # The stem keeps all 64 pixels, for the traces of a forgery live in the finest texture; nothing is expanded before
@@ -184,7 +185,7 @@ def build(variant: str, overrides: Mapping[str, Any], axis_name: str | None, dty
     known = [field.name for field in dataclasses.fields(EfficientNetConfig)]
     for name, found in overrides.items():
         if name not in known:
-            raise ValueError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
+            raise UserError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
     return EfficientNet(dataclasses.replace(VARIANTS[variant], **overrides), axis_name, dtype)
 
 
@@ -277,7 +278,7 @@ def trunk(
       ValueError: images of another shape.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
+        raise UserError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
     mean, deviation = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[config.normalization])
     x = ((to_unit(images) - mean) / deviation).astype(dtype)
     pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))

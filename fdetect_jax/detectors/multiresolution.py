@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet
 from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, trunk
+from fdetect_jax.errors import UserError
 from fdetect_jax.nn.margin import CosineHead
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs
@@ -44,14 +45,14 @@ class MultiResolutionConfig:
     def __post_init__(self) -> None:
         for name, allowed in (("trunk", VARIANTS), ("maps", MAPS), ("head", HEADS)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"detector.{name}: found {getattr(self, name)!r}, wanted one of {sorted(allowed)}")
+                raise UserError(f"detector.{name}: found {getattr(self, name)!r}, wanted one of {sorted(allowed)}")
         if isinstance(self.scale, bool) or not isinstance(self.scale, Real) or not self.scale > 0:
-            raise ValueError(f"detector.scale: found {self.scale!r}, wanted a number above 0")
+            raise UserError(f"detector.scale: found {self.scale!r}, wanted a number above 0")
         if isinstance(self.attention, bool) or not isinstance(self.attention, int) or self.attention < 1:
-            raise ValueError(f"detector.attention: found {self.attention!r}, wanted a whole number of at least 1")
+            raise UserError(f"detector.attention: found {self.attention!r}, wanted a whole number of at least 1")
         back, stages = MAPS[self.maps] or 0, len(self.network.stages)
         if stages <= back:
-            raise ValueError(f"detector.maps: found {self.maps!r} and {stages} stages, wanted more than {back}")
+            raise UserError(f"detector.maps: found {self.maps!r} and {stages} stages, wanted more than {back}")
 
     @property
     def network(self) -> EfficientNetConfig:
@@ -64,7 +65,7 @@ def build(overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype)
     known = [field.name for field in dataclasses.fields(MultiResolutionConfig)]
     for name, found in overrides.items():
         if name not in known:
-            raise ValueError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
+            raise UserError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
     return MultiResolution(MultiResolutionConfig(**overrides), axis_name, dtype)
 
 

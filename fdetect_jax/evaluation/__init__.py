@@ -1,1 +1,1 @@
-"""What a run has learned: metrics, curves, pictures, and the report that shows them."""
+"""Numbers about many scores: tests, metrics, intervals, robustness."""

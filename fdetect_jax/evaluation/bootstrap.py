@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fdetect_jax.errors import UserError
+
 _CELLS = 1 << 22  # of the largest array: 32 MB
 
 
@@ -36,7 +38,7 @@ def auc_interval(
     members = {label: np.unique(groups[labels == label], return_inverse=True) for label in (0, 1)}
     for label, name in ((0, "real"), (1, "fake")):
         if len(members[label][0]) < 2:
-            raise ValueError(f"an interval needs two {name} groups at least, found {len(members[label][0])}")
+            raise UserError(f"an interval needs two {name} groups at least, found {len(members[label][0])}")
     rng, found = np.random.default_rng(seed), []
     at_once = max(1, _CELLS // len(labels))
     for start in range(0, resamples, at_once):

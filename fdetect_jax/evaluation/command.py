@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
     from fdetect_jax.data.prepared import Prepared
-    from fdetect_jax.evaluation.calibration import Calibration
-    from fdetect_jax.evaluation.judge import Judge
     from fdetect_jax.evaluation.labelled import Excluded, Judged, LabelledFile
-    from fdetect_jax.evaluation.protocol import Protocol
+    from fdetect_jax.inference.calibration import Calibration
+    from fdetect_jax.inference.predictor import Judge
+    from fdetect_jax.inference.protocol import Protocol
 
 _COLUMNS = ("accuracy", "eer", "ap", "tpr_at_fpr_1%", "tpr_at_fpr_0.1%", "ece")
 
@@ -27,8 +28,8 @@ def chosen(arguments: argparse.Namespace) -> "tuple[Judge, Protocol]":
 
     Raises ValueError as both do.
     """
-    from fdetect_jax.evaluation.judge import Judge
-    from fdetect_jax.evaluation.protocol import Protocol
+    from fdetect_jax.inference.predictor import Judge
+    from fdetect_jax.inference.protocol import Protocol
     from fdetect_jax.media.video import Sampling
 
     count = None if arguments.per_second is not None else 32 if arguments.frames is None else arguments.frames
@@ -47,8 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises ValueError before any work where the data, the model, the protocol or an output cannot be used.
     """
     set_up()
-    from fdetect_jax.data.prepare import MANIFEST
     from fdetect_jax.data.prepared import Prepared
+    from fdetect_jax.datasets.prepare import MANIFEST
     from fdetect_jax.evaluation.evaluate import report
     from fdetect_jax.evaluation.labelled import Excluded, files_of
     from fdetect_jax.evaluation.mistakes import Mistakes, mistakes_section
@@ -57,12 +58,12 @@ def run(arguments: argparse.Namespace) -> None:
     if (root / MANIFEST).is_file():
         prepared = Prepared(root, arguments.split or "test")
     elif arguments.split is not None:
-        raise ValueError(f"split: found {arguments.split!r}, wanted none: {root} was not prepared and has no splits")
+        raise UserError(f"split: found {arguments.split!r}, wanted none: {root} was not prepared and has no splits")
     files = files_of(root) if prepared is None else list(prepared.files())
     _check_outputs(arguments)
     for job in ("calibrate", "suite"):
         if getattr(arguments, job) is not None and len(kinds := {file.label for file in files}) < 2:
-            raise ValueError(f"{job}: found files of label {kinds} alone, wanted real (0) and fake (1) ones")
+            raise UserError(f"{job}: found files of label {kinds} alone, wanted real (0) and fake (1) ones")
     judge, protocol = chosen(arguments)
     if prepared is not None:
         protocol = _as_prepared(arguments, protocol, prepared)
@@ -135,20 +136,20 @@ def _robustness(
 def _check_outputs(arguments: argparse.Namespace) -> None:
     for path in (arguments.json, arguments.calibrate):
         if path is not None and not path.parent.is_dir():
-            raise ValueError(f"{path}: found no folder {str(path.parent)!r}")
+            raise UserError(f"{path}: found no folder {str(path.parent)!r}")
     if arguments.output is not None and arguments.output.is_file():
-        raise ValueError(f"{arguments.output}: found a file, wanted a folder, or a name for a new one")
+        raise UserError(f"{arguments.output}: found a file, wanted a folder, or a name for a new one")
     if arguments.calibrate is not None and arguments.calibrate.suffix != ".safetensors":
-        raise ValueError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
+        raise UserError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
 
 
 def _write(
     arguments: argparse.Namespace, content: dict, judged: list, judge: "Judge", protocol: "Protocol", sections: list
 ) -> None:
-    from fdetect_jax.evaluation.calibration import write_calibrated
     from fdetect_jax.evaluation.evaluate import calibrate, levels
-    from fdetect_jax.evaluation.evaluation_page import render
     from fdetect_jax.files import write_atomic
+    from fdetect_jax.inference.calibration import write_calibrated
+    from fdetect_jax.report.evaluation_page import render
 
     data = ", ".join(filter(None, (content["data"]["folder"], content["data"]["split"])))
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -172,7 +173,7 @@ def _as_prepared(arguments: argparse.Namespace, protocol: "Protocol", prepared: 
 
     for name in ("frames", "per_second", "faces"):
         if (found := getattr(arguments, name)) is not None:
-            raise ValueError(f"{name}: found {found!r}, wanted none: {prepared.folder} was prepared with its own")
+            raise UserError(f"{name}: found {found!r}, wanted none: {prepared.folder} was prepared with its own")
     sampling = Sampling.from_dict(prepared.manifest["sampling"])
     return dataclasses.replace(protocol, sampling=sampling, faces=prepared.manifest["faces"])
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from fdetect_jax.data.prepared import Prepared, PreparedFile
-from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.evaluation.degraded_crops import DegradedCrops, read_degraded
 from fdetect_jax.evaluation.labelled import (
     Excluded,
     Judged,
@@ -26,8 +26,8 @@ from fdetect_jax.evaluation.labelled import (
     quarantined,
     without_face,
 )
-from fdetect_jax.evaluation.protocol import Protocol
-from fdetect_jax.media.degraded_crops import DegradedCrops, read_degraded
+from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.look import look_at_degraded

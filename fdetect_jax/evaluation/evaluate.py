@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.bootstrap import auc_interval
-from fdetect_jax.evaluation.calibration import Calibration, best_threshold, fit
 from fdetect_jax.evaluation.labelled import Excluded, Judged
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.inference.calibration import Calibration, best_threshold, fit
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import FAKE, REAL
 
 RATES = {"tpr_at_fpr_1%": 0.01, "tpr_at_fpr_0.1%": 0.001}
@@ -122,7 +123,7 @@ def report(
     """
     if not judged:
         reasons = sorted({one.reason for one in excluded})
-        raise ValueError(f"found no face in any of {len(excluded)} files ({'; '.join(reasons[:3])})")
+        raise UserError(f"found no face in any of {len(excluded)} files ({'; '.join(reasons[:3])})")
     all_levels = levels(judged, calibration, protocol)
 
     def of(videos: Sequence[int]) -> dict:

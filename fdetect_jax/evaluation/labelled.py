@@ -13,10 +13,11 @@ from pathlib import Path
 import grain
 import numpy as np
 
-from fdetect_jax.data.prepare import QUARANTINE
 from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
-from fdetect_jax.evaluation.judge import Judge
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.datasets.prepare import QUARANTINE
+from fdetect_jax.errors import UserError
+from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
 from fdetect_jax.media.faces import area
 from fdetect_jax.media.files import find_files
@@ -87,7 +88,7 @@ def files_of(root: Path) -> list[LabelledFile]:
     found = []
     for folder, label in CLASSES.items():
         if not (root / folder).is_dir():
-            raise ValueError(f"{root}: found no folder {folder!r}, wanted real/ and fake/, or what prepare wrote")
+            raise UserError(f"{root}: found no folder {folder!r}, wanted real/ and fake/, or what prepare wrote")
         for _, name in find_files([root / folder]):
             method = name.parts[0] if label == FAKE and len(name.parts) > 1 else folder
             found.append(LabelledFile(f"{folder}/{name.as_posix()}", label, method, root.resolve().name))
@@ -154,7 +155,7 @@ def check_recipe(prepared: Prepared, judge: Judge) -> None:
     ours, theirs = judge.recipe.to_dict(), prepared.recipe.to_dict()
     if differ := [name for name in ours if ours[name] != theirs[name]]:
         found, wanted = ({name: values[name] for name in differ} for values in (theirs, ours))
-        raise ValueError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
+        raise UserError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
 
 
 def _of_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded]:

@@ -10,6 +10,8 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from fdetect_jax.errors import UserError
+
 _SSIM_WINDOW = 11
 _ROUNDING = 1e-5  # a float32 softmax may leave [0, 1] by this much
 
@@ -86,7 +88,7 @@ def tpr_at(labels, scores, fpr: float) -> float:
     labels, scores = _checked(labels, scores)
     reals, needed = int(np.sum(labels == 0)), math.ceil(1 / fpr - 1e-9)
     if reals < needed:
-        raise ValueError(f"a rate of {fpr:g} needs {needed} reals, found {reals}")
+        raise UserError(f"a rate of {fpr:g} needs {needed} reals, found {reals}")
     return float(np.interp(fpr, *roc(labels, scores)))
 
 
@@ -139,7 +141,7 @@ def ssim(a, b) -> np.ndarray:
     """
     a, b = _images(a, b)
     if min(a.shape[1:3]) < _SSIM_WINDOW:
-        raise ValueError(f"ssim needs images of at least {_SSIM_WINDOW} pixels a side, found {a.shape[1:3]}")
+        raise UserError(f"ssim needs images of at least {_SSIM_WINDOW} pixels a side, found {a.shape[1:3]}")
     options = {"channel_axis": -1, "data_range": 1.0, "gaussian_weights": True, "sigma": 1.5}
     values = [structural_similarity(x, y, use_sample_covariance=False, **options) for x, y in zip(a, b, strict=True)]
     return np.asarray(values, np.float64)
@@ -148,26 +150,26 @@ def ssim(a, b) -> np.ndarray:
 def _checked(labels, scores, both: bool = True) -> tuple[np.ndarray, np.ndarray]:
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape:
-        raise ValueError(f"labels and scores must both be (N,), found {labels.shape} and {scores.shape}")
+        raise UserError(f"labels and scores must both be (N,), found {labels.shape} and {scores.shape}")
     if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"labels must be 0 (real) or 1 (fake), found {np.unique(labels)[:8].tolist()}")
+        raise UserError(f"labels must be 0 (real) or 1 (fake), found {np.unique(labels)[:8].tolist()}")
     if bad := int(np.sum(~np.isfinite(scores))):
-        raise ValueError(f"scores must be finite, found {bad} of {len(scores)} that are NaN or infinite")
+        raise UserError(f"scores must be finite, found {bad} of {len(scores)} that are NaN or infinite")
     n_fake = int(np.sum(labels == 1))
     if not len(labels) or (both and n_fake in (0, len(labels))):
-        raise ValueError(f"both classes are needed, found {len(labels) - n_fake} real and {n_fake} fake")
+        raise UserError(f"both classes are needed, found {len(labels) - n_fake} real and {n_fake} fake")
     if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
-        raise ValueError(f"scores must be P(fake) in [0, 1], found [{scores.min():.4g}, {scores.max():.4g}]")
+        raise UserError(f"scores must be P(fake) in [0, 1], found [{scores.min():.4g}, {scores.max():.4g}]")
     return labels.astype(np.int64), scores
 
 
 def _images(a, b) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 4 or a.shape[-1] != 3 or a.shape != b.shape:
-        raise ValueError(f"images must both be (N, H, W, 3), found {a.shape} and {b.shape}")
+        raise UserError(f"images must both be (N, H, W, 3), found {a.shape} and {b.shape}")
     for x in (a, b):
         if not np.issubdtype(x.dtype, np.floating):
-            raise ValueError(f"images must be floats in [0, 1], found {x.dtype}")
+            raise UserError(f"images must be floats in [0, 1], found {x.dtype}")
         if x.size and not (x.min() >= -_ROUNDING and x.max() <= 1 + _ROUNDING):
-            raise ValueError(f"images must lie in [0, 1], found [{x.min():.4g}, {x.max():.4g}]")
+            raise UserError(f"images must lie in [0, 1], found [{x.min():.4g}, {x.max():.4g}]")
     return a.astype(np.float64), b.astype(np.float64)

@@ -9,10 +9,10 @@ from html import escape
 
 import numpy as np
 
-from fdetect_jax.evaluation.calibration import Calibration
 from fdetect_jax.evaluation.labelled import CLASSES, Judged, LabelledFile
-from fdetect_jax.evaluation.page import picture, section
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.report.page import picture, section
 from fdetect_jax.types import FAKE, REAL
 
 _SIDE = 144  # pixels of a thumbnail

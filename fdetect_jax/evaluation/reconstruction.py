@@ -7,11 +7,11 @@ import jax
 import numpy as np
 
 from fdetect_jax.data import pipeline
-from fdetect_jax.evaluation.gallery import difference
 from fdetect_jax.evaluation.metrics import psnr, ssim
 from fdetect_jax.forgery.latent import fit
 from fdetect_jax.gan.inversion import Inverter
 from fdetect_jax.gan.stylegan2 import truncate
+from fdetect_jax.report.gallery import difference
 from fdetect_jax.types import to_unit
 
 Compile = Callable[[Callable], Callable]

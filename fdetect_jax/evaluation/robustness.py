@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from fdetect_jax.evaluation.calibration import Calibration
+from fdetect_jax.evaluation.degrade import CONDITIONS, DEGRADATIONS
 from fdetect_jax.evaluation.evaluate import figures, levels
 from fdetect_jax.evaluation.labelled import Judged
-from fdetect_jax.evaluation.page import figures_of, picture, section
-from fdetect_jax.evaluation.plots import SeverityCurve, severity_chart
-from fdetect_jax.evaluation.protocol import Protocol
-from fdetect_jax.media.degrade import CONDITIONS, DEGRADATIONS
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.report.page import figures_of, picture, section
+from fdetect_jax.report.plots import SeverityCurve, severity_chart
 
 _KEPT = ("auc", "auc_interval", "balanced_accuracy")
 _SIDE = 96  # pixels of a picture

@@ -6,10 +6,10 @@ from dataclasses import asdict
 import numpy as np
 from ml_collections import ConfigDict
 
-from fdetect_jax.data.forgeries import HOST_FORGERIES, host_kinds
 from fdetect_jax.experiments.runs import Run
 from fdetect_jax.experiments.statistics import difference, estimate
 from fdetect_jax.forgery import FORGERIES
+from fdetect_jax.forgery.host import HOST_FORGERIES, host_kinds
 
 METRICS = ("auc", "accuracy")
 MEANS = {"unseen": "Unseen forgeries, mean", "robust": "GAN-inverted under damage, mean"}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from fdetect_jax.errors import UserError
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -50,7 +52,7 @@ def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float
     """
     shared = sorted(a.keys() & b.keys())
     if len(shared) < 2:
-        raise ValueError(f"a paired difference needs two seeds that both arms have, found {shared}")
+        raise UserError(f"a paired difference needs two seeds that both arms have, found {shared}")
     found = estimate({seed: a[seed] - b[seed] for seed in shared})
     reach = float(student.ppf((1 + confidence) / 2, len(shared) - 1)) * found.error
     return Difference(found.mean, found.mean - reach, found.mean + reach, found.values)

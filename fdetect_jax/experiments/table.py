@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from fdetect_jax.experiments import page
 from fdetect_jax.experiments.results import results, summary
 from fdetect_jax.experiments.runs import runs_of, train
 from fdetect_jax.files import write_atomic
+from fdetect_jax.report import table_page as page
 
 
 def run_table(config: ConfigDict, workdir: str | Path) -> dict:

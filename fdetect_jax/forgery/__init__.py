@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fdetect_jax import assets
+from fdetect_jax.errors import UserError
 from fdetect_jax.forgery.base import Classify, Forged, Forgery
 from fdetect_jax.forgery.latent import LatentAdversary, Reconstruction
 from fdetect_jax.forgery.pgd import Attack
@@ -38,5 +39,5 @@ def make_forgery(config: ConfigDict) -> Forgery:
       ValueError: an unknown kind, or a field that cannot be used; names it.
     """
     if config.kind not in FORGERIES:
-        raise ValueError(f"forgery.kind: found {config.kind!r}, wanted one of {sorted(FORGERIES)}")
+        raise UserError(f"forgery.kind: found {config.kind!r}, wanted one of {sorted(FORGERIES)}")
     return FORGERIES[config.kind](config)

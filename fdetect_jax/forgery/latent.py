@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.forgery.base import Classify, Forged
 from fdetect_jax.forgery.pgd import Attack, ascend, trajectory
 from fdetect_jax.forgery.projection import radius
@@ -76,7 +77,7 @@ class LatentAdversary:
     def __post_init__(self):
         for name, allowed in (("space", SPACES), ("render", RENDERS)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"forgery.{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
+                raise UserError(f"forgery.{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
 
     def forge(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> Forged:
         climb = self._climb(keys, classify, images, frozen)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.gan.layers import EqualDense
 from fdetect_jax.nn.conv import conv2d
 
@@ -28,7 +29,7 @@ class TrunkConfig:
 
     def __post_init__(self):
         if self.unit not in ("ir_se", "basic"):
-            raise ValueError(f"trunk.unit: found {self.unit!r}, wanted 'ir_se' or 'basic'")
+            raise UserError(f"trunk.unit: found {self.unit!r}, wanted 'ir_se' or 'basic'")
 
 
 RESNET34 = TrunkConfig(stages=((64, 3), (128, 4), (256, 6), (512, 3)), unit="basic")
@@ -45,7 +46,7 @@ class EncoderConfig:
 
     def __post_init__(self):
         if self.pool not in ("mean", "flatten"):
-            raise ValueError(f"encoder.pool: found {self.pool!r}, wanted 'mean' or 'flatten'")
+            raise UserError(f"encoder.pool: found {self.pool!r}, wanted 'mean' or 'flatten'")
 
 
 class Conv(nn.Module):

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.nn.conv import conv2d
 from fdetect_jax.nn.resample import conv2d_down
 
@@ -58,7 +59,7 @@ def minibatch_stddev(x: jax.Array, group_size: int) -> jax.Array:
     n, h, w, c = x.shape
     group = min(group_size, n)
     if n % group:
-        raise ValueError(f"discriminator batch: found {n} images, wanted a multiple of the group size {group}")
+        raise UserError(f"discriminator batch: found {n} images, wanted a multiple of the group size {group}")
     y = x.astype(jnp.float32).reshape(group, n // group, h, w, c)
     y = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).mean(axis=(1, 2, 3))
     y = jnp.tile(y, group)[:, None, None, None]

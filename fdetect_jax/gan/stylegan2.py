@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.gan.layers import EqualDense, lrelu
 from fdetect_jax.nn.conv import conv2d
 from fdetect_jax.nn.resample import conv2d_up, upsample2d
@@ -32,7 +33,7 @@ class GeneratorConfig:
 
     def __post_init__(self):
         if self.resolution not in RESOLUTIONS:
-            raise ValueError(f"generator.resolution: found {self.resolution}, wanted one of {RESOLUTIONS}")
+            raise UserError(f"generator.resolution: found {self.resolution}, wanted one of {RESOLUTIONS}")
 
     def channels(self, resolution: int) -> int:
         return min(self.channel_base // resolution, self.channel_max)
@@ -135,7 +136,7 @@ class ModulatedConv(nn.Module):
         elif mode == "random":
             noise = jax.random.normal(self.make_rng("noise"), (x.shape[0], r, r, 1))
         else:
-            raise ValueError(f"noise: found {mode!r}, wanted 'const', 'random' or 'none'")
+            raise UserError(f"noise: found {mode!r}, wanted 'const', 'random' or 'none'")
         return (strength * noise).astype(x.dtype)
 
 

@@ -1,1 +1,1 @@
-"""Terms of a detector's loss, how they combine, and perceptual distances for inversion."""
+"""Terms of a detector's loss, and how they combine."""

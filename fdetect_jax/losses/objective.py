@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.losses.terms import OBJECTIVES, TERMS, Term, make_term
 from fdetect_jax.types import Batch, Outputs
 
@@ -62,7 +63,7 @@ def make_objective(config: ConfigDict, steps_per_epoch: int) -> Objective:
     ]
     period = 1 if config.objective.turn == "step" else steps_per_epoch
     if period >= config.steps:
-        raise ValueError(
+        raise UserError(
             f"objective.turn: found 'epoch', {steps_per_epoch} steps of the {config.steps}, so that the metric's turn "
             "never comes; wanted 'step', or steps beyond an epoch"
         )

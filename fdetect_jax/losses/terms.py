@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import Batch, Outputs
 
@@ -72,7 +73,7 @@ def arcface(outputs: Outputs, batch: Batch, margin: float = 0.5, scale: float = 
     Raises ValueError for a detector without cosines.
     """
     if outputs.cosines is None:
-        raise ValueError("losses.arcface: found a detector without cosines, wanted one with an ArcFace head")
+        raise UserError("losses.arcface: found a detector without cosines, wanted one with an ArcFace head")
     logits = margin_logits(outputs.cosines, batch.label, margin, scale, form)
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
 
@@ -83,7 +84,7 @@ def attention(outputs: Outputs, batch: Batch) -> jax.Array:
     Raises ValueError for a detector without attention.
     """
     if outputs.attention is None:
-        raise ValueError("losses.attention: found a detector without attention, wanted one with an attention branch")
+        raise UserError("losses.attention: found a detector without attention, wanted one with an attention branch")
     p = jnp.clip(outputs.attention[..., 0].astype(jnp.float32), 1e-6, 1 - 1e-6)
     face = jax.image.resize(batch.face.astype(jnp.float32), p.shape, "linear")  # antialiased: the mean of a cell
     return -jnp.mean(face * jnp.log(p) + (1 - face) * jnp.log1p(-p), axis=(1, 2))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.crop import CropRecipe, crop
 from fdetect_jax.media.faces import Face, Faces, area
@@ -78,7 +79,7 @@ def faces_of(
         ValueError: which is neither.
     """
     if which not in WHICH:
-        raise ValueError(f"faces: found {which!r}, wanted one of {', '.join(WHICH)}")
+        raise UserError(f"faces: found {which!r}, wanted one of {', '.join(WHICH)}")
     limits = limits or Limits()
     kind = kind_of(path)
     if kind == "image":

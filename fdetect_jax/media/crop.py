@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.faces import Face
 from fdetect_jax.media.landmarks import eyes, face_mask
 from fdetect_jax.media.models import models_hash
@@ -59,18 +60,18 @@ class CropRecipe:
 
     def __post_init__(self) -> None:
         if self.size < 8:
-            raise ValueError(f"recipe.size: found {self.size}, wanted at least 8")
+            raise UserError(f"recipe.size: found {self.size}, wanted at least 8")
         if not self.scale > 0:
-            raise ValueError(f"recipe.scale: found {self.scale}, wanted a positive number")
+            raise UserError(f"recipe.scale: found {self.scale}, wanted a positive number")
         if self.region not in REGIONS:
-            raise ValueError(f"recipe.region: found {self.region!r}, wanted one of {sorted(REGIONS)}")
+            raise UserError(f"recipe.region: found {self.region!r}, wanted one of {sorted(REGIONS)}")
         if self.interpolation not in _INTERPOLATION:
-            raise ValueError(f"recipe.interpolation: found {self.interpolation!r}, wanted {sorted(_INTERPOLATION)}")
+            raise UserError(f"recipe.interpolation: found {self.interpolation!r}, wanted {sorted(_INTERPOLATION)}")
         if self.training_margins is not None:
             margins = tuple(self.training_margins)  # JSON knows lists only
             if self.region != "box" or len(margins) != 2 or not 0 <= margins[0] <= margins[1]:
                 wanted = "0 <= low <= high, and region 'box'"
-                raise ValueError(f"recipe.training_margins: found {margins} of {self.region!r}, wanted {wanted}")
+                raise UserError(f"recipe.training_margins: found {margins} of {self.region!r}, wanted {wanted}")
             object.__setattr__(self, "training_margins", margins)
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +83,7 @@ class CropRecipe:
         """Inverse of ``to_dict``; unknown or missing fields raise ValueError."""
         wanted = {field.name for field in fields(cls)}
         if set(values) != wanted:
-            raise ValueError(f"recipe: found fields {sorted(values)}, wanted {sorted(wanted)}")
+            raise UserError(f"recipe: found fields {sorted(values)}, wanted {sorted(wanted)}")
         return cls(**values)
 
     def fingerprint(self) -> str:
@@ -93,7 +94,7 @@ class CropRecipe:
         """Raises ValueError unless this installation's detector is the one the recipe was made with."""
         here = CropRecipe(self.size, self.scale)
         if (self.detector, self.detector_hash) != (here.detector, here.detector_hash):
-            raise ValueError(
+            raise UserError(
                 f"recipe.detector: found {self.detector} ({self.detector_hash}), wanted {here.detector} "
                 f"({here.detector_hash}), the one installed here"
             )
@@ -131,7 +132,7 @@ def loose(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
         (68, 2) float32 if the face has them.
     """
     if recipe.training_margins is None:
-        raise ValueError(f"recipe.training_margins: found None of {recipe.region!r}, wanted a recipe like 'sbi'")
+        raise UserError(f"recipe.training_margins: found None of {recipe.region!r}, wanted a recipe like 'sbi'")
     box = np.array(face.box, np.float64)
     around = box if face.landmarks is None else np.r_[face.landmarks.min(0), face.landmarks.max(0)].astype(np.float64)
     least, most = recipe.training_margins
@@ -236,7 +237,7 @@ RECIPES = {
 def make_recipe(name: str, size: int | None = None) -> CropRecipe:
     """A recipe by name, at its own size or another; ValueError for a name that is not in ``RECIPES``."""
     if name not in RECIPES:
-        raise ValueError(f"recipe: found {name!r}, wanted one of {sorted(RECIPES)}")
+        raise UserError(f"recipe: found {name!r}, wanted one of {sorted(RECIPES)}")
     return RECIPES[name] if size is None else replace(RECIPES[name], size=size)
 
 

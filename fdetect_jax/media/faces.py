@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.landmarks import MESH_TO_68
 from fdetect_jax.media.models import DETECTOR, MESH, ModelsUnavailable, load_models
 from fdetect_jax.media.warp import turned_square
@@ -72,7 +73,7 @@ class Faces:
             ValueError: min_confidence out of range.
         """
         if not 0 < min_confidence <= 1:
-            raise ValueError(f"min_confidence: found {min_confidence}, wanted a number in (0, 1]")
+            raise UserError(f"min_confidence: found {min_confidence}, wanted a number in (0, 1]")
         content = load_models()
         with _quiet():
             import mediapipe as mp
@@ -111,7 +112,7 @@ class Faces:
             ValueError: another shape or type.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ValueError(f"image: found {image.dtype} of shape {image.shape}, wanted uint8 (H, W, 3)")
+            raise UserError(f"image: found {image.dtype} of shape {image.shape}, wanted uint8 (H, W, 3)")
         found = self._boxes(image) or self._with_border(image) or self._in_quarters(image)
         faces = [Face(box, score, points, self._landmarks(image, box, points)) for box, score, points in found]
         return sorted(faces, key=lambda face: -area(face.box))

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fdetect_jax.errors import UserError
+
 
 def find_files(paths: Sequence[str | Path]) -> list[tuple[Path, Path]]:
     """(file, its path relative to what was named) of every file, each once, folders searched to the bottom in order.
@@ -16,14 +18,14 @@ def find_files(paths: Sequence[str | Path]) -> list[tuple[Path, Path]]:
     found: dict[Path, Path] = {}
     for named in map(Path, paths):
         if not named.exists():
-            raise ValueError(f"{named}: no such file or folder")
+            raise UserError(f"{named}: no such file or folder")
         if named.is_dir():
             for file in _below(named):
                 found.setdefault(file, file.relative_to(named))
         else:
             found.setdefault(named, Path(named.name))
     if not found:
-        raise ValueError(f"{', '.join(map(str, paths))}: found no file, wanted images or videos")
+        raise UserError(f"{', '.join(map(str, paths))}: found no file, wanted images or videos")
     return list(found.items())
 
 

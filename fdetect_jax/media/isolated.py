@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.host import end_with_parent
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 
@@ -61,7 +62,7 @@ def run_isolated(
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1 or not seconds > 0:
-        raise ValueError(f"workers, seconds: found {workers}, {seconds}, wanted at least 1 and more than 0")
+        raise UserError(f"workers, seconds: found {workers}, {seconds}, wanted at least 1 and more than 0")
     return _results(function, items, workers, seconds, (initializer, initargs), ahead)
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fdetect_jax.evaluation.degraded_crops import DegradedCrops
 from fdetect_jax.media.clips import MediaFaces, faces_of
 from fdetect_jax.media.crop import CropRecipe, crop
-from fdetect_jax.media.degraded_crops import DegradedCrops
 from fdetect_jax.media.faces import Face, open_faces, own_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected

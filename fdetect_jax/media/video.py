@@ -15,6 +15,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.container import check_size, open_video, packets_of, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 
@@ -40,11 +41,11 @@ class Sampling:
 
     def __post_init__(self):
         if (self.count is None) == (self.per_second is None):
-            raise ValueError(f"sampling: found {self}, wanted either count or per_second")
+            raise UserError(f"sampling: found {self}, wanted either count or per_second")
         if self.count is not None and (type(self.count) is not int or self.count < 1):
-            raise ValueError(f"sampling.count: found {self.count!r}, wanted a whole number of at least 1")
+            raise UserError(f"sampling.count: found {self.count!r}, wanted a whole number of at least 1")
         if self.per_second is not None and not 0 < self.per_second < math.inf:
-            raise ValueError(f"sampling.per_second: found {self.per_second!r}, wanted a number above 0")
+            raise UserError(f"sampling.per_second: found {self.per_second!r}, wanted a number above 0")
 
     def to_dict(self) -> dict[str, float]:
         return {"count": self.count} if self.per_second is None else {"per_second": self.per_second}
@@ -54,7 +55,7 @@ class Sampling:
         """Raises ValueError for fields that are none of a Sampling."""
         unknown = set(fields) - {"count", "per_second"}
         if unknown:
-            raise ValueError(f"sampling: found {', '.join(sorted(unknown))}, wanted count or per_second")
+            raise UserError(f"sampling: found {', '.join(sorted(unknown))}, wanted count or per_second")
         return cls(**fields)
 
 

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax.errors import UserError
+
 FORMS = ("true", "straight_through")
 _EDGE = 1e-7  # cosines stay this far inside (-1, 1), where the derivative of the angle is infinite
 _ROOT = 1e-12  # least value under the root of the sine
@@ -46,11 +48,11 @@ def margin_logits(cosines: jax.Array, labels: jax.Array, margin: float, scale: f
       ValueError: margin, scale or form out of range.
     """
     if not 0 <= margin < jnp.pi:
-        raise ValueError(f"margin: found {margin}, wanted radians in [0, π)")
+        raise UserError(f"margin: found {margin}, wanted radians in [0, π)")
     if not scale > 0:
-        raise ValueError(f"scale: found {scale}, wanted a number above 0")
+        raise UserError(f"scale: found {scale}, wanted a number above 0")
     if form not in FORMS:
-        raise ValueError(f"form: found {form!r}, wanted one of {', '.join(FORMS)}")
+        raise UserError(f"form: found {form!r}, wanted one of {', '.join(FORMS)}")
     cosines = cosines.astype(jnp.float32)
     c = jnp.clip(cosines, -1 + _EDGE, 1 - _EDGE)
     sine = jnp.sqrt(jnp.maximum(1 - jnp.square(c), _ROOT))

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fdetect_jax.errors import UserError
+
 
 class SAMState(NamedTuple):
     """State of the base optimiser; nothing of the perturbation outlives a step."""
@@ -53,7 +55,7 @@ def sam(
         updates: Any, state: SAMState, params: Any = None, *, grad_fn: Callable[[Any], Any], **extra: Any
     ) -> tuple[Any, SAMState]:
         if params is None:
-            raise ValueError("sam: found no params, wanted the parameters that the gradient was taken at")
+            raise UserError("sam: found no params, wanted the parameters that the gradient was taken at")
         offset = perturbation(updates, params, rho, adaptive)
         second = grad_fn(optax.apply_updates(params, offset))
         updates, inner = base.update(second, state.base, params, **extra)

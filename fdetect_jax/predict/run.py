@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from fdetect_jax.evaluation.judge import Judge
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
+from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.isolated import run_isolated
@@ -26,8 +27,8 @@ from fdetect_jax.media.look import look_at
 from fdetect_jax.media.models import load_models
 from fdetect_jax.predict import work
 from fdetect_jax.predict.copies import distinct
-from fdetect_jax.predict.page import write_page
 from fdetect_jax.predict.verdict import Verdict, decide, unable
+from fdetect_jax.report.verdicts_page import write_page
 
 DIARY = "verdicts.jsonl"
 _HEAT_FACES = 8  # of a file, those with the highest scores
@@ -66,7 +67,7 @@ def predict(
         ModelsUnavailable: the face models cannot be had.
     """
     if heat_map and output is None:
-        raise ValueError("heat map: found no output folder, wanted one to write it to")
+        raise UserError("heat map: found no output folder, wanted one to write it to")
     found = find_files(paths)
     judge.recipe.require_detector()
     load_models()

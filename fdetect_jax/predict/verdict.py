@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
 from fdetect_jax.media.faces import area
 

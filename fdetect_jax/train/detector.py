@@ -17,17 +17,18 @@ from ml_collections import ConfigDict
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
-from fdetect_jax.data.forgeries import make_host_forgery, wants_loose
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.detectors import make_detector
-from fdetect_jax.evaluation.gallery import gallery_png
+from fdetect_jax.errors import UserError
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
+from fdetect_jax.forgery.host import make_host_forgery, wants_loose
 from fdetect_jax.losses.objective import make_objective
 from fdetect_jax.losses.terms import TERMS
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.base import OPTIMIZERS
 from fdetect_jax.optim.sam import sam
 from fdetect_jax.optim.schedules import constant_then_linear
+from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train import parallel
 from fdetect_jax.train.held_out import HeldOut
 from fdetect_jax.train.task import Findings
@@ -191,7 +192,7 @@ def started_from(variables: Any, path: str) -> Any:
     own = flatten_dict(dict(variables), sep="/")
     differing = {name for name in own.keys() | found.keys() if np.shape(own.get(name)) != np.shape(found.get(name))}
     if others := sorted(name for name in differing if not name.startswith("params/fc/")):
-        raise ValueError(f"detector.weights: found {path} with other arrays ({', '.join(others[:3])}, …)")
+        raise UserError(f"detector.weights: found {path} with other arrays ({', '.join(others[:3])}, …)")
     return unflatten_dict({name: own[name] if name in differing else found[name] for name in own}, sep="/")
 
 

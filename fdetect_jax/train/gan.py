@@ -20,7 +20,6 @@ from fdetect_jax import weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
-from fdetect_jax.evaluation.gallery import Gallery
 from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
@@ -28,6 +27,7 @@ from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
+from fdetect_jax.report.gallery import Gallery
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
 from fdetect_jax.train.task import Findings

@@ -16,17 +16,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fdetect_jax.data import pipeline
-from fdetect_jax.data.forgeries import GIVEN, HOST_FORGERIES, LOOSE, host_kinds, make_host_forgery
 from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.pipeline import HostForgery
 from fdetect_jax.data.source import Source
 from fdetect_jax.data.sources import make_source
-from fdetect_jax.evaluation.calibration import notes_of
-from fdetect_jax.evaluation.gallery import Gallery, difference, framed
+from fdetect_jax.errors import UserError
+from fdetect_jax.evaluation.degrade import DEGRADATIONS
 from fdetect_jax.evaluation.metrics import Test, psnr
 from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, make_forgery
-from fdetect_jax.media.degrade import DEGRADATIONS
+from fdetect_jax.forgery.host import GIVEN, HOST_FORGERIES, LOOSE, host_kinds, make_host_forgery
+from fdetect_jax.inference.calibration import notes_of
+from fdetect_jax.report.gallery import Gallery, difference, framed
 from fdetect_jax.train.task import Findings
 from fdetect_jax.types import FAKE, REAL, Outputs, score, to_unit
 
@@ -67,7 +68,7 @@ class HeldOut:
         for name, source in [(f".parts.{part.name}", part.source) for part in self.parts] or [("", self.faces)]:
             first = source[0]["identity"]
             if all(source[i]["identity"] == first for i in range(1, len(source))):
-                raise ValueError(
+                raise UserError(
                     f"data{name}: found one person in split {self.split!r}, wanted two to swap faces between"
                 )
         self.own = host_kinds(config.forgery)  # those that it was trained on

@@ -16,16 +16,16 @@ from fdetect_jax import weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
-from fdetect_jax.evaluation.card import write_card
-from fdetect_jax.evaluation.gallery import Gallery, gallery_png
+from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.reconstruction import measure, samples
-from fdetect_jax.gan import inversion
+from fdetect_jax.gan import inversion, perceptual
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
-from fdetect_jax.losses import perceptual
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import SCHEDULES
+from fdetect_jax.report.card import write_card
+from fdetect_jax.report.gallery import Gallery, gallery_png
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
 from fdetect_jax.train.task import Findings
@@ -46,14 +46,14 @@ class InversionTask:
         if (folder / "encoder.safetensors").exists():
             e_config, self.start["encoder"], _ = weights.read(folder / "encoder.safetensors", "encoder")
         elif not config.encoder_learning_rate:
-            raise ValueError(f"encoder_learning_rate: found 0, but {folder} holds no encoder; wanted one or the other")
+            raise UserError(f"encoder_learning_rate: found 0, but {folder} holds no encoder; wanted one or the other")
         self.configs = {"generator": g_config, "encoder": e_config, "hyper": config.hyper.to_dict()}
         self.networks = inversion.build(self.configs)
         self.trunk_from_e = (
             "encoder" in self.start and self.networks.hyper.config.trunk == self.networks.encoder.config.trunk
         )
         if config.freeze_batch_stats and not self.trunk_from_e:
-            raise ValueError(
+            raise UserError(
                 f"freeze_batch_stats: found True, wanted False, since {folder} holds no encoder of hyper's trunk"
             )
         self.frozen = {"generator": generator}

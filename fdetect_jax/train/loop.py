@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from fdetect_jax.evaluation import report
+from fdetect_jax.errors import UserError
+from fdetect_jax.report import training as report
 from fdetect_jax.train import parallel
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
@@ -73,7 +74,7 @@ def train_and_evaluate(
         if batches is not None:
             batches.set_state(position)
     elif config.evaluate_only:
-        raise ValueError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
+        raise UserError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
     start = int(state.step)
     total = start if config.evaluate_only else config.steps
     chief = jax.process_index() == 0
@@ -235,7 +236,7 @@ def _same_run(before: dict, now: dict, workdir: Path) -> None:
     a, b = _flatten(before), _flatten(now)
     for name in sorted(a.keys() | b.keys()):
         if a.get(name) != b.get(name) and name not in MAY_CHANGE:
-            raise ValueError(
+            raise UserError(
                 f"{name}: found {b.get(name)!r}, but {workdir} holds a run with {a.get(name)!r}; "
                 "wanted the same config, or another --workdir"
             )

@@ -14,6 +14,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from fdetect_jax.errors import UserError
+
 AXIS = "data"
 
 
@@ -87,9 +89,7 @@ def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
 
     def place(rows: np.ndarray) -> jax.Array:
         if rows.shape[0] % share:
-            raise ValueError(
-                f"batch_size: found {rows.shape[0]} rows for {share} devices, wanted a multiple of {share}"
-            )
+            raise UserError(f"batch_size: found {rows.shape[0]} rows for {share} devices, wanted a multiple of {share}")
         return jax.make_array_from_process_local_data(sharding, rows)
 
     return jax.tree.map(place, batch)

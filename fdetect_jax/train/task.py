@@ -9,8 +9,8 @@ import numpy as np
 
 from fdetect_jax.data.pipeline import Batches
 from fdetect_jax.data.source import Source
-from fdetect_jax.evaluation.gallery import Gallery
 from fdetect_jax.evaluation.metrics import Test
+from fdetect_jax.report.gallery import Gallery
 from fdetect_jax.types import TrainState
 
 Metrics = dict[str, Any]

@@ -17,6 +17,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.files import write_atomic
 
 _FILE = "metrics.jsonl"
@@ -53,7 +54,7 @@ class Writer:
         enabled: bool = True,
     ):
         if not 0 <= start_step <= total_steps:
-            raise ValueError(f"start_step must lie in [0, total_steps = {total_steps}], found {start_step}")
+            raise UserError(f"start_step must lie in [0, total_steps = {total_steps}], found {start_step}")
         self._file: TextIO | None = None
         self._events: SummaryWriter | None = None
         self._bar: _Bar | _Lines | None = None
@@ -78,7 +79,7 @@ class Writer:
         Raises ValueError on a value named ``step`` or ``time``.
         """
         if taken := {"step", "time"} & set(values):
-            raise ValueError(f"{sorted(taken)} are the row's own fields; name these values otherwise")
+            raise UserError(f"{sorted(taken)} are the row's own fields; name these values otherwise")
         values = {name: float(value) for name, value in values.items()}
         if self._file is not None:
             self._file.write(_line({"step": int(step), "time": round(time.time(), 3), **values}))
@@ -93,7 +94,7 @@ class Writer:
         """(N, H, W, 3) uint8 -> TensorBoard, as one grid. Raises ValueError on anything else."""
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"{name}: images must be (N, H, W, 3) uint8, found {images.shape} {images.dtype}")
+            raise UserError(f"{name}: images must be (N, H, W, 3) uint8, found {images.shape} {images.dtype}")
         if self._events is not None:
             self._events.add_images(name, images, int(step), dataformats="NHWC")
 
@@ -141,7 +142,7 @@ def _rows(path: Path) -> list[dict]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{path}, line {number}: not a row of metrics ({error}): {line[:80]!r}") from error
+            raise UserError(f"{path}, line {number}: not a row of metrics ({error}): {line[:80]!r}") from error
         rows.append({name: math.nan if value is None else value for name, value in row.items()})
     return rows
 

@@ -25,9 +25,9 @@ from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.encoders import RESNET34, Encoder, EncoderConfig, TrunkConfig
 from fdetect_jax.gan.hyperinverter import HyperConfig, HyperInverter
+from fdetect_jax.gan.perceptual import load_term
+from fdetect_jax.gan.perceptual_nets import ArcFace
 from fdetect_jax.gan.stylegan2 import Generator, GeneratorConfig
-from fdetect_jax.losses.perceptual import load_term
-from fdetect_jax.losses.perceptual_nets import ArcFace
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fdetect_jax.data.augment import Augment
-from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.facesim.faces import FaceSim
 
 OFF = Augment.off()
 

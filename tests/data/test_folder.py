@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from fdetect_jax.data import folder as module
-from fdetect_jax.data import photo_crops, pipeline
-from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.data import pipeline
 from fdetect_jax.data.folder import SPLITS, FaceFolder, prepare_folder
+from fdetect_jax.datasets import photo_crops
+from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.media.crop import RECIPES, crop, loose, make_recipe
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import read_photo

@@ -6,15 +6,15 @@ import re
 import cv2
 import numpy as np
 import pytest
+from tests.evaluation.test_judge import RECIPE, save
 
 from fdetect_jax.cli import main
-from fdetect_jax.data.facesim import FaceSim
-from fdetect_jax.data.prepare import prepare
-from fdetect_jax.data.selection import Selection
-from fdetect_jax.evaluation.calibration import Calibration
-from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.datasets.prepare import prepare
+from fdetect_jax.datasets.selection import Selection
+from fdetect_jax.facesim.faces import FaceSim
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.predictor import Judge
 from fdetect_jax.media.crop import crop
-from tests.evaluation.test_judge import RECIPE, save
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,18 +7,18 @@ import av
 import cv2
 import numpy as np
 import pytest
-
-from fdetect_jax.data.facesim import FaceSim
-from fdetect_jax.data.prepare import prepare
-from fdetect_jax.data.prepared import Prepared
-from fdetect_jax.evaluation.degraded import judge_degraded, judge_degraded_prepared
-from fdetect_jax.evaluation.judge import Judge
-from fdetect_jax.evaluation.labelled import Excluded, files_of, judge_files, judge_prepared
-from fdetect_jax.evaluation.protocol import Protocol
-from fdetect_jax.media.crop import crop
-from fdetect_jax.media.degrade import CONDITIONS, degraded
-from fdetect_jax.media.video import Sampling
 from tests.evaluation.test_judge import RECIPE, save
+
+from fdetect_jax.data.prepared import Prepared
+from fdetect_jax.datasets.prepare import prepare
+from fdetect_jax.evaluation.degrade import CONDITIONS, degraded
+from fdetect_jax.evaluation.degraded import judge_degraded, judge_degraded_prepared
+from fdetect_jax.evaluation.labelled import Excluded, files_of, judge_files, judge_prepared
+from fdetect_jax.facesim.faces import FaceSim
+from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.media.crop import crop
+from fdetect_jax.media.video import Sampling
 from tests.small import compilations
 
 PROTOCOL = Protocol(Sampling(count=3))

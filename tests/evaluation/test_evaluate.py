@@ -5,16 +5,16 @@ import re
 
 import numpy as np
 import pytest
+from tests.evaluation.test_report import HOSTILE, Page
 
 from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.bootstrap import auc_interval
-from fdetect_jax.evaluation.calibration import Calibration
 from fdetect_jax.evaluation.evaluate import calibrate, figures, groups, levels, report
-from fdetect_jax.evaluation.evaluation_page import render
 from fdetect_jax.evaluation.labelled import Excluded, Judged, LabelledFile, files_of
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.report.evaluation_page import render
 from fdetect_jax.types import FAKE, REAL
-from tests.evaluation.test_report import HOSTILE, Page
 
 NONE = Calibration()
 

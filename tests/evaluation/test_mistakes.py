@@ -7,13 +7,13 @@ import re
 
 import cv2
 import numpy as np
+from tests.evaluation.test_report import HOSTILE, Page
 
-from fdetect_jax.evaluation.calibration import Calibration
 from fdetect_jax.evaluation.mistakes import Mistakes, mistakes_section
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import FAKE, REAL
 from tests.evaluation.test_evaluate import logistic, one
-from tests.evaluation.test_report import HOSTILE, Page
 
 
 def shown(judged):

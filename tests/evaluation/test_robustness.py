@@ -6,15 +6,15 @@ import re
 
 import numpy as np
 import pytest
+from tests.evaluation.test_report import Page
 
 from fdetect_jax.evaluation import metrics
-from fdetect_jax.evaluation.calibration import Calibration
+from fdetect_jax.evaluation.degrade import CONDITIONS, DEGRADATIONS
 from fdetect_jax.evaluation.evaluate import figures, levels
-from fdetect_jax.evaluation.protocol import Protocol
 from fdetect_jax.evaluation.robustness import robustness, robustness_section, said, summary
-from fdetect_jax.media.degrade import CONDITIONS, DEGRADATIONS
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.protocol import Protocol
 from tests.evaluation.test_evaluate import drawn, logistic
-from tests.evaluation.test_report import Page
 
 TITLES = {"video": "Videos", "frame": "Frames"}
 

@@ -14,10 +14,10 @@ from small import compilations, small_table
 from configs import table1
 from fdetect_jax.config import ConfigError
 from fdetect_jax.experiments import runs
-from fdetect_jax.experiments.page import render
 from fdetect_jax.experiments.results import results, summary
 from fdetect_jax.experiments.runs import runs_of
 from fdetect_jax.experiments.table import run_table
+from fdetect_jax.report.table_page import render
 from fdetect_jax.train.loop import train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 

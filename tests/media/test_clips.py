@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.media.clips import faces_of
 from fdetect_jax.media.crop import RECIPES
 from fdetect_jax.media.limits import Limits, UnreadableMedia

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.media.crop import RECIPES, REGIONS, CropRecipe, crop, loose, make_recipe, tight, tight_area
 from fdetect_jax.media.faces import Face
 from fdetect_jax.media.landmarks import eyes

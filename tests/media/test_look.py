@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fdetect_jax.data.facesim import FaceSim
+from fdetect_jax.evaluation.degrade import CONDITIONS, brightness, jpeg
+from fdetect_jax.evaluation.degraded_crops import read_degraded
+from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.media.clips import faces_of
 from fdetect_jax.media.crop import RECIPES, crop
-from fdetect_jax.media.degrade import CONDITIONS, brightness, jpeg
-from fdetect_jax.media.degraded_crops import read_degraded
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.look import look_at, look_at_degraded
 from fdetect_jax.media.video import Sampling

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fdetect_jax import cli, weights
-from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.detectors import make_detector
-from fdetect_jax.evaluation.judge import Judge
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.facesim.faces import FaceSim
+from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.crop import RECIPES
 from fdetect_jax.media.video import Sampling, probe
 from fdetect_jax.nn.once import jit_once

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fdetect_jax.evaluation.protocol import Protocol
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.clips import FaceCrop, MediaFaces
 from fdetect_jax.media.video import VideoInfo
 from fdetect_jax.predict.verdict import decide, unable

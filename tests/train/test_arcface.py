@@ -5,7 +5,7 @@ import pytest
 from small import run, small_arcface
 
 from fdetect_jax.config import ConfigError, check
-from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.inference.predictor import Judge
 from fdetect_jax.train.writer import read_history
 
 

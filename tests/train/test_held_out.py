@@ -12,10 +12,10 @@ from small import DATA, run, small_baseline, small_sbi
 
 from configs import common
 from fdetect_jax import weights
-from fdetect_jax.data.facesim import FaceSim
 from fdetect_jax.data.folder import SPLITS
-from fdetect_jax.evaluation.calibration import Calibration
-from fdetect_jax.evaluation.judge import Judge
+from fdetect_jax.facesim.faces import FaceSim
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.predictor import Judge
 from fdetect_jax.media.crop import make_recipe
 from fdetect_jax.train import held_out
 from fdetect_jax.train.detector import started_from

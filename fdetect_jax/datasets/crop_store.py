@@ -1,0 +1,84 @@
+"""Crops at rest: a tfds dataset in ArrayRecord. In: encoded crops. Out: random access to Examples, without
+TensorFlow.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from fdetect_jax.datasets.photo_crops import Crop
+from fdetect_jax.datasets.shards import Shards
+from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.media.landmarks import face_mask
+from fdetect_jax.types import Example
+
+SPLIT = "photos"  # tfds keeps one split; people are divided into train, val and test on reading
+
+
+class FaceCrops(tfds.core.GeneratorBasedBuilder):
+    """image, landmarks, identity, the photo's relative path and a loose crop's box, in the order given."""
+
+    VERSION = tfds.core.Version("2.0.0")
+
+    def __init__(self, rows: Iterable[tuple[Crop, int, str]], recipe: CropRecipe, data_dir: Path):
+        """rows: (crop, identity, file). recipe: how they were cut."""
+        self._rows, self._recipe = rows, recipe
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        loose = self._recipe.training_margins is not None
+        side = None if loose else self._recipe.size
+        features = {
+            "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
+            "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
+            "identity": np.int32,
+            "file": tfds.features.Text(),
+        }
+        if loose:
+            features["box"] = tfds.features.Tensor(shape=(4,), dtype=np.float32)
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
+        return {SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        for number, (crop, identity, file) in enumerate(self._rows):
+            # Bytes in a file object are stored as they are; TensorFlow would be needed only to encode arrays.
+            row = {"image": io.BytesIO(crop.image), "landmarks": crop.landmarks, "identity": identity, "file": file}
+            yield number, row if crop.box is None else row | {"box": crop.box}
+
+
+def write_crops(rows: Iterable[tuple[Crop, int, str]], recipe: CropRecipe, folder: Path) -> Path:
+    """Writes shards below ``folder`` and returns the folder that holds them."""
+    builder = FaceCrops(rows, recipe, folder)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds reports a download, and there is none
+            builder.download_and_prepare()
+    finally:
+        tfds.enable_progress_bar()
+    return Path(builder.data_dir)
+
+
+class CropReader:
+    """Random access to what ``write_crops`` wrote."""
+
+    def __init__(self, folder: Path):
+        self._records = Shards(folder, SPLIT)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        """As it was cut, with ``mask``; a loose crop has ``box`` instead."""
+        record = self._records[index]
+        image, landmarks, identity = record["image"], record["landmarks"], np.int32(record["identity"])
+        if "box" in record:
+            return Example(image=image, landmarks=landmarks, box=record["box"], identity=identity)
+        return Example(image=image, landmarks=landmarks, mask=face_mask(landmarks, image.shape[:2]), identity=identity)

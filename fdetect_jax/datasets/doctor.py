@@ -1,0 +1,186 @@
+"""What is wrong with a download, before hours are spent. In: its folder. Out: lines, and whether all is well."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from fdetect_jax.datasets.layouts import LAYOUTS, Item, Layout, find_layout
+from fdetect_jax.datasets.layouts.base import MEDIA_SUFFIXES, Expected, descend, lines_of
+from fdetect_jax.datasets.prepare import MANIFEST
+from fdetect_jax.datasets.progress import watched
+from fdetect_jax.errors import UserError
+from fdetect_jax.files import sha256_of
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected
+from fdetect_jax.media.whole import check_whole
+
+_UNFINISHED = (".part", ".crdownload", ".download", ".aria2", ".tmp", ".partial", ".!ut")
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+_SHOWN = 8  # names of a kind
+_SECONDS = 300.0  # that one file may take
+
+
+@dataclass(frozen=True)
+class Finding:
+    """kind: "missing", "misnamed", "corrupt", "unusable", "leftover" or "note"; all but a note are problems."""
+
+    kind: str
+    text: str
+
+
+def examine(
+    root: Path, name: str | None = None, open_files: bool = True, workers: int | None = None
+) -> tuple[list[str], bool]:
+    """Looks at a download, or at what ``prepare`` wrote, whose shards are held to their hashes.
+
+    Args:
+        name: of a layout; None: guessed. open_files: read every video and image to its end. workers: processes that do.
+
+    Returns:
+        lines to show, and whether there is no problem.
+
+    Raises:
+        ValueError: no such folder or name, or no layout that fits.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: found no folder, wanted a download")
+    if name is None and (root / MANIFEST).is_file():
+        return _examine_prepared(root)
+    layout = find_layout(name) if name else guess(root)
+    lines = [f"{root}: {layout.about} ({layout.name})"]
+    findings = list(_leftovers(root))
+    items: list[Item] = []
+    try:
+        for expected in layout.expected(root):
+            findings += _compare(root, expected)
+        items = layout.items(root)
+    except ValueError as error:
+        findings.append(Finding("unusable", str(error)))
+    findings += _of_items(root, items)
+    if open_files:
+        findings += _opened(root, items, workers)
+    lines += [f"  {split}: {text}" for split, text in _counts(items).items()]
+    lines += [f"{one.kind:9s} {one.text}" for one in dict.fromkeys(findings)]
+    sound = all(one.kind == "note" for one in findings)
+    if layout.where and not sound:
+        lines.append(f"where it comes from: {layout.where}")
+    return lines, sound
+
+
+def _examine_prepared(root: Path) -> tuple[list[str], bool]:
+    manifest = json.loads((root / MANIFEST).read_text())
+    if not isinstance(manifest, dict) or "shards" not in manifest:
+        raise UserError(f"{root / MANIFEST}: found no shards in it, wanted what `fdetect prepare` wrote")
+    lines = [f"{root}: prepared from {manifest['data_set']}, {len(manifest['shards'])} files with their hashes"]
+    for name, wanted in watched(manifest["shards"].items(), 0, len(manifest["shards"]), "reading", "file"):
+        if not (root / name).is_file():
+            lines.append(f"missing   {name}")
+        elif (found := sha256_of(root / name)) != wanted:
+            lines.append(f"corrupt   {name}: SHA-256 {found}, written was {wanted}")
+    return lines, len(lines) == 1
+
+
+def guess(root: Path) -> Layout:
+    """The layout of whose marks most are there; ValueError where there is none."""
+    found = {layout.name: sum(any(root.glob(mark)) for mark in layout.marks) for layout in LAYOUTS.values()}
+    best = max(found, key=found.__getitem__)
+    if not found[best]:
+        marks = "; ".join(f"{one.name}: {', '.join(one.marks)}" for one in LAYOUTS.values())
+        raise UserError(f"{root}: found no known layout, wanted one of these ({marks}), or its --name")
+    return LAYOUTS[best]
+
+
+def _compare(root: Path, expected: Expected) -> Iterator[Finding]:
+    folder = root / expected.folder
+    if not folder.is_dir():
+        spelled = descend(root, *Path(expected.folder).parts)
+        if spelled.is_dir():
+            yield Finding("misnamed", f"{spelled.relative_to(root).as_posix()}/, wanted {expected.folder}/")
+        elif expected.required:
+            many = f"{expected.count} files " if expected.count else "files "
+            yield Finding("missing", f"{expected.folder}/ with {many}{expected.pattern}")
+        return
+    if expected.lines is not None:
+        for path in folder.glob(expected.pattern):
+            if (found := len(list(lines_of(path)))) != expected.lines:
+                yield Finding("corrupt", f"{path.relative_to(root)}: {found} lines, published were {expected.lines}")
+    present = {_stem(one.relative_to(folder)) for one in folder.glob(expected.pattern) if one.is_file()}
+    wanted = {_stem(Path(one)) for one in expected.named or ()}
+    if absent := sorted(wanted - present):
+        yield Finding("missing", f"{expected.folder}/: {len(absent)} of {len(wanted)} files: {_some(absent)}")
+    elif not present or (expected.count or 0) > len(present):
+        said = expected.said or f"{expected.folder}/{expected.pattern}"
+        yield Finding("missing", f"{said}: {len(present)} files, wanted {expected.count or 'at least one'}")
+    elif expected.count and len(present) > expected.count:
+        yield Finding("note", f"{expected.folder}/: {len(present)} files, published were {expected.count}")
+    if wanted and (strange := sorted(present - wanted)):
+        yield Finding("misnamed", f"{expected.folder}/: {_files(strange)} that no list names: {_some(strange)}")
+
+
+def _stem(path: Path) -> str:
+    return path.with_suffix("").as_posix()
+
+
+def _leftovers(root: Path) -> Iterator[Finding]:
+    unfinished, packed, empty = [], [], []
+    for where, _, names in os.walk(root):
+        for name in names:
+            path = Path(where) / name
+            suffix, shown = path.suffix.lower(), path.relative_to(root).as_posix()
+            if suffix in _UNFINISHED:
+                unfinished.append(shown)
+            elif suffix in _PACKED:
+                packed.append(shown)
+            elif suffix in MEDIA_SUFFIXES and path.is_file() and not path.stat().st_size:
+                empty.append(shown)
+    for found, what in ((unfinished, "that did not finish downloading"), (packed, "to unpack, or to remove")):
+        if found:
+            yield Finding("leftover", f"{_files(found)} {what}: {_some(sorted(found))}")
+    if empty:
+        yield Finding("corrupt", f"{_files(empty)} of no bytes: {_some(sorted(empty))}")
+
+
+def _of_items(root: Path, items: Sequence[Item]) -> Iterator[Finding]:
+    absent = sorted(item.file for item in items if not (root / item.file).is_file())
+    if absent:
+        yield Finding("missing", f"{_files(absent)} that a list names: {_some(absent)}")
+    used = {name for item in items for name in (item.file, item.mask, item.original) if name}
+    there = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
+    if items and (unused := sorted(set(there) - used)):
+        yield Finding("note", f"{_files(unused)} of media not used: {_some(unused)}")
+
+
+def _opened(root: Path, items: Sequence[Item], workers: int | None) -> Iterator[Finding]:
+    names = sorted({name for item in items for name in (item.file, item.mask) if name})
+    names = [name for name in names if (root / name).is_file() and (root / name).stat().st_size]
+    if not names:
+        return
+    reasons: dict[str, list[str]] = {}
+    looked = run_isolated(check_whole, [root / name for name in names], workers=workers, seconds=_SECONDS)
+    with closing(looked) as results:
+        shown = watched(results, 0, len(names), "opening", "file")
+        for name, result in zip(names, shown, strict=True):
+            if isinstance(result, Rejected):
+                reasons.setdefault(result.reason.partition(":")[0], []).append(f"{name} ({result.reason})")
+    for found in reasons.values():
+        yield Finding("corrupt", f"{_files(found)}: {_some(found)}")
+
+
+def _counts(items: Sequence[Item]) -> dict[str, str]:
+    counts: dict[str, dict[str, int]] = {}
+    for item in items:
+        of_split = counts.setdefault(item.split, {})
+        of_split[item.method] = of_split.get(item.method, 0) + 1
+    return {split: ", ".join(f"{n} {method}" for method, n in rows.items()) for split, rows in counts.items()}
+
+
+def _files(names: Sequence[str]) -> str:
+    return "1 file" if len(names) == 1 else f"{len(names)} files"
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,133 @@
+"""A folder of one's own: real/ and fake/, or a table.
+
+    [train/ val/ test/]  real/[PERSON/]*   fake/[METHOD/]*          videos and images, in any depth
+    manifest.csv: file,label[,split,method,source,identity,group,mask,original]
+
+In the folders, the first sub-folder of real/ names a person and that of fake/ a method. In the table, file, mask and
+original are paths below the root, label is real, fake, 0 or 1. group is what must stay in one split: the identity where
+the column is absent or empty, and the file without that. Where no split is given a hash of the group draws one: 90 %
+train, 5 % val, 5 % test; a fake that names an original falls where the original does. Only a table can say which fakes
+were made of whom: in plain folders a person's fakes can fall into another split than the person.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from fdetect_jax.datasets.layouts.base import (
+    MEDIA_SUFFIXES,
+    REAL_METHOD,
+    SPLITS,
+    Expected,
+    Item,
+    Layout,
+    child,
+    connected,
+    drawn_split,
+    is_below,
+    media_in,
+    relative,
+    require,
+    undivided,
+)
+from fdetect_jax.errors import UserError
+from fdetect_jax.types import FAKE, REAL
+
+TABLE = "manifest.csv"
+COLUMNS = ("file", "label", "split", "method", "source", "identity", "group", "mask", "original")
+_LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
+
+
+def items(root: Path) -> list[Item]:
+    """What the table names, where there is one; else what lies in real/ and fake/."""
+    path = root / TABLE
+    found = _table(path) if path.is_file() else list(_folders(root))
+    require(bool(found), root, f"{TABLE}, or videos and images in real/ and fake/")
+    return undivided(found, "each group in one split")
+
+
+def expected(root: Path) -> list[Expected]:
+    """Real files; fakes may be made of them."""
+    if (root / TABLE).is_file():
+        return []  # what a table names and is not there, its items show
+    return [Expected(relative(root, where), None, "**/*", required=label == REAL) for where, label, _ in _places(root)]
+
+
+def _places(root: Path) -> list[tuple[Path, int, str | None]]:
+    tops = [(child(root, split), split) for split in SPLITS if child(root, split).is_dir()] or [(root, None)]
+    return [(child(top, name), label, split) for top, split in tops for name, label in (("real", REAL), ("fake", FAKE))]
+
+
+def _folders(root: Path) -> Iterator[Item]:
+    for folder, label, split in _places(root):
+        for file in media_in(folder, deep=True, suffixes=MEDIA_SUFFIXES):
+            parts = file.relative_to(folder).parts
+            where = relative(root, file)
+            identity = where if label == FAKE or len(parts) == 1 else f"{split or ''}/{parts[0]}"
+            method = REAL_METHOD if label == REAL else parts[0] if len(parts) > 1 else "fake"
+            yield Item(where, label, split or drawn_split(identity), method, "folder", identity, identity)
+
+
+def _table(path: Path) -> list[Item]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        unknown = sorted(set(columns) - set(COLUMNS))
+        if not {"file", "label"} <= set(columns) or unknown:
+            raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
+        rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 2):
+        _check(path, number, row)
+        if row["file"] in seen:
+            raise UserError(f"{path}, line {number}: found {row['file']} again, wanted each file once")
+        seen.add(row["file"])
+    free = [row for row in rows if not row.get("split")]
+    groups = connected([_group(row), row["file"], *filter(None, [row.get("original")])] for row in free)
+    return [_row(row, groups) for row in rows]
+
+
+def _group(row: dict[str, str]) -> str:
+    return row.get("group") or row.get("identity") or row["file"]
+
+
+def _check(path: Path, number: int, row: dict[str, str]) -> None:
+    wanted = None
+    if row["label"].lower() not in _LABELS:
+        wanted = f"label {row['label']!r}, wanted real, fake, 0 or 1"
+    elif row.get("split") and row["split"] not in SPLITS:
+        wanted = f"split {row['split']!r}, wanted {', '.join(SPLITS)} or nothing"
+    for name in ("file", "mask", "original"):
+        text = row.get(name)
+        if (name == "file" and not text) or (text and not is_below(text)):
+            wanted = f"{name} {text!r}, wanted a path below {path.parent}"
+    if wanted:
+        raise UserError(f"{path}, line {number}: found {wanted}")
+
+
+def _row(row: dict[str, str], groups: dict[str, str]) -> Item:
+    label, group = _LABELS[row["label"].lower()], _group(row)
+    if not row.get("split"):
+        group = groups[group]
+    method = row.get("method") or (REAL_METHOD if label == REAL else "fake")
+    return Item(
+        row["file"],
+        label,
+        row.get("split") or drawn_split(group),
+        REAL_METHOD if label == REAL else method,
+        row.get("source") or "folder",
+        row.get("identity") or row["file"],
+        group,
+        mask=row.get("mask") or None,
+        original=row.get("original") or None,
+    )
+
+
+LAYOUT = Layout(
+    "folder",
+    items,
+    expected,
+    "real/ and fake/, or manifest.csv",
+    "",
+    marks=("real", "fake", "manifest.csv", "train/real", "test/real"),
+)

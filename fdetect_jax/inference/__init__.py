@@ -1,0 +1,1 @@
+"""A trained detector at work: crops in, calibrated scores, attention, evidence and verdicts out."""

@@ -1,0 +1,1 @@
+"""Pages and pictures of every report. Numbers come in; none is computed here."""
