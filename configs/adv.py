@@ -4,7 +4,7 @@
     python -m fdetect_jax.main --config=configs/adv.py:folder --config.data.root=DIR
     python -m fdetect_jax.main --config=configs/adv.py:mixture --config.data.parts.photographs.root=DIR
     python -m fdetect_jax.main --config=configs/adv.py:paper --config.data.source=prepared --config.data.root=DIR \
-        --config.forgery.pair=DIR --config.evaluation.forgery.pair=DIR
+        --config.forgery.inverter=DIR --config.evaluation.forgery.inverter=DIR
 
 The default trains a small EfficientNet on procedural faces of 64 px against the bundled pair; ``:folder`` does so on a
 folder of photographs with the pair for real faces, ``:mixture`` on three photographs to every drawn face. A tenth of

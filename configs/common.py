@@ -84,14 +84,14 @@ def attack() -> dict:
     }
 
 
-def reconstruction(pair: str) -> dict:
+def reconstruction(inverter: str) -> dict:
     """Faces as the pair renders them; a bundled pair's name, or a folder."""
-    return {"kind": "reconstruction", "pair": pair, "dtype": "float32", "remat": False}
+    return {"kind": "reconstruction", "inverter": inverter, "dtype": "float32", "remat": False}
 
 
-def latent(pair: str) -> dict:
+def latent(inverter: str) -> dict:
     """The latent adversary with a pair."""
-    return reconstruction(pair) | {"kind": "latent", "space": "w", "render": "full", "attack": attack()}
+    return reconstruction(inverter) | {"kind": "latent", "space": "w", "render": "full", "attack": attack()}
 
 
 def augment() -> dict:
@@ -131,7 +131,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
     }
     if variant not in sources:
         raise ValueError(f"{file}: found variant {variant!r}, wanted facesim, folder, mixture or paper")
-    pair = "facesim64" if variant == "facesim" else "faces64"
+    inverter = "facesim64" if variant == "facesim" else "faces64"
     config = run("detector", description, steps=64)
     config.update(
         log_every=1,
@@ -170,8 +170,8 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "batch_size": 32,
             "limit": 128,
             "calibrate": True,  # on the validation split
-            "forgery": latent(pair),
-            "unseen": {"kind": "none"} if variant == "paper" else reconstruction(f"{pair}_wide"),
+            "forgery": latent(inverter),
+            "unseen": {"kind": "none"} if variant == "paper" else reconstruction(f"{inverter}_wide"),
         },
     )
     if variant == "paper":

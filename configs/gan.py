@@ -5,7 +5,7 @@
     python -m fdetect_jax.main --config=configs/gan.py:config_f --config.data.root=DIR
 
 Paper: arXiv 1912.04958. ``:config_f`` is the paper's 1024 px setting; the default and ``:folder`` are small networks
-for 64 px, the first half of what made the bundled pairs. ``:wide`` and ``:wide_folder`` are strangers to those: other
+for 64 px, the first half of what made the bundled pairs. ``:wide`` and ``:wide_folder`` are others to those: other
 widths, another seed, fewer steps. Detectors are tested on their faces and never trained on them.
 """
 

@@ -1,9 +1,10 @@
 """HyperInverter on a trained generator: the encoder's latent, and kernel offsets per image.
 
-    python -m fdetect_jax.main --config=configs/inversion.py --config.pair=runs/gan/pair --workdir=runs/inversion
-    python -m fdetect_jax.main --config=configs/inversion.py:folder --config.pair=runs/gan_folder/pair \\
+    python -m fdetect_jax.main --config=configs/inversion.py --config.inverter=runs/gan/inverter \\
+        --workdir=runs/inversion
+    python -m fdetect_jax.main --config=configs/inversion.py:folder --config.inverter=runs/gan_folder/inverter \\
         --config.data.root=DIR --workdir=runs/inversion_folder
-    python -m fdetect_jax.main --config=configs/inversion.py:paper --config.pair=DIR --config.data.root=DIR
+    python -m fdetect_jax.main --config=configs/inversion.py:paper --config.inverter=DIR --config.data.root=DIR
 
 Paper: arXiv 2112.00719. The default and ``:folder`` are the second half of what made the bundled pairs. ``:paper``
 holds the paper's settings for faces; its LPIPS and identity terms want third-party weights
@@ -22,7 +23,7 @@ def get_config(variant: str = "facesim"):
     config.update({name: networks[name] for name in ("encoder", "hyper")})
     config.update(
         data=common.folder() if variant in ("folder", "paper") else common.facesim(),
-        pair="",
+        inverter="",
         batch_size=32,
         learning_rate=0.002,
         encoder_learning_rate=0.0,
@@ -73,7 +74,7 @@ def _card(variant: str) -> dict:
         "folder": ("configs/gan.py:folder", "_folder", " --config.data.root=DIR"),
         "paper": ("configs/gan.py:config_f", "_paper", " --config.data.root=DIR"),
     }[variant]
-    arm, size = "" if variant == "facesim" else f":{variant}", 1024 if variant == "paper" else 64
+    argument, size = "" if variant == "facesim" else f":{variant}", 1024 if variant == "paper" else 64
     data = "Procedural faces (`fdetect_jax/facesim/`), split train; held out: split test."
     licence = "Apache-2.0"
     if variant != "facesim":
@@ -83,11 +84,11 @@ def _card(variant: str) -> dict:
         "name": f"facesim{size}" if variant == "facesim" else f"faces{size}",
         "what": f"StyleGAN2 generator (G), encoder (E) and HyperInverter (H) for faces of {size} px.",
         "data": data,
-        "config": f"{gan}, then configs/inversion.py{arm}",
+        "config": f"{gan}, then configs/inversion.py{argument}",
         "licence": licence,
         "commands": (
             f"python -m fdetect_jax.main --config={gan}{root} --workdir=runs/gan{suffix}",
-            f"python -m fdetect_jax.main --config=configs/inversion.py{arm}{root} "
-            f"--config.pair=runs/gan{suffix}/pair --workdir=runs/inversion{suffix}",
+            f"python -m fdetect_jax.main --config=configs/inversion.py{argument}{root} "
+            f"--config.inverter=runs/gan{suffix}/inverter --workdir=runs/inversion{suffix}",
         ),
     }

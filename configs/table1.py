@@ -4,13 +4,13 @@
     python -m fdetect_jax.main --config=configs/table1.py:sweeps --workdir=runs/table1
     python -m fdetect_jax.main --config=configs/table1.py:folder --config.data.root=DIR
     python -m fdetect_jax.main --config=configs/table1.py:paper --config.data.source=prepared --config.data.root=DIR \
-        --config.evaluation.forgery.pair=DIR
+        --config.evaluation.forgery.inverter=DIR
 
 ``:sweeps`` adds runs over λ, the margin, ε and s, and takes up what the table's workdir holds. ``:paper`` has the
 settings of ``configs/adv.py:paper``, and the data's own fakes for the baseline. Stopped, the same command goes on.
 
-``arms`` holds what differs from the fields above it; a ``forgery`` with a generator begins as ``evaluation.forgery``.
-``rows`` says which arms are trained, in their order, each with the seeds from ``seed`` on, ``seeds`` of them.
+``variants`` holds what differs from the fields above it.
+``rows`` says which variants are trained, in their order, each with the seeds from ``seed`` on, ``seeds`` of them.
 
 The paper's accuracies on GAN-inverted faces: adversarial 10.9 points above the baseline, joint metric learning 7.1
 below adversarial, and alternating, conjectured to repair that, not measured.
@@ -39,7 +39,7 @@ def get_config(variant: str = "facesim"):
     if not paper:  # or two cores would take hours
         config.steps, latent["warmup"] = 48, 30
     head = arcface.changed("b4", 128, {"remat": True}) if paper else arcface.changed("small64", 32, {})
-    config.arms = {
+    config.variants = {
         "baseline": {
             "title": "Baseline: the data's own fakes" if paper else "Baseline: swaps and self-blends",
             "forgery": {"kind": "given"} if paper else {"kind": "mixed", "kinds": ("swap", "sbi")},
@@ -57,9 +57,9 @@ def get_config(variant: str = "facesim"):
     }
     config.rows = ("baseline", "reconstruction", "adversarial", "joint", "alternating", "arcface", "sbi")
     if not paper:
-        config.arms.baseline.steps = 160  # without an attack a step costs a fraction
+        config.variants.baseline.steps = 160  # without an attack a step costs a fraction
         # As many adversaries as the others see.
-        config.arms.sbi.steps, config.arms.sbi.forgery.warmup = 2 * config.steps, 2 * latent["warmup"]
+        config.variants.sbi.steps, config.variants.sbi.forgery.warmup = 2 * config.steps, 2 * latent["warmup"]
     config.sweeps = {}
     if variant == "sweeps":
         _add_sweeps(config, latent)
@@ -70,13 +70,13 @@ def _add_sweeps(config, latent: dict) -> None:
     """Arms along one parameter each; those of the table have their places among them."""
 
     def sweep(name: str, title: str, values: tuple, table: dict, change) -> None:
-        arms = dict(table)
+        variants = dict(table)
         for value in values:
-            arm = f"{name}_{value:g}".replace(".", "_")
-            config.arms[arm] = {"title": f"{title} = {value:g}", "forgery": latent} | change(value)
-            config.rows = (*config.rows, arm)
-            arms[arm] = float(value)
-        config.sweeps[name] = {"title": title, "arms": arms}
+            variant = f"{name}_{value:g}".replace(".", "_")
+            config.variants[variant] = {"title": f"{title} = {value:g}", "forgery": latent} | change(value)
+            config.rows = (*config.rows, variant)
+            variants[variant] = float(value)
+        config.sweeps[name] = {"title": title, "variants": variants}
 
     def attack(name: str):
         return lambda value: {"forgery": latent | {"attack": {name: value}}}

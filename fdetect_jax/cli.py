@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fdetect_jax.datasets.command import add_doctor, add_prepare
-from fdetect_jax.media.models import ModelsUnavailable
+from fdetect_jax.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments) or 0
-    except (ValueError, OSError, ModelsUnavailable) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -169,7 +169,7 @@ def _pair(arguments: argparse.Namespace) -> None:
     from fdetect_jax.gan import inversion
     from fdetect_jax.report.gallery import gallery_png
 
-    networks, variables = inversion.load(assets.pair(arguments.pair))
+    networks, variables = inversion.load(assets.inverter(arguments.pair))
     source = make_source(_data(arguments.root, networks.resolution), arguments.split)
     figures, columns = measure(networks, variables, source, arguments.limit, size=arguments.size)
     for name, value in figures.items():

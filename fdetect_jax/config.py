@@ -26,9 +26,9 @@ _SBI = (
     "--compression raw --methods real --recipe sbi --frames 8`, and give --config.data.source=prepared "
     "--config.data.root=DIR"
 )
-_PAIR = (
+_INVERTER = (
     "the paper's is a 1024 px StyleGAN2 with HyperInverter on FFHQ (https://github.com/NVlabs/ffhq-dataset): "
-    "configs/gan.py:config_f and then configs/inversion.py:paper write one to <workdir>/pair"
+    "configs/gan.py:config_f and then configs/inversion.py:paper write one to <workdir>/inverter"
 )
 
 
@@ -154,7 +154,7 @@ def _detector(config: ConfigDict) -> None:
         if _get(config, f"{path}.kind") == "latent":
             _attack(config, path)
         if _get(config, f"{path}.kind") in ("latent", "reconstruction"):
-            _pair(config, path)
+            _inverter(config, path)
     if config.evaluation.forgery.get("space") == "z":
         _refuse("evaluation.forgery.space", "z", "'w' or 'w+': in z there is no reconstruction of the face at hand")
     make_detector(config.detector.name, config.detector.overrides.to_dict())  # these two name the field themselves
@@ -224,15 +224,15 @@ def _attack(config: ConfigDict, path: str) -> None:
         raise ConfigError(f"{path}.attack: {error}") from None
 
 
-def _pair(config: ConfigDict, path: str) -> None:
+def _inverter(config: ConfigDict, path: str) -> None:
     from fdetect_jax import assets
 
     _one_of(config, f"{path}.dtype", ("float32", "bfloat16"))
     _one_of(config, f"{path}.remat", (False, True))
     try:
-        assets.pair(_get(config, f"{path}.pair"))
+        assets.inverter(_get(config, f"{path}.inverter"))
     except ValueError as error:
-        hint = f"; {_PAIR}, given as --config.{path}.pair=DIR" if config.data.get("recipe") == "paper" else ""
+        hint = f"; {_INVERTER}, given as --config.{path}.inverter=DIR" if config.data.get("recipe") == "paper" else ""
         raise ConfigError(f"{path}.{error}{hint}") from None
 
 
@@ -273,19 +273,23 @@ def _inversion(config: ConfigDict) -> None:
     _one_of(config, "schedule", SCHEDULES)
     _between(config, "adam_b2", 0, 1)
     _at_least(config, "losses.adversarial.r1_interval", 1)
-    if not (Path(config.pair) / "generator.safetensors").is_file():
+    if not (Path(config.inverter) / "generator.safetensors").is_file():
         _refuse(
-            "pair", config.pair, "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/pair)"
+            "pair",
+            config.inverter,
+            "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/inverter)",
         )
-    size = weights.describe(Path(config.pair) / "generator.safetensors", "generator")[0]["resolution"]
+    size = weights.describe(Path(config.inverter) / "generator.safetensors", "generator")[0]["resolution"]
     if config.data.size != size:
-        _refuse("data.size", config.data.size, f"{size}, the resolution of the generator of {config.pair}")
+        _refuse("data.size", config.data.size, f"{size}, the resolution of the generator of {config.inverter}")
     for name, options in config.losses.items():
         _at_least(config, f"losses.{name}.weight", 0)
         if options.weight and "weights" in options and not Path(options.weights).is_file():
             _refuse(f"losses.{name}.weights", options.weights, f"a safetensors file, since losses.{name}.weight > 0")
-    if config.losses.adversarial.weight and not (Path(config.pair) / "discriminator.safetensors").is_file():
-        _refuse("losses.adversarial.weight", config.losses.adversarial.weight, f"0: {config.pair} has no discriminator")
+    if config.losses.adversarial.weight and not (Path(config.inverter) / "discriminator.safetensors").is_file():
+        _refuse(
+            "losses.adversarial.weight", config.losses.adversarial.weight, f"0: {config.inverter} has no discriminator"
+        )
 
 
 def _rows(config: ConfigDict, field: str) -> None:

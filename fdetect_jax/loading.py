@@ -89,7 +89,7 @@ def _stylegan2(config: dict, variables: Any):
     def run(variables: Any, z: jax.Array) -> Outputs:
         w = module.apply(variables, z, method=Generator.map)
         image = module.apply(variables, w, method=Generator.synthesize)
-        return Outputs(logits=None, embedding=w, reconstruction=from_signed(image))
+        return Outputs(None, {"embedding": w, "reconstruction": from_signed(image)})
 
     return module, variables["generator"], run, (None, module.config.z_dim)
 
@@ -99,7 +99,7 @@ def _hyperinverter(config: dict, variables: Any):
 
     def run(variables: Any, images: jax.Array) -> Outputs:
         found = module.invert(variables, images)
-        return Outputs(logits=None, embedding=found.w, reconstruction=found.image)
+        return Outputs(None, {"embedding": found.w, "reconstruction": found.image})
 
     return module, variables, run, (None, module.resolution, module.resolution, 3)
 
@@ -109,7 +109,7 @@ def _ir_se50(config: dict, variables: Any):
 
     def run(variables: Any, images: jax.Array) -> Outputs:
         v = module.apply(variables, to_signed(images))
-        return Outputs(logits=None, embedding=v / jnp.linalg.norm(v, axis=-1, keepdims=True))
+        return Outputs(None, {"embedding": v / jnp.linalg.norm(v, axis=-1, keepdims=True)})
 
     return module, variables, run, (None, 112, 112, 3)
 

@@ -107,17 +107,17 @@ def small_arcface() -> ConfigDict:
     return config
 
 
-def small_table(pair: str, *arms: str, variant: str = "facesim") -> ConfigDict:
-    """With the named arms alone."""
+def small_table(pair: str, *variants: str, variant: str = "facesim") -> ConfigDict:
+    """With the named variants alone."""
     config = _detector(table1.get_config(variant), pair)
     config.seeds = 2
-    for arm in set(config.arms) - set(arms):
-        del config.arms[arm]
-    config.rows = arms
-    config.comparisons = tuple(pair for pair in config.comparisons if set(pair) <= set(arms))
-    for arm in config.arms.values():
-        if "steps" in arm:
-            arm.steps = 4
+    for variant in set(config.variants) - set(variants):
+        del config.variants[variant]
+    config.rows = variants
+    config.comparisons = tuple(pair for pair in config.comparisons if set(pair) <= set(variants))
+    for variant in config.variants.values():
+        if "steps" in variant:
+            variant.steps = 4
     return config
 
 
@@ -126,8 +126,8 @@ def _detector(config: ConfigDict, pair: str) -> ConfigDict:
     config.detector.overrides = DETECTOR
     config.evaluation.update(batch_size=4, limit=6)
     for forgery in (config.get("forgery", {}), config.evaluation.forgery, config.evaluation.unseen):
-        if "pair" in forgery:
-            forgery.pair = pair
+        if "inverter" in forgery:
+            forgery.inverter = pair
         if "attack" in forgery:
             # From the reconstruction itself: networks this raw do not make up for a random start.
             forgery.attack.update(steps=5, random_start=False)

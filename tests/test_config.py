@@ -41,8 +41,8 @@ def given(file, variant, pair, root):
         if data.source == "folder":
             data.root = str(root)
     if config.task == "inversion":
-        config.pair = str(root / "pair")
-        shutil.copytree(pair, config.pair, dirs_exist_ok=True)
+        config.inverter = str(root / "pair")
+        shutil.copytree(pair, config.inverter, dirs_exist_ok=True)
         size = {"resolution": config.data.size}
         weights.save(root / "pair" / "generator.safetensors", "generator", size, {"none": np.zeros(1)})
         for options in config.losses.values():
@@ -50,8 +50,8 @@ def given(file, variant, pair, root):
                 options.weights = f"{pair}/encoder.safetensors"
     if config.task in ("detector", "table"):
         for forgery in (config.get("forgery", {}), config.evaluation.forgery, config.evaluation.unseen):
-            if "pair" in forgery:
-                forgery.pair = pair
+            if "inverter" in forgery:
+                forgery.inverter = pair
     return config
 
 
@@ -175,7 +175,7 @@ def test_the_paper_s_data_and_where_they_are_to_be_had(file, tmp_path):
         check(config)
     config.data.root = str(tmp_path)
     with pytest.raises(
-        ConfigError, match=r"forgery\.pair: found ''.*HyperInverter.*--config\.(evaluation\.)?forgery\.pair=DIR"
+        ConfigError, match=r"forgery\.inverter: found ''.*HyperInverter.*--config\.(evaluation\.)?forgery\.inverter=DIR"
     ):
         check(config)
 
@@ -208,15 +208,15 @@ WRONG = {
         ("detector.dtype", "float16"),
         ("detector.weights", "nowhere.safetensors"),
         ("forgery.kind", "paste"),
-        ("forgery.pair", "nowhere"),
+        ("forgery.inverter", "nowhere"),
         ("forgery.space", "s"),
         ("forgery.dtype", "float64"),
         ("forgery.half", "given"),
         ("forgery.warmup", -1),
         ("evaluation.forgery.kind", "swap"),
         ("evaluation.unseen.kind", "latent"),
-        ("evaluation.unseen.pair", "nowhere"),
-        ("evaluation.forgery.pair", "nowhere"),
+        ("evaluation.unseen.inverter", "nowhere"),
+        ("evaluation.forgery.inverter", "nowhere"),
         ("losses.cross_entropy.weight", -1.0),
         ("losses.contrastive.form", "cosine"),
         ("losses.contrastive.pairs", "none"),

@@ -20,8 +20,8 @@ def detector(name: str = "demo") -> Path:
     return path
 
 
-def pair(name: str) -> Path:
-    """Where an inversion pair lies: a bundled one by name (``facesim64``, ``faces64``), a folder, or one file.
+def inverter(name: str) -> Path:
+    """Where an inverter lies: a bundled one by name (``facesim64``, ``faces64``), a folder, or one file.
 
     Raises:
       ValueError: neither.
@@ -33,6 +33,6 @@ def pair(name: str) -> Path:
         return Path(name)
     bundled = sorted(path.parent.name for path in ROOT.glob("*/generator.safetensors"))
     raise UserError(
-        f"pair: found {name!r}, which holds no generator.safetensors; wanted one of {bundled} or a folder with "
+        f"inverter: found {name!r}, which holds no generator.safetensors; wanted one of {bundled} or a folder with "
         "generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors, or a converted HyperInverter"
     )

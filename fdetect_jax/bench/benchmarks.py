@@ -289,12 +289,12 @@ def adv_step(setting: Setting) -> Work:
     return Work(call, setting.batch, outputs, arrays, ((1, run),))
 
 
-def adv_config(setting: Setting, pair: str) -> ConfigDict:
+def adv_config(setting: Setting, inverter: str) -> ConfigDict:
     """What ``DetectorTask`` reads: ``configs/adv.py:paper`` on procedural faces, without any random draw."""
     attack = {"epsilon": EPSILON, "steps": setting.attack_steps, "random_start": False}
     forgery = {
         "kind": "latent",
-        "pair": pair,
+        "inverter": inverter,
         "space": "w",
         "render": "full",
         "remat": False,

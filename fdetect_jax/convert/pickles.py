@@ -13,10 +13,12 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from fdetect_jax.errors import UserError
+
 MAX_INSTRUCTIONS = 4_000_000
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be used; the message names the file, what was found and what was wanted."""
 
 

@@ -10,7 +10,7 @@ from fdetect_jax.types import Example
 
 
 @dataclasses.dataclass(frozen=True)
-class Remembered:
+class Cached:
     """Wraps a source; a face is made once per process and then kept (about 17 KB each at 64 px)."""
 
     source: Source

@@ -25,7 +25,7 @@ from fdetect_jax.datasets.photo_crops import Crop, crop_photos, find_photos
 from fdetect_jax.datasets.progress import reasons
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import write_atomic
-from fdetect_jax.media.crop import RECIPES, CropRecipe, tight
+from fdetect_jax.media.crop import RECIPES, CropRecipe, face_crop
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.models import cache_folder
 from fdetect_jax.types import Example
@@ -117,7 +117,7 @@ class FaceFolder:
     root, recipe, cache: see ``prepare_folder``, which runs when the object is made. split: "train", "val" or
     "test".
     fractions: the splits' expected shares of the people, each >= 0, sum 1. loose: where the recipe has
-    ``training_margins``, yield the loose crops (``media.crop.loose``) and not the tight ones of serving.
+    ``training_margins``, yield the context crops (``media.crop.context_crop``) and not the face crops of serving.
 
     Raises ValueError for each of these, for a split that nobody falls into, and as ``prepare_folder`` does.
     """
@@ -128,7 +128,7 @@ class FaceFolder:
     fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
     seed: int = 0
     cache: str | Path | None = None
-    loose: bool = False
+    context: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -150,7 +150,7 @@ class FaceFolder:
     @property
     def fingerprint(self) -> str:
         """16 hex digits, equal for equal crops in equal order."""
-        return _digest([self._folder.name, self.split, list(self.fractions), self.seed] + ["loose"] * self.loose)
+        return _digest([self._folder.name, self.split, list(self.fractions), self.seed] + ["loose"] * self.context)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -158,9 +158,9 @@ class FaceFolder:
     def __getitem__(self, index: int) -> Example:
         """The crop ``index`` of this split; IndexError past the end."""
         example = self._reader[int(self._rows[index])]
-        if self.loose or "box" not in example:
+        if self.context or "box" not in example:
             return example
-        return tight(example, self.recipe) | {"identity": example["identity"]}
+        return face_crop(example, self.recipe) | {"identity": example["identity"]}
 
     @cached_property
     def _folder(self) -> Path:

@@ -14,7 +14,7 @@ from itertools import accumulate, zip_longest
 import grain
 import numpy as np
 
-from fdetect_jax.data.source import Source, told
+from fdetect_jax.data.source import Source, describe
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
@@ -91,7 +91,7 @@ class Mixture:
         try:
             example = part.source[within]
         except Exception as error:
-            raise UserError(f"face {within} of part {part.name!r}: {told(error)}") from error
+            raise UserError(f"face {within} of part {part.name!r}: {describe(error)}") from error
         return example | {"identity": np.int32(int(example["identity"]) * len(self.parts) + number)}
 
     @cached_property

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from fdetect_jax.data.mixture import Mixture
-from fdetect_jax.data.source import Source, told
+from fdetect_jax.data.source import Source, describe
 from fdetect_jax.data.workers import enter_worker, require_shared_memory
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import Example
@@ -25,7 +25,7 @@ Row = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Triple:
+class ForgedPair:
     """What a host forgery makes of a face.
 
     real, fake: (S, S, 3) uint8 RGB; ``real`` is the face as the detector is to see it. mask: (S, S) float32 in
@@ -39,8 +39,8 @@ class Triple:
     face: np.ndarray | None = None
 
 
-HostForgery = Callable[[np.random.Generator, Example, Callable[[], Example]], Triple]
-"""(rng, face, stranger) -> Triple; ``stranger()`` draws a face of another person, for those that need one."""
+HostForgery = Callable[[np.random.Generator, Example, Callable[[], Example]], ForgedPair]
+"""(rng, face, donor) -> ForgedPair; ``donor()`` draws a face of another person, for those that need one."""
 
 
 class Transform(Protocol):
@@ -74,16 +74,16 @@ class MakeRow:
         try:
             return self.augmented(self.forged(self.source[index], index, rng), rng)
         except Exception as error:  # of whatever library; a worker process sends it on as it is
-            raise UnusableFace(f"data: face {index} of {len(self.source)}: {told(error)}") from error
+            raise UnusableFace(f"data: face {index} of {len(self.source)}: {describe(error)}") from error
 
     def forged(self, example: Example, index: int, rng: np.random.Generator) -> Row:
         """The row before augmentation."""
         row = {"image": example["image"], "identity": np.int32(example["identity"])}
         found = {"face": example.get("mask")}
         if self.forgery is not None:
-            triple = self.forgery(rng, example, lambda: self._stranger(example, index, rng))
-            row |= {"image": triple.real, "forged": triple.fake}
-            found = {"mask": triple.mask, "face": triple.face}
+            forged = self.forgery(rng, example, lambda: self._donor(example, index, rng))
+            row |= {"image": forged.real, "forged": forged.fake}
+            found = {"mask": forged.mask, "face": forged.face}
         for name in self.masks:
             if found.get(name) is None:
                 raise UserError(f"found no {name} mask, wanted one: faces with landmarks, or a loss without the mask")
@@ -99,7 +99,7 @@ class MakeRow:
         row = row | dict(zip(("image", "forged"), images, strict=False))
         return row | {n: np.round(255 * mask).astype(np.uint8) for n, mask in zip(self.masks, masks, strict=True)}
 
-    def _stranger(self, example: Example, index: int, rng: np.random.Generator) -> Example:
+    def _donor(self, example: Example, index: int, rng: np.random.Generator) -> Example:
         # Of the same part of a mixture: else the edge of a swap would be one between two cameras.
         among = self.source.part_at(index) if isinstance(self.source, Mixture) else range(len(self.source))
         for _ in range(100):

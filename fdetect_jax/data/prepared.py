@@ -13,7 +13,7 @@ import numpy as np
 from fdetect_jax.datasets.prepare import MANIFEST, rows_file
 from fdetect_jax.datasets.shards import Shards
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.crop import CropRecipe, stretched, tight, tight_area
+from fdetect_jax.media.crop import CropRecipe, face_area, face_crop, stretched
 from fdetect_jax.media.landmarks import face_mask
 from fdetect_jax.types import Example
 
@@ -58,7 +58,7 @@ class Prepared:
     """The crops of one split; random access, cheap to send to a worker process.
 
     folder: of ``prepare``. split: "train", "val" or "test". labels, methods: keep only these; None: all. loose: where
-    the recipe has ``training_margins``, yield the loose crops and not the tight ones of serving. landmarks: leave out
+    the recipe has ``training_margins``, yield the context crops and not the face crops of serving. landmarks: leave out
     the crops without. altered: leave out the faces of fakes that the data set's masks show as they were filmed.
 
     Raises ValueError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
@@ -69,7 +69,7 @@ class Prepared:
     split: str
     labels: tuple[int, ...] | None = None
     methods: tuple[str, ...] | None = None
-    loose: bool = False
+    context: bool = False
     landmarks: bool = False
     altered: bool = False
 
@@ -103,7 +103,7 @@ class Prepared:
             self.split,
             self.labels,
             self.methods,
-            self.loose,
+            self.context,
             self.landmarks,
             self.altered,
         ]
@@ -121,10 +121,10 @@ class Prepared:
         altered = record["altered"][..., 0] if record["altered_known"] else None
         if self.recipe.training_margins is not None:
             example["box"] = record["box"]
-            if not self.loose:
+            if not self.context:
                 if altered is not None:
-                    altered, _ = stretched(altered, tight_area(example, self.recipe), self.recipe)
-                example |= tight(example, self.recipe)
+                    altered, _ = stretched(altered, face_area(example, self.recipe), self.recipe)
+                example |= face_crop(example, self.recipe)
                 del example["box"]
         elif "landmarks" in example:
             example["mask"] = face_mask(example["landmarks"], (self.size, self.size))

@@ -19,6 +19,6 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example: ...
 
 
-def told(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """An error in words; of those that do not speak in sentences, with the type."""
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -20,7 +20,7 @@ SPLIT = "photos"  # tfds keeps one split; people are divided into train, val and
 
 
 class FaceCrops(tfds.core.GeneratorBasedBuilder):
-    """image, landmarks, identity, the photo's relative path and a loose crop's box, in the order given."""
+    """image, landmarks, identity, the photo's relative path and a context crop's box, in the order given."""
 
     VERSION = tfds.core.Version("2.0.0")
 
@@ -30,15 +30,15 @@ class FaceCrops(tfds.core.GeneratorBasedBuilder):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        loose = self._recipe.training_margins is not None
-        side = None if loose else self._recipe.size
+        context = self._recipe.training_margins is not None
+        side = None if context else self._recipe.size
         features = {
             "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
             "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
             "identity": np.int32,
             "file": tfds.features.Text(),
         }
-        if loose:
+        if context:
             features["box"] = tfds.features.Tensor(shape=(4,), dtype=np.float32)
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
@@ -76,7 +76,7 @@ class CropReader:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        """As it was cut, with ``mask``; a loose crop has ``box`` instead."""
+        """As it was cut, with ``mask``; a context crop has ``box`` instead."""
         record = self._records[index]
         image, landmarks, identity = record["image"], record["landmarks"], np.int32(record["identity"])
         if "box" in record:

@@ -51,20 +51,20 @@ def examine(
         return _examine_prepared(root)
     layout = find_layout(name) if name else guess(root)
     lines = [f"{root}: {layout.about} ({layout.name})"]
-    findings = list(_leftovers(root))
+    result = list(_leftovers(root))
     items: list[Item] = []
     try:
         for expected in layout.expected(root):
-            findings += _compare(root, expected)
+            result += _compare(root, expected)
         items = layout.items(root)
     except ValueError as error:
-        findings.append(Finding("unusable", str(error)))
-    findings += _of_items(root, items)
+        result.append(Finding("unusable", str(error)))
+    result += _of_items(root, items)
     if open_files:
-        findings += _opened(root, items, workers)
+        result += _opened(root, items, workers)
     lines += [f"  {split}: {text}" for split, text in _counts(items).items()]
-    lines += [f"{one.kind:9s} {one.text}" for one in dict.fromkeys(findings)]
-    sound = all(one.kind == "note" for one in findings)
+    lines += [f"{one.kind:9s} {one.text}" for one in dict.fromkeys(result)]
+    sound = all(one.kind == "note" for one in result)
     if layout.where and not sound:
         lines.append(f"where it comes from: {layout.where}")
     return lines, sound

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fdetect_jax.media.crop import CropRecipe, crop, loose
+from fdetect_jax.media.crop import CropRecipe, context_crop, crop
 from fdetect_jax.media.faces import Faces, open_faces, own_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
@@ -25,7 +25,7 @@ _SECONDS = 60.0  # a photo may take
 
 @dataclass(frozen=True)
 class Crop:
-    """image: PNG bytes, (H, W, 3) RGB. landmarks: (68, 2) float32. box: (4,) float32 of a loose crop, else None."""
+    """image: PNG bytes, (H, W, 3) RGB. landmarks: (68, 2) float32. box: (4,) float32 of a context crop, else None."""
 
     image: bytes
     landmarks: np.ndarray
@@ -75,7 +75,7 @@ def crop_largest(faces: Faces, path: Path, recipe: CropRecipe) -> Crop | Rejecte
         return Rejected("no face")
     if found[0].landmarks is None:
         return Rejected("no landmarks on the largest face")
-    cut = crop if recipe.training_margins is None else loose
+    cut = crop if recipe.training_margins is None else context_crop
     example = cut(photo, found[0], recipe)
     encoded = cv2.imencode(".png", example["image"][..., ::-1])[1].tobytes()
     return Crop(encoded, example["landmarks"], example.get("box"))

@@ -59,7 +59,7 @@ class PreparedFaces(tfds.core.ShardBasedBuilder):
     """Crops with landmarks, where they were altered, and where they come from.
 
     image: (H, W, 3), of the recipe's size unless it is loose. altered: (H, W, 1) in {0, 1}, where altered_known; else
-    one black pixel. landmarks: (68, 2), nan where there are none. box: (4,) of the face in a loose crop, else nan.
+    one black pixel. landmarks: (68, 2), nan where there are none. box: (4,) of the face in a context crop, else nan.
     face: (4,) its box in the frame. label: 0 real, 1 fake. identity: a number over all splits. video: its name among
     all data sets. frame: its index. time: seconds. track: equal for one person of a video. score: the detector's.
     """

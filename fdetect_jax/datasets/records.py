@@ -16,7 +16,7 @@ import numpy as np
 
 from fdetect_jax.files import sha256_of, write_atomic
 from fdetect_jax.media.clips import MediaFaces, faces_of
-from fdetect_jax.media.crop import CropRecipe, crop, loose
+from fdetect_jax.media.crop import CropRecipe, context_crop, crop
 from fdetect_jax.media.faces import Face, open_faces, own_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
@@ -52,7 +52,7 @@ class Record:
     reason: why there is none, or "". note: why its mask was not used, or "". sha256: of the file, "" if it cannot be
     read. looked: how many frames were looked at. frame, track: (N,) int32. time: (N,) float32, seconds. face: (N, 4)
     float32, the face's box in the frame. score: (N,) float32, the face detector's. landmarks: (N, 68, 2) float32 in
-    pixels of the crop, nan where there are none. box: (N, 4) float32, of the face in a loose crop, else nan. images:
+    pixels of the crop, nan where there are none. box: (N, 4) float32, of the face in a context crop, else nan. images:
     PNG of each crop. altered: PNG, (H, W, 1), of where it was altered; b"" where that is not known. untouched: (N,)
     bool, of a fake video, a face that nobody altered, as its mask says.
     """
@@ -172,7 +172,7 @@ class _Cutter:
         self._faces: dict[int, Face] = {}
 
     def __call__(self, image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
-        example = (crop if recipe.training_margins is None else loose)(image, face, recipe)
+        example = (crop if recipe.training_margins is None else context_crop)(image, face, recipe)
         self._faces[id(example)] = face
         return example
 

@@ -1,5 +1,6 @@
 """The detectors, by name. A new one is a file here and a line in ``DETECTORS``."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,21 +11,42 @@ import jax.numpy as jnp
 from fdetect_jax.detectors import efficientnet, multiresolution
 from fdetect_jax.errors import UserError
 
-# (overrides of config fields, axis name of BatchNorm, compute dtype) -> module
-Factory = Callable[[Mapping[str, Any], str | None, jnp.dtype], nn.Module]
+UNITS = ("face", "clip")
 
-DETECTORS: dict[str, Factory] = {
-    "efficientnet_b0": partial(efficientnet.build, "b0"),
-    "efficientnet_b1": partial(efficientnet.build, "b1"),
-    "efficientnet_b2": partial(efficientnet.build, "b2"),
-    "efficientnet_b3": partial(efficientnet.build, "b3"),
-    "efficientnet_b4": partial(efficientnet.build, "b4"),
-    "efficientnet_b5": partial(efficientnet.build, "b5"),
-    "efficientnet_b6": partial(efficientnet.build, "b6"),
-    "efficientnet_b7": partial(efficientnet.build, "b7"),
-    "efficientnet_small64": partial(efficientnet.build, "small64"),
-    "multiresolution": multiresolution.build,
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """What is registered of a detector.
+
+    build: (fields of its config that differ from its defaults, axis name of BatchNorm, compute dtype) -> a Linen module
+    ``apply(variables, images, train=…) -> Outputs``. It raises ValueError naming ``detector.<field>``.
+    unit: what one row is: "face", images (B, H, W, 3), or "clip", (B, T, H, W, 3), T = ``data.frames`` faces of one
+    person in order of time.
+    """
+
+    build: Callable[[Mapping[str, Any], str | None, jnp.dtype], nn.Module]
+    unit: str = "face"
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise UserError(f"detector unit: found {self.unit!r}, wanted one of {UNITS}")
+
+
+DETECTORS: dict[str, Detector] = {
+    **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
+    "multiresolution": Detector(multiresolution.build),
 }
+
+
+def find_detector(name: str) -> Detector:
+    """What is registered under ``name``.
+
+    Raises:
+      UserError: nothing is.
+    """
+    if name not in DETECTORS:
+        raise UserError(f"detector.name: found {name!r}, wanted one of {sorted(DETECTORS)}")
+    return DETECTORS[name]
 
 
 def make_detector(
@@ -33,7 +55,7 @@ def make_detector(
     axis_name: str | None = None,
     dtype: jnp.dtype = jnp.float32,
 ) -> nn.Module:
-    """A detector: ``module.apply(variables, images, train=…) -> Outputs``, images (B, H, W, 3) in [0, 1].
+    """A detector: ``module.apply(variables, images, train=…) -> Outputs``, images (B, H, W, 3) in [0, 1], or clips.
 
     Args:
       name: a key of ``DETECTORS``.
@@ -42,8 +64,6 @@ def make_detector(
       dtype: what it computes in; parameters and logits stay float32.
 
     Raises:
-      ValueError: names ``detector.name`` or ``detector.<field>``, what was found and what was wanted.
+      UserError: names ``detector.name`` or ``detector.<field>``, what was found and what was wanted.
     """
-    if name not in DETECTORS:
-        raise UserError(f"detector.name: found {name!r}, wanted one of {sorted(DETECTORS)}")
-    return DETECTORS[name](overrides or {}, axis_name, dtype)
+    return find_detector(name).build(overrides or {}, axis_name, dtype)

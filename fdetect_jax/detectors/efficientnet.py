@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from fdetect_jax.errors import UserError
 from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
 from fdetect_jax.nn.norm import BatchNorm
-from fdetect_jax.types import Outputs, to_unit
+from fdetect_jax.types import FEATURES, Outputs, to_unit
 
 NORMALIZATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -292,6 +292,11 @@ def trunk(
     return features
 
 
+def named(features: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Feature maps as heads of ``Outputs``."""
+    return {FEATURES + name: x for name, x in features.items()}
+
+
 class EfficientNet(nn.Module):
     """The detector. Parameters, statistics, embedding and logits are float32 whatever ``dtype`` is.
 
@@ -313,8 +318,8 @@ class EfficientNet(nn.Module):
           train: batch statistics ("batch_stats" mutable), dropout and drop-connect (rng "dropout").
 
         Returns:
-          Outputs with logits (B, classes), embedding (B, C) before dropout, and features "stem",
-          "stage1" …, "head".
+          Outputs with logits (B, classes) and heads: embedding (B, C) before dropout, features/stem,
+          features/stage1 …, features/head.
         """
         config = self.config
         features = trunk(config, images, train, self.axis_name, self.dtype)
@@ -326,4 +331,4 @@ class EfficientNet(nn.Module):
         h = nn.Dropout(config.dropout, deterministic=not train)(embedding)
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         logits = nn.Dense(config.num_classes, kernel_init=init, name="fc")(h)
-        return Outputs(logits=logits, embedding=embedding, features=features)
+        return Outputs(logits, {"embedding": embedding} | named(features))

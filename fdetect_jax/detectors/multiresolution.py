@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet
-from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, trunk
+from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, named, trunk
 from fdetect_jax.errors import UserError
 from fdetect_jax.nn.margin import CosineHead
 from fdetect_jax.nn.norm import BatchNorm
@@ -104,8 +104,8 @@ class MultiResolution(nn.Module):
           train: batch statistics ("batch_stats" mutable), dropout and drop-connect (rng "dropout").
 
         Returns:
-          Outputs with logits (B, 2), embedding (B, D), one trunk's head of channels for each map, attention
-          (B, h, w, 1) of the last map's size, features, and with the ArcFace head cosines (B, 2).
+          Outputs with logits (B, classes) and heads: embedding (B, D), one trunk's head of channels for each map;
+          attention (B, h, w, 1) of the last map's size; features/…; and with the ArcFace head cosines (B, classes).
         """
         config, network = self.config, self.config.network
         features = trunk(network, images, train, self.axis_name, self.dtype)
@@ -126,9 +126,10 @@ class MultiResolution(nn.Module):
         vectors.append(pooled(stages[-1], "head"))
         embedding = jnp.concatenate(vectors, axis=-1)
         h = nn.Dropout(network.dropout, deterministic=not train)(embedding)
+        heads = {"embedding": embedding, "attention": attention}
         if config.head == "arcface":
-            cosines = CosineHead(2, name="fc")(h)
-            return Outputs(config.scale * cosines, embedding, cosines, attention, features=features)
+            cosines = CosineHead(network.num_classes, name="fc")(h)
+            return Outputs(config.scale * cosines, heads | {"cosines": cosines} | named(features))
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        logits = nn.Dense(2, kernel_init=init, name="fc")(h)
-        return Outputs(logits, embedding, attention=attention, features=features)
+        logits = nn.Dense(network.num_classes, kernel_init=init, name="fc")(h)
+        return Outputs(logits, heads | named(features))

@@ -15,31 +15,31 @@ from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
     from fdetect_jax.data.prepared import Prepared
-    from fdetect_jax.evaluation.labelled import Excluded, Judged, LabelledFile
+    from fdetect_jax.evaluation.labelled import Excluded, LabelledFile, ScoredFile
     from fdetect_jax.inference.calibration import Calibration
-    from fdetect_jax.inference.predictor import Judge
+    from fdetect_jax.inference.predictor import Predictor
     from fdetect_jax.inference.protocol import Protocol
 
 _COLUMNS = ("accuracy", "eer", "ap", "tpr_at_fpr_1%", "tpr_at_fpr_0.1%", "ece")
 
 
-def chosen(arguments: argparse.Namespace) -> "tuple[Judge, Protocol]":
+def chosen(arguments: argparse.Namespace) -> "tuple[Predictor, Protocol]":
     """The detector and the protocol that ``predict``'s and ``evaluate``'s arguments name; the demo is announced.
 
     Raises ValueError as both do.
     """
-    from fdetect_jax.inference.predictor import Judge
+    from fdetect_jax.inference.predictor import Predictor
     from fdetect_jax.inference.protocol import Protocol
     from fdetect_jax.media.video import Sampling
 
     count = None if arguments.per_second is not None else 32 if arguments.frames is None else arguments.frames
     sampling = Sampling(count, arguments.per_second)
-    judge = Judge(arguments.model, recipe=arguments.recipe)
+    predictor = Predictor(arguments.model, recipe=arguments.recipe)
     if arguments.model is None:
-        print(f"no --model given: the bundled demo detector judges ({judge.description})", file=sys.stderr)
-    threshold = judge.threshold if arguments.threshold is None else arguments.threshold
+        print(f"no --model given: the bundled demo detector judges ({predictor.description})", file=sys.stderr)
+    threshold = predictor.threshold if arguments.threshold is None else arguments.threshold
     rules = {name: getattr(arguments, name) for name in ("min_face_share", "multi_face", "aggregation")}
-    return judge, Protocol(sampling, arguments.faces or "all", threshold=threshold, **rules)
+    return predictor, Protocol(sampling, arguments.faces or "all", threshold=threshold, **rules)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,11 +64,11 @@ def run(arguments: argparse.Namespace) -> None:
     for job in ("calibrate", "suite"):
         if getattr(arguments, job) is not None and len(kinds := {file.label for file in files}) < 2:
             raise UserError(f"{job}: found files of label {kinds} alone, wanted real (0) and fake (1) ones")
-    judge, protocol = chosen(arguments)
+    predictor, protocol = chosen(arguments)
     if prepared is not None:
         protocol = _as_prepared(arguments, protocol, prepared)
-    judged, excluded, mistakes, sample = [], [], Mistakes(judge.calibration, protocol), None
-    found = _judge(arguments, files, prepared, judge, protocol)
+    judged, excluded, mistakes, sample = [], [], Mistakes(predictor.calibration, protocol), None
+    found = _judge(arguments, files, prepared, predictor, protocol)
     for one in tqdm(found, total=len(files), unit="file", disable=None):
         if isinstance(one, Excluded):
             excluded.append(one)
@@ -76,42 +76,42 @@ def run(arguments: argparse.Namespace) -> None:
         mistakes.add(one)
         sample = np.array(one.crops[0]) if sample is None else sample
         judged.append(one.without_crops())
-    model = {"file": judge.path.name, "description": judge.description, "recipe": judge.recipe.to_dict()}
-    content = {"model": model} | report(judged, excluded, judge.calibration, protocol, arguments.seed)
+    model = {"file": predictor.path.name, "description": predictor.description, "recipe": predictor.recipe.to_dict()}
+    content = {"model": model} | report(judged, excluded, predictor.calibration, protocol, arguments.seed)
     content["data"] |= {"folder": root.resolve().name, "split": prepared and prepared.split}
     content["mistakes"] = mistakes.to_dict()
     for line in _summary(content):
         print(line)
     sections = [mistakes_section(mistakes, protocol.threshold)]
     if arguments.suite is not None:
-        sections.append(_robustness(content, judged, sample, judge.calibration, protocol, prepared is not None))
-    _write(arguments, content, judged, judge, protocol, sections)
+        sections.append(_robustness(content, judged, sample, predictor.calibration, protocol, prepared is not None))
+    _write(arguments, content, judged, predictor, protocol, sections)
 
 
 def _judge(
     arguments: argparse.Namespace,
     files: "list[LabelledFile]",
     prepared: "Prepared | None",
-    judge: "Judge",
+    predictor: "Predictor",
     protocol: "Protocol",
-) -> "Iterator[Judged | Excluded]":
+) -> "Iterator[ScoredFile | Excluded]":
     """Every file, under degradations too where the suite asks for them."""
-    from fdetect_jax.evaluation.degraded import judge_degraded, judge_degraded_prepared
-    from fdetect_jax.evaluation.labelled import judge_files, judge_prepared
+    from fdetect_jax.evaluation.degraded import score_degraded, score_degraded_prepared
+    from fdetect_jax.evaluation.labelled import score_files, score_prepared
 
     work = arguments.workers, arguments.timeout
     if arguments.suite is not None:
         if prepared is not None:
-            return judge_degraded_prepared(prepared, judge, arguments.seed, *work)
-        return judge_degraded(arguments.data, files, judge, protocol, arguments.seed, *work)
+            return score_degraded_prepared(prepared, predictor, arguments.seed, *work)
+        return score_degraded(arguments.data, files, predictor, protocol, arguments.seed, *work)
     if prepared is not None:
-        return judge_prepared(prepared, judge)
-    return judge_files(arguments.data, files, judge, protocol, *work)
+        return score_prepared(prepared, predictor)
+    return score_files(arguments.data, files, predictor, protocol, *work)
 
 
 def _robustness(
     content: dict,
-    judged: "list[Judged]",
+    judged: "list[ScoredFile]",
     sample: np.ndarray,
     calibration: "Calibration",
     protocol: "Protocol",
@@ -144,7 +144,12 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _write(
-    arguments: argparse.Namespace, content: dict, judged: list, judge: "Judge", protocol: "Protocol", sections: list
+    arguments: argparse.Namespace,
+    content: dict,
+    judged: list,
+    predictor: "Predictor",
+    protocol: "Protocol",
+    sections: list,
 ) -> None:
     from fdetect_jax.evaluation.evaluate import calibrate, levels
     from fdetect_jax.files import write_atomic
@@ -156,13 +161,15 @@ def _write(
     if arguments.json:
         write_atomic(arguments.json, text)
     if arguments.output:
-        page = render(content, judged, levels(judged, judge.calibration, protocol), data, judge.description, sections)
+        page = render(
+            content, judged, levels(judged, predictor.calibration, protocol), data, predictor.description, sections
+        )
         write_atomic(arguments.output / "report.json", text)
         write_atomic(arguments.output / "report.html", page)
         print(arguments.output / "report.html", file=sys.stderr)
     if arguments.calibrate:
         found = calibrate(judged, protocol, data)
-        write_calibrated(judge.path, arguments.calibrate, found)
+        write_calibrated(predictor.path, arguments.calibrate, found)
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
         print(f"{arguments.calibrate}: {fitted}")
 

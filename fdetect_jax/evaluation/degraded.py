@@ -17,8 +17,8 @@ from fdetect_jax.data.prepared import Prepared, PreparedFile
 from fdetect_jax.evaluation.degraded_crops import DegradedCrops, read_degraded
 from fdetect_jax.evaluation.labelled import (
     Excluded,
-    Judged,
     LabelledFile,
+    ScoredFile,
     check_recipe,
     face_columns,
     labelled_file,
@@ -26,33 +26,33 @@ from fdetect_jax.evaluation.labelled import (
     quarantined,
     without_face,
 )
-from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.media.extract import extract_degraded_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.look import look_at_degraded
 
 _prepared: Prepared | None = None  # of this process
-Seen = tuple[Judged, Sequence[int]]  # yet without margins; of each face, its row in the file of crops
+Seen = tuple[ScoredFile, Sequence[int]]  # yet without margins; of each face, its row in the file of crops
 
 
-def judge_degraded(
+def score_degraded(
     root: Path,
     files: Sequence[LabelledFile],
-    judge: Judge,
+    predictor: Predictor,
     protocol: Protocol,
     seed: int = 0,
     workers: int | None = None,
     seconds: float = 600.0,
-) -> Iterator[Judged | Excluded]:
-    """As ``labelled.judge_files``, with ``Judged.degraded``: frames are degraded whole, then cropped.
+) -> Iterator[ScoredFile | Excluded]:
+    """As ``labelled.score_files``, with ``ScoredFile.degraded``: frames are degraded whole, then cropped.
 
     seed: of the noise. The crops of the files at work lie in a folder for temporary files meanwhile: 41 of each face.
     """
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
         paths = [(root / file.name, file.name) for file in files]
-        how = (judge.recipe, protocol.sampling, protocol.faces)
-        looked = look_at_degraded(paths, Path(folder), *how, seed=seed, workers=workers, seconds=seconds)
+        how = (predictor.recipe, protocol.sampling, protocol.faces)
+        looked = extract_degraded_faces(paths, Path(folder), *how, seed=seed, workers=workers, seconds=seconds)
 
         def seen() -> Iterator[Seen | Excluded]:
             for file, one in zip(files, looked, strict=True):
@@ -60,26 +60,26 @@ def judge_degraded(
                     yield excluded
                 else:
                     rows = [int(crop.example["row"]) for crop in one.crops]
-                    yield Judged(file, one.kind == "image", *face_columns(one), np.empty(0)), rows
+                    yield ScoredFile(file, one.kind == "image", *face_columns(one), np.empty(0)), rows
 
         with closing(looked):
-            yield from _judged(seen(), Path(folder), judge)
+            yield from _judged(seen(), Path(folder), predictor)
 
 
-def judge_degraded_prepared(
-    prepared: Prepared, judge: Judge, seed: int = 0, workers: int | None = None, seconds: float = 600.0
-) -> Iterator[Judged | Excluded]:
-    """As ``labelled.judge_prepared``, with ``Judged.degraded``: the crops are degraded, those of one person as clips.
+def score_degraded_prepared(
+    prepared: Prepared, predictor: Predictor, seed: int = 0, workers: int | None = None, seconds: float = 600.0
+) -> Iterator[ScoredFile | Excluded]:
+    """As ``labelled.score_prepared``, with ``ScoredFile.degraded``: crops are degraded, one person's as a clip.
 
-    seed, and where the crops lie: as in ``judge_degraded``.
+    seed, and where the crops lie: as in ``score_degraded``.
     """
-    check_recipe(prepared, judge)
-    return _of_prepared(prepared, judge, seed, workers, seconds)
+    check_recipe(prepared, predictor)
+    return _of_prepared(prepared, predictor, seed, workers, seconds)
 
 
 def _of_prepared(
-    prepared: Prepared, judge: Judge, seed: int, workers: int | None, seconds: float
-) -> Iterator[Judged | Excluded]:
+    prepared: Prepared, predictor: Predictor, seed: int, workers: int | None, seconds: float
+) -> Iterator[ScoredFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
         tasks = ((file, Path(folder) / str(number), seed) for number, file in enumerate(files))
@@ -93,13 +93,13 @@ def _of_prepared(
                     reason = one.reason if isinstance(one, Rejected) else reasons.get(file.file, "no face")
                     yield Excluded(labelled, reason)
                 else:
-                    yield Judged(labelled, image, *one, np.empty(0)), range(len(one[0]))
+                    yield ScoredFile(labelled, image, *one, np.empty(0)), range(len(one[0]))
 
         with closing(looked):
-            yield from _judged(seen(), Path(folder), judge)
+            yield from _judged(seen(), Path(folder), predictor)
 
 
-def _judged(seen: Iterator[Seen | Excluded], folder: Path, judge: Judge) -> Iterator[Judged | Excluded]:
+def _judged(seen: Iterator[Seen | Excluded], folder: Path, predictor: Predictor) -> Iterator[ScoredFile | Excluded]:
     """seen: of each file; its crops lie in ``folder`` under its number, and go once they are judged."""
 
     def groups() -> Iterator[tuple[tuple, Sequence[np.ndarray]]]:
@@ -110,13 +110,13 @@ def _judged(seen: Iterator[Seen | Excluded], folder: Path, judge: Judge) -> Iter
                 yield (one, None, None), ()
                 continue
             known, rows = one
-            crops = read_degraded(path, judge.size)
+            crops = read_degraded(path, predictor.size)
             last = len(rows) - 1
             for face, row in enumerate(rows):
                 yield (known, path if face == last else None, crops[row]), crops[row]
 
     margins, crops = [], []  # of the file at hand, face by face
-    for (known, path, images), of_face in judge.margins_of_each(groups()):
+    for (known, path, images), of_face in predictor.margins_of_each(groups()):
         if isinstance(known, Excluded):
             yield known
             continue

@@ -10,7 +10,7 @@ import numpy as np
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.bootstrap import auc_interval
-from fdetect_jax.evaluation.labelled import Excluded, Judged
+from fdetect_jax.evaluation.labelled import Excluded, ScoredFile
 from fdetect_jax.inference.calibration import Calibration, best_threshold, fit
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import FAKE, REAL
@@ -35,7 +35,7 @@ class Level:
         return Level(self.labels[kept], self.scores[kept], self.videos[kept])
 
 
-def levels(judged: Sequence[Judged], calibration: Calibration, protocol: Protocol) -> dict[str, Level]:
+def levels(judged: Sequence[ScoredFile], calibration: Calibration, protocol: Protocol) -> dict[str, Level]:
     """``frame`` and ``video``: one unit for each frame that shows a face, one for each file; an image is both."""
     frames: list[np.ndarray] = []
     videos: list[float] = []
@@ -51,7 +51,7 @@ def levels(judged: Sequence[Judged], calibration: Calibration, protocol: Protoco
     }
 
 
-def groups(judged: Sequence[Judged]) -> dict[tuple[str, str | None], list[int]]:
+def groups(judged: Sequence[ScoredFile]) -> dict[tuple[str, str | None], list[int]]:
     """(source, method) -> numbers of its files: all of a source for method None, and each method with the reals of its
     source."""
     members: dict[tuple[str, str | None], list[int]] = defaultdict(list)
@@ -105,7 +105,7 @@ def figures(level: Level, threshold: float, seed: int = 0) -> dict:
 
 
 def report(
-    judged: Sequence[Judged],
+    judged: Sequence[ScoredFile],
     excluded: Sequence[Excluded],
     calibration: Calibration,
     protocol: Protocol,
@@ -176,7 +176,7 @@ def titles(report: Mapping) -> dict[str, str]:
     return {"video": "Videos", "frame": "Frames"}
 
 
-def calibrate(judged: Sequence[Judged], protocol: Protocol, data: str) -> Calibration:
+def calibrate(judged: Sequence[ScoredFile], protocol: Protocol, data: str) -> Calibration:
     """Temperature and bias from the margins of frames, the threshold from the scores of files, as they will be used.
 
     data: a name for these files. Raises ValueError like ``calibration.fit``.

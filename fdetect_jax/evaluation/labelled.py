@@ -16,13 +16,13 @@ import numpy as np
 from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
 from fdetect_jax.datasets.prepare import QUARANTINE
 from fdetect_jax.errors import UserError
-from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.extract import extract_faces
 from fdetect_jax.media.faces import area
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.look import look_at
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
 from fdetect_jax.types import FAKE, REAL
 
@@ -45,7 +45,7 @@ class LabelledFile:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredFile:
     """A file with the detector's margins on its faces.
 
     image: not a video. frames, times, areas, margins: (K,) of each face, its frame, that frame's second, its box's
@@ -64,7 +64,7 @@ class Judged:
     degraded: np.ndarray | None = None
     crops: Sequence[np.ndarray] = ()
 
-    def without_crops(self) -> "Judged":
+    def without_crops(self) -> "ScoredFile":
         """The same, light."""
         return dataclasses.replace(self, crops=())
 
@@ -95,36 +95,36 @@ def files_of(root: Path) -> list[LabelledFile]:
     return found
 
 
-def judge_files(
+def score_files(
     root: Path,
     files: Sequence[LabelledFile],
-    judge: Judge,
+    predictor: Predictor,
     protocol: Protocol,
     workers: int | None = None,
     seconds: float = 600.0,
-) -> Iterator[Judged | Excluded]:
+) -> Iterator[ScoredFile | Excluded]:
     """Judges files below ``root``, in order; they are read in processes that may die.
 
-    workers, seconds: as for ``look_at``, which says what is raised.
+    workers, seconds: as for ``extract_faces``, which says what is raised.
     """
-    paths, how = [root / file.name for file in files], (judge.recipe, protocol.sampling, protocol.faces)
-    return _judged(files, look_at(paths, *how, workers=workers, seconds=seconds), judge)
+    paths, how = [root / file.name for file in files], (predictor.recipe, protocol.sampling, protocol.faces)
+    return _judged(files, extract_faces(paths, *how, workers=workers, seconds=seconds), predictor)
 
 
 def _judged(
-    files: Sequence[LabelledFile], looked: Iterator[MediaFaces | Rejected], judge: Judge
-) -> Iterator[Judged | Excluded]:
+    files: Sequence[LabelledFile], looked: Iterator[MediaFaces | Rejected], predictor: Predictor
+) -> Iterator[ScoredFile | Excluded]:
     with closing(looked):
         groups = (
             ((file, seen), [] if isinstance(seen, Rejected) else [one.example["image"] for one in seen.crops])
             for file, seen in zip(files, looked, strict=True)
         )
-        for (file, seen), margins in judge.margins_of_each(groups):
+        for (file, seen), margins in predictor.margins_of_each(groups):
             if (excluded := without_face(file, seen)) is not None:
                 yield excluded
             else:
                 crops = [one.example["image"][None] for one in seen.crops]
-                yield Judged(file, seen.kind == "image", *face_columns(seen), margins, crops=crops)
+                yield ScoredFile(file, seen.kind == "image", *face_columns(seen), margins, crops=crops)
 
 
 def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | None:
@@ -135,33 +135,33 @@ def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | 
 
 
 def face_columns(seen: MediaFaces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """frames, times, areas of ``Judged``."""
+    """frames, times, areas of ``ScoredFile``."""
     columns = zip(*((one.frame, one.time, area(one.box)) for one in seen.crops), strict=True)
     return tuple(np.array(column) for column in columns)
 
 
-def judge_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded]:
+def score_prepared(prepared: Prepared, predictor: Predictor) -> Iterator[ScoredFile | Excluded]:
     """Judges what ``fdetect prepare`` made of each file, in order.
 
     Raises:
       ValueError: it was cropped by another recipe than the detector's.
     """
-    check_recipe(prepared, judge)
-    return _of_prepared(prepared, judge)
+    check_recipe(prepared, predictor)
+    return _of_prepared(prepared, predictor)
 
 
-def check_recipe(prepared: Prepared, judge: Judge) -> None:
+def check_recipe(prepared: Prepared, predictor: Predictor) -> None:
     """Raises ValueError where crops were cut by another recipe than the detector's."""
-    ours, theirs = judge.recipe.to_dict(), prepared.recipe.to_dict()
+    ours, theirs = predictor.recipe.to_dict(), prepared.recipe.to_dict()
     if differ := [name for name in ours if ours[name] != theirs[name]]:
         found, wanted = ({name: values[name] for name in differ} for values in (theirs, ours))
         raise UserError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
 
 
-def _of_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded]:
+def _of_prepared(prepared: Prepared, predictor: Predictor) -> Iterator[ScoredFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     order = [index for file in files for index in file.indices]
-    ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * judge.batch_size)
+    ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * predictor.batch_size)
     examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(ahead))
 
     def groups() -> Iterator[tuple[tuple, list[np.ndarray]]]:
@@ -169,13 +169,13 @@ def _of_prepared(prepared: Prepared, judge: Judge) -> Iterator[Judged | Excluded
             crops = [next(examples) for _ in file.indices]
             yield (file, crops), [one["image"] for one in crops]
 
-    for (file, crops), margins in judge.margins_of_each(groups()):
+    for (file, crops), margins in predictor.margins_of_each(groups()):
         labelled, image = labelled_file(file)
         if not crops:
             yield Excluded(labelled, reasons.get(file.file, "no face"))
         else:
             images = [one["image"][None] for one in crops]
-            yield Judged(labelled, image, *prepared_columns(crops), margins, crops=images)
+            yield ScoredFile(labelled, image, *prepared_columns(crops), margins, crops=images)
 
 
 def quarantined(prepared: Prepared) -> dict[str, str]:
@@ -191,6 +191,6 @@ def labelled_file(file: PreparedFile) -> tuple[LabelledFile, bool]:
 
 
 def prepared_columns(crops: Sequence[PreparedExample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """frames, times, areas of ``Judged``."""
+    """frames, times, areas of ``ScoredFile``."""
     columns = zip(*((one["frame"], one["time"], area(one["face"])) for one in crops), strict=True)
     return tuple(np.array(column) for column in columns)

@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from fdetect_jax.evaluation.labelled import CLASSES, Judged, LabelledFile
+from fdetect_jax.evaluation.labelled import CLASSES, LabelledFile, ScoredFile
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.report.page import picture, section
@@ -52,7 +52,7 @@ class Mistakes:
         self._calibration, self._protocol, self._count = calibration, protocol, count
         self._kept: dict[int, list[tuple[float, str, Mistake]]] = {label: [] for label in CLASSES.values()}
 
-    def add(self, one: Judged) -> None:
+    def add(self, one: ScoredFile) -> None:
         """Looks at one file, which still has its ``crops``."""
         scores = self._calibration.scores(one.margins)
         frames, frame_scores = self._protocol.frame_scores(one.frames, one.areas, scores, image=one.image)

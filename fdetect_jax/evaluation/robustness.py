@@ -9,7 +9,7 @@ import numpy as np
 
 from fdetect_jax.evaluation.degrade import CONDITIONS, DEGRADATIONS
 from fdetect_jax.evaluation.evaluate import figures, levels
-from fdetect_jax.evaluation.labelled import Judged
+from fdetect_jax.evaluation.labelled import ScoredFile
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.report.page import figures_of, picture, section
@@ -42,7 +42,11 @@ STYLE = """
 
 
 def robustness(
-    judged: Sequence[Judged], clean: Mapping[str, Mapping], calibration: Calibration, protocol: Protocol, seed: int = 0
+    judged: Sequence[ScoredFile],
+    clean: Mapping[str, Mapping],
+    calibration: Calibration,
+    protocol: Protocol,
+    seed: int = 0,
 ) -> dict:
     """AUC under every degradation, fit for JSON.
 
@@ -82,7 +86,7 @@ def _worst(found: Mapping[str, Mapping], level: str, clean: float) -> dict:
     return {"degradation": name, "severity": number + 1, "value": value, "auc": auc, "fall": clean - auc}
 
 
-def said(worst: Mapping) -> str:
+def describe_worst(worst: Mapping) -> str:
     """For example "JPEG, quality 10: 0.6123, 0.3001 below clean"."""
     if worst["fall"] <= 0:
         return "none is below clean"
@@ -100,7 +104,7 @@ def summary(found: Mapping, titles: Mapping[str, str]) -> Iterator[str]:
             aucs = "".join(f"{one['auc']:8.4f}" for one in of[level])
             values = ", ".join(f"{value:g}" for value in of["values"])
             yield f"{of['title']:26s}{found['clean'][level]['auc']:8.4f}{aucs}  {of['parameter']} {values}"
-        yield f"worst: {said(found['worst'][level])}"
+        yield f"worst: {describe_worst(found['worst'][level])}"
 
 
 def robustness_section(found: Mapping, titles: Mapping[str, str], crops: np.ndarray) -> str:
@@ -111,7 +115,7 @@ def robustness_section(found: Mapping, titles: Mapping[str, str], crops: np.ndar
     """
     lead = ""
     for level, title in titles.items():
-        clean, worst = found["clean"][level]["auc"], said(found["worst"][level])
+        clean, worst = found["clean"][level]["auc"], describe_worst(found["worst"][level])
         lead += f"<p>{title} as they are: AUC {clean:.4f}. Worst: <b>{worst}</b>.</p>"
     charts = list(_charts(found, titles))
     tables = "".join(_table(found, level, title) for level, title in titles.items())

@@ -30,42 +30,42 @@ def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
       config: the table's. reports: of every run, with its report's content.
 
     Returns:
-      ``seeds``; ``columns``: group -> names of tests and means; ``arms``: name -> title, steps, seconds (mean),
+      ``seeds``; ``columns``: group -> names of tests and means; ``variants``: name -> title, steps, seconds (mean),
       trained_on, and ``tests``: column -> metric -> mean, error, values; ``comparisons``: of each pair and of each of
-      ``COMPARED``, arms, column, metric, mean, low, high, verdict, values; ``sweeps``: name -> title, and arms with
-      the parameter's values, in their order, where there are two of them.
+      ``COMPARED``, variants, column, metric, mean, low, high, verdict, values; ``sweeps``: name -> title, and variants
+      with the parameter's values, in their order, where there are two of them.
     """
     reports = sorted(reports, key=lambda found: found[0].seed)
-    arms = {arm: [found for found in reports if found[0].arm == arm] for arm in config.rows}
+    variants = {variant: [found for found in reports if found[0].variant == variant] for variant in config.rows}
     columns = _columns([run for run, _ in reports], reports[0][1]["tests"])
-    values = {arm: _values(found, columns) for arm, found in arms.items()}
+    values = {variant: _values(found, columns) for variant, found in variants.items()}
     return {
         "seeds": sorted({run.seed for run, _ in reports}),
         "columns": columns,
-        "arms": {arm: _arm(found, values[arm]) for arm, found in arms.items()},
+        "variants": {variant: _variant(found, values[variant]) for variant, found in variants.items()},
         "comparisons": [
             {"a": a, "b": b, "column": column, "metric": metric} | _difference(values[a], values[b], column, metric)
             for a, b in config.comparisons
-            if a in arms and b in arms
+            if a in variants and b in variants
             for column, metric in COMPARED
             if column in values[a]
         ],
-        "sweeps": _sweeps(config.sweeps, arms),
+        "sweeps": _sweeps(config.sweeps, variants),
     }
 
 
-def _sweeps(sweeps: ConfigDict, arms: Mapping) -> dict[str, dict]:
-    """Those of which two arms at least were trained."""
+def _sweeps(sweeps: ConfigDict, variants: Mapping) -> dict[str, dict]:
+    """Those of which two variants at least were trained."""
     found = {}
     for name, sweep in sweeps.items():
-        along = sorted((value, arm) for arm, value in sweep.arms.items() if arm in arms)
+        along = sorted((value, variant) for variant, value in sweep.variants.items() if variant in variants)
         if len(along) > 1:
-            found[name] = {"title": sweep.title, "arms": {arm: value for value, arm in along}}
+            found[name] = {"title": sweep.title, "variants": {variant: value for value, variant in along}}
     return found
 
 
 def _columns(runs: Sequence[Run], tests: Mapping) -> dict[str, list[str]]:
-    """Groups of tests: what some arm was trained on tells little of what it does with new forgeries."""
+    """Groups of tests: what some variant was trained on tells little of what it does with new forgeries."""
     names = [name for name, found in tests.items() if isinstance(found, Mapping)]
     trained = {kind for run in runs for kind in host_kinds(run.config.forgery)}
     unseen = [name for name in names if name == _STRANGER or (name in HOST_FORGERIES and name not in trained)]
@@ -93,7 +93,7 @@ def _values(found: Sequence[tuple[Run, Mapping]], columns: Mapping) -> dict[str,
     return values
 
 
-def _arm(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
+def _variant(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
     run, content = found[0]
     forgery = run.config.forgery
     device = [forgery.kind] if forgery.kind in FORGERIES else []
@@ -137,16 +137,16 @@ def summary(found: Mapping) -> Iterator[str]:
         yield f"{metric}, mean ± standard error over seeds {', '.join(map(str, found['seeds']))}"
         for column, head in heads.items():
             yield f"  {head}"
-            for one in found["arms"].values():
+            for one in found["variants"].values():
                 value = one["tests"][column][metric]
                 yield f"    {one['title']:38s} {value['mean']:.4f} ± {value['error']:.4f}"
     yield ""
     yield "paired differences, 95 % interval"
     for one in found["comparisons"]:
-        a, b = (found["arms"][one[side]]["title"] for side in "ab")
-        yield f"  {a} - {b}, {heads[one['column']]}, {one['metric']}: {said(one)}"
+        a, b = (found["variants"][one[side]]["title"] for side in "ab")
+        yield f"  {a} - {b}, {heads[one['column']]}, {one['metric']}: {describe(one)}"
 
 
-def said(one: Mapping) -> str:
+def describe(one: Mapping) -> str:
     """A comparison in words: "+0.1090 (0.0512 to 0.1668): higher"."""
     return f"{one['mean']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f}): {one['verdict']}"

@@ -1,7 +1,7 @@
 """The runs of a table. In: its config. Out: the reports of all runs, trained on as many devices as there are.
 
-A run is a training like any other, in ``<workdir>/<arm>/seed_<N>``: what has ended is read, the rest goes on where it
-was stopped.
+A run is a training like any other, in ``<workdir>/<variant>/seed_<N>``. A finished one is read; the others go on where
+they were stopped.
 """
 
 import dataclasses
@@ -19,56 +19,56 @@ from fdetect_jax import config as checks
 from fdetect_jax.train.loop import Stopped, finished, sigterm, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
-_OWN = ("arms", "comparisons", "rows", "seeds", "sweeps")  # fields of a table that no run has
+_OWN = ("variants", "comparisons", "rows", "seeds", "sweeps")  # fields of a table that no run has
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training of one arm. config: a detector's. folder: its workdir."""
+    """One training of one variant. config: a detector's. folder: its workdir."""
 
-    arm: str
+    variant: str
     seed: int
     config: ConfigDict
     folder: Path
 
 
 def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
-    """Every run, all arms of the first seed first; checked, so that nothing is refused after hours of work.
+    """Every run, all variants of the first seed first; checked, so that nothing is refused after hours of work.
 
     Raises:
-      ConfigError: an arm, a sweep or a comparison that cannot be.
+      ConfigError: an variant, a sweep or a comparison that cannot be.
     """
     if jax.process_count() > 1:
         raise checks.ConfigError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
-    known = set(config.arms)
+    known = set(config.variants)
     named = {
         "rows": config.rows,
-        "comparisons": [arm for pair in config.comparisons for arm in pair],
-        "sweeps": [arm for sweep in config.sweeps.values() for arm in sweep.arms],
+        "comparisons": [variant for pair in config.comparisons for variant in pair],
+        "sweeps": [variant for sweep in config.sweeps.values() for variant in sweep.variants],
     }
     for field, names in named.items():
-        if strangers := sorted(set(names) - known):
-            raise checks.ConfigError(f"{field}: found {strangers}, wanted arms among {sorted(known)}")
+        if others := sorted(set(names) - known):
+            raise checks.ConfigError(f"{field}: found {others}, wanted variants among {sorted(known)}")
     if not config.rows:
-        raise checks.ConfigError("rows: found none, wanted arms")
+        raise checks.ConfigError("rows: found none, wanted variants")
     if config.seeds < 2:
         raise checks.ConfigError(f"seeds: found {config.seeds}, wanted two at least, to tell chance from effect")
     runs = [
-        Run(arm, seed, _arm_config(config, arm, seed), workdir / arm / f"seed_{seed}")
+        Run(variant, seed, _variant_config(config, variant, seed), workdir / variant / f"seed_{seed}")
         for seed in range(config.seed, config.seed + config.seeds)
-        for arm in config.rows
+        for variant in config.rows
     ]
     for run in runs[: len(config.rows)]:
         try:
             checks.check(run.config)
         except ValueError as error:
-            raise checks.ConfigError(f"arms.{run.arm}: {error}") from None
+            raise checks.ConfigError(f"variants.{run.variant}: {error}") from None
     return runs
 
 
-def _arm_config(config: ConfigDict, arm: str, seed: int) -> ConfigDict:
+def _variant_config(config: ConfigDict, variant: str, seed: int) -> ConfigDict:
     fields = {name: value for name, value in config.to_dict().items() if name not in _OWN}
-    changes = config.arms[arm].to_dict()
+    changes = config.variants[variant].to_dict()
     made = ConfigDict(fields | {"task": "detector", "seed": seed, "description": changes.pop("title")})
     forgery = changes.pop("forgery")
     begins = {
@@ -94,7 +94,7 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
     devices = jax.local_devices()
     free: SimpleQueue = SimpleQueue()
     for device in devices:
-        free.put((device, {}))  # with its tasks by arm: those that differ in the seed alone share what is compiled
+        free.put((device, {}))  # with its tasks by variant: those that differ in the seed alone share what is compiled
 
     def one(number: int, run: Run) -> dict:
         device, tasks = free.get()
@@ -102,9 +102,9 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
             if stop.is_set():
                 raise Stopped(128 + signal.SIGTERM)
             began = time.monotonic()
-            if run.arm not in tasks:
-                tasks[run.arm] = make_task(run.config.copy_and_resolve_references())
-            task = tasks[run.arm]
+            if run.variant not in tasks:
+                tasks[run.variant] = make_task(run.config.copy_and_resolve_references())
+            task = tasks[run.variant]
             task.config.seed = run.seed
             name = f"[{number}/{len(runs)}] {run.config.description}, seed {run.seed}"
             if (content := finished(run.config, run.folder, task)) is not None:

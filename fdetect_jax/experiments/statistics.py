@@ -21,7 +21,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two arms that share seeds, and so data, order and initial weights: the mean of a - b over seeds.
+    """Of two variants that share seeds, and so data, order and initial weights: the mean of a - b over seeds.
 
     low, high: the 95 % interval, Student's t with n - 1 degrees of freedom.
     """
@@ -45,14 +45,14 @@ def estimate(by_seed: Mapping[int, float]) -> Estimate:
 
 
 def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Difference:
-    """seed -> value of two arms, paired by the seeds that both have.
+    """seed -> value of two variants, paired by the seeds that both have.
 
     Raises:
       ValueError: fewer than two of those.
     """
     shared = sorted(a.keys() & b.keys())
     if len(shared) < 2:
-        raise UserError(f"a paired difference needs two seeds that both arms have, found {shared}")
+        raise UserError(f"a paired difference needs two seeds that both variants have, found {shared}")
     found = estimate({seed: a[seed] - b[seed] for seed in shared})
     reach = float(student.ppf((1 + confidence) / 2, len(shared) - 1)) * found.error
     return Difference(found.mean, found.mean - reach, found.mean + reach, found.values)

@@ -1,4 +1,4 @@
-"""A table from its config: trains the arms, writes ``table.json`` and ``table.html``, prints what they say."""
+"""A table from its config: trains the variants, writes ``table.json`` and ``table.html``, prints what they say."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from fdetect_jax.report import table_page as page
 
 
 def run_table(config: ConfigDict, workdir: str | Path) -> dict:
-    """Trains every arm with every seed, or what is left of them, and compares them.
+    """Trains every variant with every seed, or what is left of them, and compares them.
 
     Returns:
       The content of ``<workdir>/table.json``, see ``results.results``.

@@ -16,7 +16,7 @@ __all__ = ["FORGERIES", "Classify", "Forged", "Forgery", "make_forgery"]
 
 
 def _load(config: ConfigDict) -> tuple[inversion.Inverter, Any]:
-    return inversion.load(assets.pair(config.pair), jnp.dtype(config.dtype), config.remat)
+    return inversion.load(assets.inverter(config.inverter), jnp.dtype(config.dtype), config.remat)
 
 
 def _latent(config: ConfigDict) -> Forgery:

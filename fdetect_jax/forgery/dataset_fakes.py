@@ -1,4 +1,4 @@
-"""The fakes of a data set, in the place of forgeries made here. In: a face and the data set's fakes. Out: a Triple."""
+"""Dataset fakes: the fakes that came with a data set. In: a face and these fakes. Out: a ForgedPair."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fdetect_jax.data.pipeline import Triple
+from fdetect_jax.data.pipeline import ForgedPair
 from fdetect_jax.data.source import Source
 from fdetect_jax.types import Example
 
@@ -31,14 +31,14 @@ class Given:
 
     fakes: Located
 
-    def __call__(self, rng: np.random.Generator, face: Example, stranger: Callable[[], Example]) -> Triple:
+    def __call__(self, rng: np.random.Generator, face: Example, donor: Callable[[], Example]) -> ForgedPair:
         """face: with ``identity`` and ``frame``."""
         videos = self._videos.get(int(face["identity"]), self._all)
         crops = videos[int(rng.integers(len(videos)))]
         apart = np.abs(self.fakes.origins[crops, 2] - int(face["frame"]))
         fake = self.fakes[int(crops[np.argmin(apart)])]
         mask = fake.get("altered", np.ones(fake["image"].shape[:2]))
-        return Triple(face["image"], fake["image"], mask.astype(np.float32), face.get("mask"))
+        return ForgedPair(face["image"], fake["image"], mask.astype(np.float32), face.get("mask"))
 
     @cached_property
     def _videos(self) -> dict[int, list[np.ndarray]]:

@@ -1,9 +1,9 @@
-"""How forgeries that start from loose crops frame their pairs: mirrored, cut tightly, brought to the recipe's size."""
+"""How forgeries that start from context crops frame their pairs: mirrored, cropped, brought to the recipe's size."""
 
 import numpy as np
 
-from fdetect_jax.data.pipeline import Triple
-from fdetect_jax.media.crop import CropRecipe, stretched, tight_area
+from fdetect_jax.data.pipeline import ForgedPair
+from fdetect_jax.media.crop import CropRecipe, face_area, stretched
 from fdetect_jax.media.landmarks import face_mask, mirror
 from fdetect_jax.types import Example
 
@@ -13,15 +13,15 @@ Area = tuple[int, int, int, int]
 def draw_frame(
     rng: np.random.Generator, face: Example, recipe: CropRecipe | None, training: bool
 ) -> tuple[Example, Area]:
-    """The face, mirrored as often as not when training, and (x0, y0, x1, y1) of its tight crop.
+    """The face, mirrored as often as not when training, and (x0, y0, x1, y1) of its face crop.
 
-    A loose crop (with ``box``) is cut by margins drawn at random when training, else by serving's; of any other image
+    A context crop (with ``box``) is cut by margins drawn at random when training, else by serving's; of any other image
     the crop is the whole.
     """
     if training and rng.random() < 0.5:
         face = mirrored(face)
     if "box" in face:
-        return face, tight_area(face, recipe, rng if training else None)
+        return face, face_area(face, recipe, rng if training else None)
     height, width = face["image"].shape[:2]
     return face, (0, 0, width, height)
 
@@ -36,16 +36,16 @@ def mirrored(face: Example) -> Example:
     return other
 
 
-def framed_triple(
+def framed_pair(
     real: np.ndarray, fake: np.ndarray, mask: np.ndarray, landmarks: np.ndarray, recipe: CropRecipe | None
-) -> Triple:
+) -> ForgedPair:
     """Tight crops, all of one (H, W[, 3]), at the recipe's size; as they are where there is no recipe.
 
     landmarks: (68, 2), in pixels of these crops.
     """
     height, width = mask.shape
     if recipe is None:
-        return Triple(real, fake, mask, face_mask(landmarks, (height, width)))
+        return ForgedPair(real, fake, mask, face_mask(landmarks, (height, width)))
     (real, affine), (fake, _), (mask, _) = (stretched(one, (0, 0, width, height), recipe) for one in (real, fake, mask))
     face = face_mask(landmarks @ affine[:, :2].T + affine[:, 2], (recipe.size, recipe.size))
-    return Triple(real, fake, np.clip(mask, 0, 1), face)  # averages round to more than 1
+    return ForgedPair(real, fake, np.clip(mask, 0, 1), face)  # averages round to more than 1

@@ -1,5 +1,5 @@
 """Face warping artefacts: a part of a face made coarser, as a generator of small faces does. In: one Example. Out:
-a Triple.
+a ForgedPair.
 
 Li and Lyu, 2019 (arXiv 1811.00656), who released no code for training; the numbers are those of DeepfakeBench's version
 (Yan et al., 2023). Nothing of another person is needed.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fdetect_jax.data.pipeline import Triple
-from fdetect_jax.forgery.framing import draw_frame, framed_triple
+from fdetect_jax.data.pipeline import ForgedPair
+from fdetect_jax.forgery.framing import draw_frame, framed_pair
 from fdetect_jax.forgery.sbi_transforms import Augmentation
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.media.landmarks import usable
@@ -65,7 +65,7 @@ class Paste:
 
 @dataclass(frozen=True)
 class WarpArtefacts:
-    """``(rng, face, stranger) -> Triple``; the stranger is never asked for.
+    """``(rng, face, donor) -> ForgedPair``; the donor is never asked for.
 
     Loose crops and recipe as for ``SelfBlend``. The pasted part is coarser than the rest and, when training, without
     the colours and the compression that face and fake otherwise share: the original augments what it pastes onto.
@@ -75,11 +75,11 @@ class WarpArtefacts:
     training: bool
 
     def __call__(
-        self, rng: np.random.Generator, face: Example, stranger: Callable[[], Example] | None = None
-    ) -> Triple:
+        self, rng: np.random.Generator, face: Example, donor: Callable[[], Example] | None = None
+    ) -> ForgedPair:
         return self.stages(rng, face)[1]
 
-    def stages(self, rng: np.random.Generator, face: Example) -> tuple[Paste, Triple]:
+    def stages(self, rng: np.random.Generator, face: Example) -> tuple[Paste, ForgedPair]:
         """What is pasted onto what, and what comes of it."""
         face, (x0, y0, x1, y1) = draw_frame(rng, face, self.recipe, self.training)
         real = np.ascontiguousarray(face["image"][y0:y1, x0:x1])
@@ -88,8 +88,8 @@ class WarpArtefacts:
         if self.training:
             real = Augmentation.draw(rng)(real)
         fake = np.where(mask[..., None] > 0, part, real)
-        triple = framed_triple(real, fake, mask.astype(np.float32), landmarks, self.recipe)
-        return Paste(real, part, mask), triple
+        forged = framed_pair(real, fake, mask.astype(np.float32), landmarks, self.recipe)
+        return Paste(real, part, mask), forged
 
 
 def coarse_part(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from fdetect_jax.data.pipeline import HostForgery, Triple
+from fdetect_jax.data.pipeline import ForgedPair, HostForgery
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.forgery.dataset_fakes import Given
 from fdetect_jax.forgery.fwa import WarpArtefacts
 from fdetect_jax.forgery.sbi import SelfBlend
 from fdetect_jax.forgery.swap import blended_swap
-from fdetect_jax.media.crop import CropRecipe, tight
+from fdetect_jax.media.crop import CropRecipe, face_crop
 from fdetect_jax.types import FAKE, Example
 
 HOST_FORGERIES: dict[str, Callable[[CropRecipe | None, bool], HostForgery]] = {
@@ -23,29 +23,31 @@ HOST_FORGERIES: dict[str, Callable[[CropRecipe | None, bool], HostForgery]] = {
     "sbi": SelfBlend,
     "fwa": WarpArtefacts,
 }
-LOOSE = frozenset({"sbi", "fwa"})  # those that want a loose crop where the recipe has one (``media.crop.loose``)
+CONTEXT = frozenset(
+    {"sbi", "fwa"}
+)  # those that want a context crop where the recipe has one (``media.crop.context_crop``)
 GIVEN = "given"  # the fakes of the data themselves
 MIXED = "mixed"  # several of the above, by ``forgery.kinds``
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """``(rng, face, stranger) -> Triple`` by one of ``kinds``, drawn anew for each face.
+    """``(rng, face, donor) -> ForgedPair`` by one of ``kinds``, drawn anew for each face.
 
-    Of loose crops, those that want a tight one get it, by margins drawn at random when training.
+    Of context crops, those that want a tight one get it, by margins drawn at random when training.
     """
 
     kinds: tuple[str, ...]
     recipe: CropRecipe | None
     training: bool
 
-    def __call__(self, rng: np.random.Generator, face: Example, stranger: Callable[[], Example]) -> Triple:
+    def __call__(self, rng: np.random.Generator, face: Example, donor: Callable[[], Example]) -> ForgedPair:
         kind = self.kinds[rng.integers(len(self.kinds))]
         forge = HOST_FORGERIES[kind](self.recipe, self.training)
-        if kind in LOOSE or "box" not in face:
-            return forge(rng, face, stranger)
+        if kind in CONTEXT or "box" not in face:
+            return forge(rng, face, donor)
         margins = rng if self.training else None
-        return forge(rng, tight(face, self.recipe, margins), lambda: tight(stranger(), self.recipe, margins))
+        return forge(rng, face_crop(face, self.recipe, margins), lambda: face_crop(donor(), self.recipe, margins))
 
 
 def host_kinds(options: ConfigDict) -> tuple[str, ...]:
@@ -56,9 +58,9 @@ def host_kinds(options: ConfigDict) -> tuple[str, ...]:
     return (kind,) if kind in (*HOST_FORGERIES, GIVEN) else ()
 
 
-def wants_loose(options: ConfigDict) -> bool:
-    """Whether the forgeries of a config's ``forgery`` want loose crops where the recipe has them."""
-    return bool(LOOSE & set(host_kinds(options)))
+def wants_context(options: ConfigDict) -> bool:
+    """Whether the forgeries of a config's ``forgery`` want context crops where the recipe has them."""
+    return bool(CONTEXT & set(host_kinds(options)))
 
 
 def make_host_forgery(

@@ -1,4 +1,4 @@
-"""Self-blended images: a face blended with a slightly changed copy of itself. In: one Example. Out: a Triple.
+"""Self-blended images: a face blended with a slightly changed copy of itself. In: one Example. Out: a ForgedPair.
 
 Shiohara and Yamasaki, 2022 (arXiv 2204.08376), as their code does it. Nothing of another person is needed.
 """
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fdetect_jax.data.pipeline import Triple
-from fdetect_jax.forgery.framing import draw_frame, framed_triple
+from fdetect_jax.data.pipeline import ForgedPair
+from fdetect_jax.forgery.framing import draw_frame, framed_pair
 from fdetect_jax.forgery.sbi_masks import HULLS, hull_mask, soften
 from fdetect_jax.forgery.sbi_transforms import Augmentation, Colour, Detail, draw_affine, elastic, farthest
 from fdetect_jax.media.crop import CropRecipe
@@ -37,13 +37,13 @@ class Blend:
 
 @dataclass(frozen=True)
 class SelfBlend:
-    """``(rng, face, stranger) -> Triple``; the stranger is never asked for.
+    """``(rng, face, donor) -> ForgedPair``; the donor is never asked for.
 
-    A loose crop (with ``box``) is cut tightly at the end, by margins drawn at random when training; any other image
+    A context crop (with ``box``) is cut tightly at the end, by margins drawn at random when training; any other image
     is taken as it is framed. ``real`` is the target, which as often as not carries the change of colours and
     sharpness itself.
 
-    recipe: of the tight crop; may be None where images come framed. training: mirror, draw the margins, and augment
+    recipe: of the face crop; may be None where images come framed. training: mirror, draw the margins, and augment
     the pair; otherwise serving's crop, unaugmented.
     """
 
@@ -51,14 +51,14 @@ class SelfBlend:
     training: bool
 
     def __call__(
-        self, rng: np.random.Generator, face: Example, stranger: Callable[[], Example] | None = None
-    ) -> Triple:
+        self, rng: np.random.Generator, face: Example, donor: Callable[[], Example] | None = None
+    ) -> ForgedPair:
         return self.stages(rng, face)[1]
 
-    def stages(self, rng: np.random.Generator, face: Example) -> tuple[Blend, Triple]:
-        """The blend, of the part around the tight crop, and what comes of it."""
+    def stages(self, rng: np.random.Generator, face: Example) -> tuple[Blend, ForgedPair]:
+        """The blend, of the part around the face crop, and what comes of it."""
         face, area = draw_frame(rng, face, self.recipe, self.training)
-        # What happens outside of the tight crop and of what may be moved into it is nobody's concern.
+        # What happens outside of the face crop and of what may be moved into it is nobody's concern.
         height, width = face["image"].shape[:2]
         (dx, dy), (x0, y0, x1, y1) = farthest((height, width)), area
         part = slice(max(0, y0 - dy), min(height, y1 + dy)), slice(max(0, x0 - dx), min(width, x1 + dx))
@@ -69,7 +69,7 @@ class SelfBlend:
         if self.training:  # after the cut: what lies outside would be thrown away
             augment = Augmentation.draw(rng)
             images = [augment(np.ascontiguousarray(one)) for one in images]
-        return blend, framed_triple(*images, blend.mask[y0:y1, x0:x1], landmarks, self.recipe)
+        return blend, framed_pair(*images, blend.mask[y0:y1, x0:x1], landmarks, self.recipe)
 
 
 def self_blend(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarray, part: tuple[slice, slice]) -> Blend:
@@ -77,7 +77,7 @@ def self_blend(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarra
 
     Args:
         rng: everything random is drawn from it.
-        image: (H, W, 3) uint8 RGB; SBI's is a loose crop of the face at the resolution it was taken at.
+        image: (H, W, 3) uint8 RGB; SBI's is a context crop of the face at the resolution it was taken at.
         landmarks: (68, 2). Where they are broken or nothing of the face is left in any of ten masks, an ellipse in
             the middle stands in.
         part: rows and columns that are wanted; numbers are those of the whole image.

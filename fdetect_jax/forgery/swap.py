@@ -1,4 +1,4 @@
-"""The blended swap, a forgery made on the host. In: two Examples. Out: a Triple.
+"""The blended swap, a forgery made on the host. In: two Examples. Out: a ForgedPair.
 
 The source's face is warped onto the target landmark by landmark, given the target's colours and blended in with a soft
 edge: the steps of FaceSwap as FaceForensics++ describes it (Rössler et al., 2019, section 3.1).
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay, QhullError
 
-from fdetect_jax.data.pipeline import Triple
+from fdetect_jax.data.pipeline import ForgedPair
 from fdetect_jax.media.landmarks import facing, forehead, mirror, usable
 from fdetect_jax.media.warp import similarity
 from fdetect_jax.types import Example
@@ -24,7 +24,7 @@ _COLOUR = (0.7, 1.0)  # how far the source's colours are moved to the target's
 class Swap:
     """A blended swap before it is blended.
 
-    source: (S', S', 3) uint8, the stranger, mirrored where need be. warped: (S, S, 3) uint8, its face on the target's
+    source: (S', S', 3) uint8, the donor, mirrored where need be. warped: (S, S, 3) uint8, its face on the target's
     landmarks. matched: (S, S, 3) float32 in [0, 255], the same in the target's colours.
     """
 
@@ -33,24 +33,24 @@ class Swap:
     matched: np.ndarray
 
 
-def blended_swap(rng: np.random.Generator, target: Example, stranger: Callable[[], Example]) -> Triple:
-    """The stranger's face on the head of ``target``; mirrored first if it looks the other way.
+def blended_swap(rng: np.random.Generator, target: Example, donor: Callable[[], Example]) -> ForgedPair:
+    """The donor's face on the head of ``target``; mirrored first if it looks the other way.
 
     Broken landmarks (not finite, all on one line, tiny) are replaced by an upright face in the middle of the image.
 
     Args:
         rng: everything random is drawn from it: edge softness, which part of the face, strength of the colour match.
-        target, stranger: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
+        target, donor: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
 
     Returns:
-        ``real`` is the target's image; ``mask`` is the share of the stranger in every pixel of ``fake``.
+        ``real`` is the target's image; ``mask`` is the share of the donor in every pixel of ``fake``.
     """
-    return stages(rng, target, stranger)[1]
+    return stages(rng, target, donor)[1]
 
 
-def stages(rng: np.random.Generator, target: Example, stranger: Callable[[], Example]) -> tuple[Swap, Triple]:
+def stages(rng: np.random.Generator, target: Example, donor: Callable[[], Example]) -> tuple[Swap, ForgedPair]:
     """What ``blended_swap`` blends, and what comes of it."""
-    source = stranger()
+    source = donor()
     image, other = target["image"], source["image"]
     size = image.shape[0]
     softness, colour = size * rng.uniform(*_SOFTNESS), rng.uniform(*_COLOUR)
@@ -68,7 +68,7 @@ def stages(rng: np.random.Generator, target: Example, stranger: Callable[[], Exa
     matched = _match_colour(warped, image, mask, colour)
     mixed = image + mask[..., None] * (matched - image)
     fake = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
-    return Swap(other, warped, matched), Triple(image, fake, mask, target.get("mask"))
+    return Swap(other, warped, matched), ForgedPair(image, fake, mask, target.get("mask"))
 
 
 def _stand_in(size: int) -> np.ndarray:

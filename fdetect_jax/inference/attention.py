@@ -8,22 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.types import FAKE, REAL, Outputs
+from fdetect_jax.types import Outputs, feature_maps, margin
 
 Run = Callable[[Any, jax.Array], Outputs]
 
 
-def margin(logits: jax.Array) -> jax.Array:
-    """(B, 2) logits -> (B,) logit(fake) - logit(real)."""
-    return (logits[:, FAKE] - logits[:, REAL]).astype(jnp.float32)
-
-
 def heat(run: Run, variables: Any, images: jax.Array) -> jax.Array:
     """The detector's attention where it has one, else ``grad_cam``. Returns (B, h, w) in [0, 1]."""
-    attention = jax.eval_shape(run, variables, images).attention
-    if attention is None:
+    if "attention" not in jax.eval_shape(run, variables, images).heads:
         return grad_cam(run, variables, images)
-    return jnp.clip(run(variables, images).attention[..., 0], 0.0, 1.0)
+    return jnp.clip(run(variables, images).heads["attention"][..., 0], 0.0, 1.0)
 
 
 def grad_cam(run: Run, variables: Any, images: jax.Array) -> jax.Array:
@@ -36,7 +30,7 @@ def grad_cam(run: Run, variables: Any, images: jax.Array) -> jax.Array:
       run: a Linen module's application. images: (B, H, W, 3).
 
     Returns:
-      (B, h, w) in [0, 1], h and w of the last of ``Outputs.features``.
+      (B, h, w) in [0, 1], h and w of the last of the feature maps.
 
     Raises:
       ValueError: there is no feature map that a layer of the detector returns.
@@ -79,12 +73,12 @@ def _last_map(run: Run, variables: Any, images: jax.Array) -> tuple[int, jax.Sha
     def trace(variables: Any, images: jax.Array) -> jax.Array:
         calls = _Calls()
         with nn.intercept_methods(calls):
-            features = run(variables, images).features
+            features = feature_maps(run(variables, images))
         last = list((features or {"": None}).values())[-1]
         found.extend(number for number, value in enumerate(calls.returned) if value is last)
         return jnp.zeros(()) if last is None else last
 
     shape = jax.eval_shape(trace, variables, images)
     if not found or len(shape.shape) != 4:
-        raise UserError("attention: found no feature map that a layer returns, wanted one in Outputs.features")
+        raise UserError("attention: found no feature map that a layer returns, wanted a head features/…")
     return found[0], shape

@@ -14,16 +14,17 @@ import numpy as np
 
 from fdetect_jax import assets
 from fdetect_jax.errors import UserError
-from fdetect_jax.inference.attention import heat, margin
+from fdetect_jax.inference.attention import heat
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.loading import Loaded, load
 from fdetect_jax.media.crop import RECIPES, CropRecipe
+from fdetect_jax.types import margin
 
 _WEIGHTS = "detector.safetensors"
 Key = TypeVar("Key")
 
 
-class Judge:
+class Predictor:
     """Scores face crops with one detector.
 
     path: the file. recipe: how its crops are cut, ``CropRecipe``. size: pixels of a crop's side. calibration: of its

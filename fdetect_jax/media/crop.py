@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop 
     from fdetect_jax.types import Example
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
-# Left, top, right, bottom of a loose crop, as shares of the landmarks' bounding box (SBI).
+# Left, top, right, bottom of a context crop, as shares of the landmarks' bounding box (SBI).
 _LOOSE = (0.5, 1.0, 0.5, 0.4)
 # DeepfakeBench's template for a side of 1: eyes, nose tip, corners of the mouth; 112 px, moved 8 to the right.
 _TEMPLATE = np.array(
@@ -46,7 +46,7 @@ class CropRecipe:
     scale: side of what is cut / side of the box (the larger one, except for "box"; of "template": the template's
         own 112 px), > 0. interpolation: "linear", "cubic" or "lanczos"; shrinking always averages areas first.
     training_margins: of "box", the range that training draws each side's margin from, as a share of the box's
-        side: 0 <= low <= high; None: training cuts as serving does. See ``loose``.
+        side: 0 <= low <= high; None: training cuts as serving does. See ``context``.
     detector, detector_hash: what finds the face, and the hash of its model files.
     """
 
@@ -113,12 +113,12 @@ def crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
         landmarks. Landmarks may lie outside the crop.
     """
     if recipe.training_margins is not None:  # by the very pixels that training sees
-        return tight(loose(image, face, recipe), recipe)
+        return face_crop(context_crop(image, face, recipe), recipe)
     pixels, affine = REGIONS[recipe.region](image, face, recipe)
     return _example(pixels, face.landmarks, affine, recipe)
 
 
-def loose(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
+def context_crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
     """A wide crop of which training draws its own: SBI's, with room for what moves and for its widest margins.
 
     The landmarks' bounding box (w, h), widened by w/2 left and right, h above and 0.4 h below, clipped to the image.
@@ -150,17 +150,17 @@ def loose(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
     return example
 
 
-def tight(example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None) -> "Example":
-    """A loose crop -> what ``crop`` returns; with ``rng`` by margins drawn for training."""
-    area = tight_area(example, recipe, rng)
+def face_crop(example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None) -> "Example":
+    """A context crop -> what ``crop`` returns; with ``rng`` by margins drawn for training."""
+    area = face_area(example, recipe, rng)
     pixels, affine = stretched(example["image"], area, recipe)
     return _example(pixels, example.get("landmarks"), affine, recipe)
 
 
-def tight_area(
+def face_area(
     example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None
 ) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1) of the tight crop in a loose one: serving's, or with ``rng`` each margin drawn by itself."""
+    """(x0, y0, x1, y1) of the face crop in a loose one: serving's, or with ``rng`` each margin drawn by itself."""
     low, high = recipe.training_margins or (0.0, 0.0)
     margins = np.full(4, _margin(recipe)) if rng is None else rng.uniform(low, high, 4)
     return _within(_widened(example["box"].astype(np.float64), margins), example["image"])

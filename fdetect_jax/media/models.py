@@ -14,6 +14,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from fdetect_jax.errors import UserError
+
 WHEEL = "mediapipe==0.10.21"
 DETECTOR = "face_detection_short_range.tflite"
 MESH = "face_landmark.tflite"
@@ -28,7 +30,7 @@ _SHA256 = {
 _FETCH_SECONDS = 600
 
 
-class ModelsUnavailable(RuntimeError):
+class ModelsUnavailable(UserError):
     """The face models are neither in a folder, nor in the cache, nor to be had by pip."""
 
 

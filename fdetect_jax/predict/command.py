@@ -22,11 +22,11 @@ def run(arguments: argparse.Namespace) -> int:
     from fdetect_jax.predict.run import predict
 
     total = len(find_files(arguments.paths))
-    judge, protocol = chosen(arguments)
+    predictor, protocol = chosen(arguments)
     rows: list[dict] = []
     found = predict(
         arguments.paths,
-        judge,
+        predictor,
         protocol,
         arguments.output,
         arguments.heat_map,

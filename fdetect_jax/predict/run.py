@@ -17,13 +17,13 @@ import numpy as np
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
-from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.extract import extract_faces
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.look import look_at
 from fdetect_jax.media.models import load_models
 from fdetect_jax.predict import work
 from fdetect_jax.predict.copies import distinct
@@ -43,7 +43,7 @@ class _Job:
 
 def predict(
     paths: Sequence[str | Path],
-    judge: Judge,
+    predictor: Predictor,
     protocol: Protocol,
     output: str | Path | None = None,
     heat_map: bool = False,
@@ -53,7 +53,7 @@ def predict(
     """Judges files, one row each, in order; a file that cannot be read is a row too.
 
     Args:
-        paths: files and folders. judge: the detector. protocol: how scores of faces become one of a file.
+        paths: files and folders. predictor: the detector. protocol: how scores of faces become one of a file.
         output: a folder for annotated copies, ``verdicts.jsonl`` and ``report.html``; None: rows alone.
         heat_map: beside each annotated copy a picture of where the detector looks. workers: processes; None: one per
         core. seconds: that one file may take to be read, and as many to be drawn.
@@ -69,20 +69,20 @@ def predict(
     if heat_map and output is None:
         raise UserError("heat map: found no output folder, wanted one to write it to")
     found = find_files(paths)
-    judge.recipe.require_detector()
+    predictor.recipe.require_detector()
     load_models()
-    return _rows(found, judge, protocol, None if output is None else Path(output), heat_map, workers, seconds)
+    return _rows(found, predictor, protocol, None if output is None else Path(output), heat_map, workers, seconds)
 
 
-def _rows(found, judge, protocol, output, heat_map, workers, seconds) -> Iterator[dict[str, Any]]:
-    jobs = _jobs(found, judge, protocol, heat_map)
+def _rows(found, predictor, protocol, output, heat_map, workers, seconds) -> Iterator[dict[str, Any]]:
+    jobs = _jobs(found, predictor, protocol, heat_map)
     diary = _Diary(output)
     left = [job for job in jobs if job.key not in diary.rows]
     rows: list[dict] = []
     with contextlib.ExitStack() as stack:
-        files, how = [job.file for job in left], (judge.recipe, protocol.sampling, protocol.faces)
-        looked = stack.enter_context(contextlib.closing(look_at(files, *how, workers=workers, seconds=seconds)))
-        judged = _judged(zip(left, looked, strict=True), judge, protocol, heat_map)
+        files, how = [job.file for job in left], (predictor.recipe, protocol.sampling, protocol.faces)
+        looked = stack.enter_context(contextlib.closing(extract_faces(files, *how, workers=workers, seconds=seconds)))
+        judged = _judged(zip(left, looked, strict=True), predictor, protocol, heat_map)
         fresh = (
             _drawn(judged, output, workers, seconds, stack) if output else (_row(verdict) for _, verdict, _ in judged)
         )
@@ -94,11 +94,11 @@ def _rows(found, judge, protocol, output, heat_map, workers, seconds) -> Iterato
             rows.append(row)
             yield row
     if output:
-        write_page(output, rows, judge.description, protocol)
+        write_page(output, rows, predictor.description, protocol)
 
 
-def _jobs(found: Sequence[tuple[Path, Path]], judge: Judge, protocol: Protocol, heat_map: bool) -> list[_Job]:
-    how = [sha256_of(judge.path), judge.recipe.to_dict(), protocol.to_dict(), heat_map]
+def _jobs(found: Sequence[tuple[Path, Path]], predictor: Predictor, protocol: Protocol, heat_map: bool) -> list[_Job]:
+    how = [sha256_of(predictor.path), predictor.recipe.to_dict(), protocol.to_dict(), heat_map]
     jobs = []
     for (file, _), name in zip(found, distinct([relative for _, relative in found]), strict=True):
         stat = file.stat()
@@ -108,25 +108,25 @@ def _jobs(found: Sequence[tuple[Path, Path]], judge: Judge, protocol: Protocol, 
 
 
 def _judged(
-    looked: Iterable[tuple[_Job, MediaFaces | Rejected]], judge: Judge, protocol: Protocol, heat_map: bool
+    looked: Iterable[tuple[_Job, MediaFaces | Rejected]], predictor: Predictor, protocol: Protocol, heat_map: bool
 ) -> Iterator[tuple[_Job, Verdict, work.Heat | None]]:
     groups = (
         ((job, seen), [] if isinstance(seen, Rejected) else [one.example["image"] for one in seen.crops])
         for job, seen in looked
     )
-    for (job, seen), margins in judge.margins_of_each(groups):
+    for (job, seen), margins in predictor.margins_of_each(groups):
         if isinstance(seen, Rejected):
             yield job, unable(str(job.file), seen.reason, protocol), None
             continue
-        scores = judge.calibration.scores(margins)
+        scores = predictor.calibration.scores(margins)
         verdict = decide(str(job.file), seen, scores, protocol)
-        yield job, verdict, _heat(seen, scores, judge) if heat_map and seen.crops else None
+        yield job, verdict, _heat(seen, scores, predictor) if heat_map and seen.crops else None
 
 
-def _heat(seen: MediaFaces, scores: np.ndarray, judge: Judge) -> work.Heat:
+def _heat(seen: MediaFaces, scores: np.ndarray, predictor: Predictor) -> work.Heat:
     chosen = np.sort(np.argsort(-scores, kind="stable")[:_HEAT_FACES])
     images = np.stack([seen.crops[number].example["image"] for number in chosen])
-    return work.Heat(images, judge.attention(images), scores[chosen])
+    return work.Heat(images, predictor.attention(images), scores[chosen])
 
 
 def _drawn(judged: Iterator, output: Path, workers: int | None, seconds: float, stack) -> Iterator[dict]:

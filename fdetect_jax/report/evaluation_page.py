@@ -8,7 +8,7 @@ import numpy as np
 
 from fdetect_jax.evaluation import mistakes, robustness
 from fdetect_jax.evaluation.evaluate import Level, groups, lines, titles
-from fdetect_jax.evaluation.labelled import Judged
+from fdetect_jax.evaluation.labelled import ScoredFile
 from fdetect_jax.evaluation.metrics import Test
 from fdetect_jax.report.page import details, document, figures_of, section, verdict
 from fdetect_jax.report.plots import reliability_chart, roc_chart, score_chart
@@ -49,7 +49,7 @@ _NOTE = (
 
 def render(
     report: Mapping,
-    judged: Sequence[Judged],
+    judged: Sequence[ScoredFile],
     levels: Mapping[str, Level],
     title: str,
     description: str,

@@ -17,33 +17,37 @@ from fdetect_jax.train.writer import read_history
 
 _GROUPS = {
     "inverted": "GAN-inverted",
-    "unseen": "Unseen by every arm",
+    "unseen": "Unseen by every variant",
     "robust": "GAN-inverted, damaged",
-    "others": "Seen by some arm",
+    "others": "Seen by some variant",
 }
 _NOTE = (
-    "Mean over seeds, ± its standard error. A dot: the arm was trained on fakes of this kind. Arms that share a seed "
-    "share faces, order and initial weights; differences are paired by it, with Student's 95 % interval. It tells how "
+    "Mean over seeds, ± its standard error. A dot: the variant was trained on fakes of this kind. Variants that share a "
+    "seed share faces, order and initial weights; differences are paired by it, with Student's 95 % interval. It tells how "
     "far seeds go on these test faces: a difference of a face or two says nothing of others, and of twenty differences "
     "that are none about one leaves out zero. GAN-inverted faces are of the generator that the adversaries come from."
 )
 _STYLE = """
-.arms td,.arms th[scope=col]{white-space:nowrap;text-align:right;vertical-align:top}
-.arms th[scope=col],.arms th[scope=colgroup]{color:var(--muted);font-weight:500;font-size:.8rem}
-.arms th[scope=col]{white-space:normal;min-width:6.5em}
-.arms th[scope=colgroup]{text-align:center;border-left:1px solid var(--grid)}
-.arms small{color:var(--muted);display:block;font-weight:400}
-.arms .best{font-weight:700}.arms .mean{background:color-mix(in srgb,var(--s1) 7%,transparent)}
-.arms .seen span::before{content:"• ";color:var(--s2)}
-.arms .higher{color:var(--good);font-weight:600}.arms .lower{color:var(--bad);font-weight:600}
+.variants td,.variants th[scope=col]{white-space:nowrap;text-align:right;vertical-align:top}
+.variants th[scope=col],.variants th[scope=colgroup]{color:var(--muted);font-weight:500;font-size:.8rem}
+.variants th[scope=col]{white-space:normal;min-width:6.5em}
+.variants th[scope=colgroup]{text-align:center;border-left:1px solid var(--grid)}
+.variants small{color:var(--muted);display:block;font-weight:400}
+.variants .best{font-weight:700}.variants .mean{background:color-mix(in srgb,var(--s1) 7%,transparent)}
+.variants .seen span::before{content:"• ";color:var(--s2)}
+.variants .higher{color:var(--good);font-weight:600}.variants .lower{color:var(--bad);font-weight:600}
 """
 
 
 def render(title: str, found: Mapping, workdir: Path) -> str:
     """The page. found: of ``results.results``. workdir: the table's, for curves, embeddings and links."""
-    arms = {arm: one["title"] for arm, one in found["arms"].items()}
-    swept = {arm for sweep in found["sweeps"].values() for arm in sweep["arms"]}
-    table = [arm for arm in arms if arm not in swept or any(arm in (c["a"], c["b"]) for c in found["comparisons"])]
+    variants = {variant: one["title"] for variant, one in found["variants"].items()}
+    swept = {variant for sweep in found["sweeps"].values() for variant in sweep["variants"]}
+    table = [
+        variant
+        for variant in variants
+        if variant not in swept or any(variant in (c["a"], c["b"]) for c in found["comparisons"])
+    ]
     seeds = ", ".join(map(str, found["seeds"]))
     header = f"<header><h1>{escape(title)}</h1><p>Seeds {seeds}.</p></header>"
     sections = [
@@ -59,17 +63,19 @@ def render(title: str, found: Mapping, workdir: Path) -> str:
     return document(title, sections, _STYLE)
 
 
-def _table(found: Mapping, arms: list[str], metric: str) -> str:
+def _table(found: Mapping, variants: list[str], metric: str) -> str:
     columns, heads = found["columns"], headings(found)
     groups = "".join(
         f"<th scope=colgroup colspan={len(names)}>{_GROUPS[group]}</th>" for group, names in columns.items()
     )
     names = [name for group in columns.values() for name in group]
     head = "".join(f"<th scope=col>{escape('mean' if name in MEANS else heads[name])}</th>" for name in names)
-    best = {name: max(found["arms"][arm]["tests"][name][metric]["mean"] for arm in arms) for name in names}
+    best = {
+        name: max(found["variants"][variant]["tests"][name][metric]["mean"] for variant in variants) for name in names
+    }
     body = ""
-    for arm in arms:
-        one = found["arms"][arm]
+    for variant in variants:
+        one = found["variants"][variant]
         cells = ""
         for name in names:
             value = one["tests"][name][metric]
@@ -79,7 +85,7 @@ def _table(found: Mapping, arms: list[str], metric: str) -> str:
             cells += f'<td class="{" ".join(marks)}">{mean}<small>± {value["error"]:.3f}</small></td>'
         body += f"<tr><th scope=row>{escape(one['title'])}</th>{cells}</tr>"
     first = f"<tr><th></th>{groups}</tr><tr><th></th>{head}</tr>"
-    return f"<div class=scroll><table class=arms>{first}{body}</table></div>"
+    return f"<div class=scroll><table class=variants>{first}{body}</table></div>"
 
 
 def _seen(trained_on: list[str]) -> set[str]:
@@ -95,10 +101,10 @@ def _comparisons(found: Mapping) -> str:
     head = "".join(f"<th scope=col>{escape(heads[column])}: {metric}</th>" for column, metric in columns)
     body = ""
     for pair, row in rows.items():
-        a, b = (escape(found["arms"][arm]["title"]) for arm in pair)
+        a, b = (escape(found["variants"][variant]["title"]) for variant in pair)
         cells = "".join(_difference(row[column]) for column in columns)
         body += f"<tr><th scope=row>{a}<small>against {b}</small></th>{cells}</tr>"
-    return f"<div class=scroll><table class=arms><tr><th></th>{head}</tr>{body}</table></div>"
+    return f"<div class=scroll><table class=variants><tr><th></th>{head}</tr>{body}</table></div>"
 
 
 def _difference(one: Mapping) -> str:
@@ -112,29 +118,29 @@ def _sweeps(found: Mapping) -> str:
     for number, sweep in enumerate(found["sweeps"].values()):
         curves = []
         for column, label in (("gan_inverted", _GROUPS["inverted"]), *MEANS.items()):
-            values = [found["arms"][arm]["tests"].get(column, {}).get("auc") for arm in sweep["arms"]]
+            values = [found["variants"][variant]["tests"].get(column, {}).get("auc") for variant in sweep["variants"]]
             if all(values):
                 mean, error = (np.array([one[name] for one in values]) for name in ("mean", "error"))
                 curves.append(SeverityCurve(label, mean, np.stack([mean - error, mean + error], 1)))
         if not curves:
             continue
         floor = max(0.0, np.floor(10 * min(0.5, *(curve.intervals.min() for curve in curves))) / 10)
-        places = [f"{value:g}" for value in sweep["arms"].values()]
+        places = [f"{value:g}" for value in sweep["variants"].values()]
         title = sweep["title"]
         charts.append(severity_chart(f"AUC against {title}", title, places, curves, floor, f"sweep-{number}"))
     note = "<p class=note>Bands: ± one standard error over seeds.</p>"
     return section("Sweeps", figures_of(charts) + note) if charts else ""
 
 
-def _objectives(found: Mapping, arms: list[str], workdir: Path) -> str:
+def _objectives(found: Mapping, variants: list[str], workdir: Path) -> str:
     charts, lines = [], []
-    for arm in arms:
-        terms = _terms([read_history(workdir / arm / f"seed_{seed}") for seed in found["seeds"]])
+    for variant in variants:
+        terms = _terms([read_history(workdir / variant / f"seed_{seed}") for seed in found["seeds"]])
         if len(terms) < 2:
             continue
         series = [Series(name, steps, values) for name, (steps, values) in terms.items()]
-        title = found["arms"][arm]["title"]
-        charts.append(curve_chart(title, series, f"objective-{arm}"))
+        title = found["variants"][variant]["title"]
+        charts.append(curve_chart(title, series, f"objective-{variant}"))
         halved = ", ".join(f"{name} {_halved(steps, values)}" for name, (steps, values) in terms.items())
         lines.append(f"<li>{escape(title)}: first below half: {escape(halved)}.</li>")
     lead = "<p>Terms of the loss, as shares of their means over the first three steps; mean over seeds.</p>"
@@ -161,15 +167,15 @@ def _halved(steps: np.ndarray, values: np.ndarray) -> str:
     return f"at step {steps[below[0]]:.0f}" if len(below) else "never"
 
 
-def _embeddings(found: Mapping, arms: list[str], workdir: Path) -> str:
+def _embeddings(found: Mapping, variants: list[str], workdir: Path) -> str:
     charts, seed = [], found["seeds"][0]
-    for arm in arms:
-        path = workdir / arm / f"seed_{seed}" / EMBEDDINGS
+    for variant in variants:
+        path = workdir / variant / f"seed_{seed}" / EMBEDDINGS
         if path.is_file():
             rows = weights.read(path, "embeddings")[1]
             rows = {"real": rows.pop("real"), **rows}
-            charts.append(embedding_chart(found["arms"][arm]["title"], rows, f"embedding-{arm}"))
-    lead = f"<p>What the classifier sees of held-out faces, two principal components of each arm; seed {seed}.</p>"
+            charts.append(embedding_chart(found["variants"][variant]["title"], rows, f"embedding-{variant}"))
+    lead = f"<p>What the classifier sees of held-out faces, two principal components of each variant; seed {seed}.</p>"
     return section("Embedding spaces", lead + figures_of(charts)) if charts else ""
 
 
@@ -178,8 +184,8 @@ def _runs(found: Mapping) -> str:
 
 
 def _run_rows(found: Mapping) -> Iterator[str]:
-    for arm, one in found["arms"].items():
-        links = ", ".join(f'<a href="{arm}/seed_{seed}/report.html">seed {seed}</a>' for seed in found["seeds"])
+    for variant, one in found["variants"].items():
+        links = ", ".join(f'<a href="{variant}/seed_{seed}/report.html">seed {seed}</a>' for seed in found["seeds"])
         facts = f"{one['steps']:,} steps", f"{one['seconds']:.0f} s of training"
         cells = "".join(f"<td>{text}</td>" for text in (*facts, links))
         yield f"<tr><th scope=row>{escape(one['title'])}</th>{cells}</tr>"

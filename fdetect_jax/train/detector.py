@@ -21,7 +21,7 @@ from fdetect_jax.data.sources import make_source
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.errors import UserError
 from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
-from fdetect_jax.forgery.host import make_host_forgery, wants_loose
+from fdetect_jax.forgery.host import make_host_forgery, wants_context
 from fdetect_jax.losses.objective import make_objective
 from fdetect_jax.losses.terms import TERMS
 from fdetect_jax.nn.once import jit_once
@@ -31,7 +31,7 @@ from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train import parallel
 from fdetect_jax.train.held_out import HeldOut
-from fdetect_jax.train.task import Findings
+from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, REAL, Batch, TrainState, score, to_unit
 
 EMBEDDINGS = "embeddings.safetensors"  # of held-out faces, (N, D) by the kind of face
@@ -48,7 +48,7 @@ class DetectorTask:
         dtype = jnp.dtype(config.detector.dtype)
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
         self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
-        self.source = make_source(config.data, "train", loose=wants_loose(config.forgery))
+        self.source = make_source(config.data, "train", context=wants_context(config.forgery))
         self.recipe, self.held_out = self.source.recipe, HeldOut(config, self._judge)
         self.frozen = {"forgery": self.forgery.frozen if self.forgery else {}}
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
@@ -158,14 +158,14 @@ class DetectorTask:
             "on_sphere": jnp.mean(forged.on_surface),
         }
 
-    def evaluate(self, state, compile_eval, show) -> Findings:
+    def evaluate(self, state, compile_eval, show) -> EvaluationResult:
         """See ``HeldOut``."""
         return self.held_out.evaluate(state.variables, compile_eval, show)
 
-    def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
+    def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
         name = "adversaries.png" if self.forgery else "fakes.png"
-        gallery_png(findings.gallery.columns, folder / name)
+        gallery_png(result.gallery.columns, folder / name)
         recipe = json.dumps(self.recipe and self.recipe.to_dict())
         weights.save(
             folder / "detector.safetensors",
@@ -176,10 +176,10 @@ class DetectorTask:
             size=str(self.source.size),
             source=self.source.fingerprint,
             description=self.config.description,
-            **findings.notes,
+            **result.notes,
         )
-        if findings.embeddings:
-            weights.save(folder / EMBEDDINGS, "embeddings", description, findings.embeddings, np.float16)
+        if result.embeddings:
+            weights.save(folder / EMBEDDINGS, "embeddings", description, result.embeddings, np.float16)
 
 
 def started_from(variables: Any, path: str) -> Any:

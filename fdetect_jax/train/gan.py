@@ -30,7 +30,7 @@ from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.report.gallery import Gallery
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
-from fdetect_jax.train.task import Findings
+from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
 
 SHOWN = 8  # rows of the report's gallery
@@ -225,7 +225,7 @@ class GanTask:
         """Variables of G and E with moving averages in place of what was learned; G's buffers as they are."""
         return {name: {**state.variables[name], **state.extra["average"][name]} for name in ("generator", "encoder")}
 
-    def evaluate(self, state, compile_eval, show) -> Findings:
+    def evaluate(self, state, compile_eval, show) -> EvaluationResult:
         variables, config, figures = self.averaged(state), self.config, {}
         columns: dict[str, np.ndarray] = {}
         if config.reconstruction.weight:
@@ -235,19 +235,19 @@ class GanTask:
         shown = {name: rows[:SHOWN] for name, rows in columns.items()}
         count = min((len(rows) for rows in shown.values()), default=SHOWN)
         shown |= samples(self.networks, variables, count, config.seed)
-        return Findings(figures=figures, gallery=Gallery(shown, {}))
+        return EvaluationResult(figures=figures, gallery=Gallery(shown, {}))
 
-    def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
+    def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         variables = self.averaged(state)
         if not self.config.reconstruction.weight:
             variables.pop("encoder")
         d = self.discriminator.config
         discriminator = state.variables["discriminator"]
         weights.save(
-            folder / "pair" / "discriminator.safetensors", "discriminator", dataclasses.asdict(d), discriminator
+            folder / "inverter" / "discriminator.safetensors", "discriminator", dataclasses.asdict(d), discriminator
         )
         notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
-        inversion.save(folder / "pair", self.configs, variables, np.float16, **notes)
+        inversion.save(folder / "inverter", self.configs, variables, np.float16, **notes)
 
 
 def _learned(variables: dict) -> dict:

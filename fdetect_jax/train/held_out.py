@@ -1,4 +1,4 @@
-"""The held-out tests of a detector: real faces against every forgery that can be made of them. Out: Findings.
+"""The held-out tests of a detector: real faces against every forgery that can be made of them. Out: EvaluationResult.
 
 Every host forgery, and of a mixture each part by itself as well. With an inversion pair its reconstructions, as they
 are, degraded, and attacked; with another pair, that no training sees, those of that one.
@@ -25,10 +25,10 @@ from fdetect_jax.evaluation.degrade import DEGRADATIONS
 from fdetect_jax.evaluation.metrics import Test, psnr
 from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, make_forgery
-from fdetect_jax.forgery.host import GIVEN, HOST_FORGERIES, LOOSE, host_kinds, make_host_forgery
+from fdetect_jax.forgery.host import CONTEXT, GIVEN, HOST_FORGERIES, host_kinds, make_host_forgery
 from fdetect_jax.inference.calibration import notes_of
 from fdetect_jax.report.gallery import Gallery, difference, framed
-from fdetect_jax.train.task import Findings
+from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, REAL, Outputs, score, to_unit
 
 TITLES = {
@@ -44,7 +44,7 @@ DEGRADED = (("jpeg", 40), ("blur", 1), ("resize", 0.5))  # how GAN-inverted face
 _SHOWN = 8
 _PLOTTED = 200  # embeddings of each kind
 
-Judge = Callable[[Any], Callable[[jax.Array], Outputs]]
+Predictor = Callable[[Any], Callable[[jax.Array], Outputs]]
 Run = Callable[[dict], dict]  # a batch -> what was compiled for it
 
 
@@ -52,18 +52,18 @@ class HeldOut:
     """Built from a config before training, so that what is missing shows early.
 
     judge: the detector, (variables) -> (images -> Outputs). split: of the faces; None: ``evaluation.split``.
-    attacker: the attack that ``evaluation.forgery`` names, or None. stranger: the reconstruction that
+    attacker: the attack that ``evaluation.forgery`` names, or None. donor: the reconstruction that
     ``evaluation.unseen`` names, or None.
     """
 
-    def __init__(self, config: ConfigDict, judge: Judge, split: str | None = None):
+    def __init__(self, config: ConfigDict, judge: Predictor, split: str | None = None):
         self.judge = judge
         self.config, self.options, self.split = config, config.evaluation, split or config.evaluation.split
         options = (self.options.forgery, self.options.unseen)
-        self.attacker, self.stranger = (make_forgery(one) if one.kind in FORGERIES else None for one in options)
-        self.faces = self.loose = make_source(config.data, self.split)
+        self.attacker, self.donor = (make_forgery(one) if one.kind in FORGERIES else None for one in options)
+        self.faces = self.context = make_source(config.data, self.split)
         if self.faces.recipe is not None and self.faces.recipe.training_margins is not None:
-            self.loose = make_source(config.data, self.split, loose=True)
+            self.context = make_source(config.data, self.split, context=True)
         self.parts = self.faces.parts if isinstance(self.faces, Mixture) else ()
         for name, source in [(f".parts.{part.name}", part.source) for part in self.parts] or [("", self.faces)]:
             first = source[0]["identity"]
@@ -74,13 +74,13 @@ class HeldOut:
         self.own = host_kinds(config.forgery)  # those that it was trained on
         self.kinds = list(dict.fromkeys([*HOST_FORGERIES, *self.own]))
 
-    def evaluate(self, variables: Any, compile_eval: Callable, show: Callable) -> Findings:
+    def evaluate(self, variables: Any, compile_eval: Callable, show: Callable) -> EvaluationResult:
         """variables: the detector's. The rest as ``Task.evaluate``."""
         pairs, attack, invert = self._functions
         frozen = {"detector": variables}
         pairs = partial(compile_eval(pairs), variables)
         attack = partial(compile_eval(attack), frozen | {"forgery": self.attacker and self.attacker.frozen})
-        invert = partial(compile_eval(invert), frozen | {"stranger": self.stranger and self.stranger.frozen})
+        invert = partial(compile_eval(invert), frozen | {"donor": self.donor and self.donor.frozen})
         tests, figures, gallery, embeddings = [], {}, None, {}
         if self.attacker is not None:
             found = self._attacked(attack)
@@ -88,7 +88,7 @@ class HeldOut:
             figures, gallery = _attack_figures(found), _attack_gallery(found)
             kinds = {"real": "real", "gan_inverted": "reconstruction", "adversarial": "adversary"}
             embeddings |= {name: found[f"e/{kind}"] for name, kind in kinds.items() if f"e/{kind}" in found}
-        if self.stranger is not None:
+        if self.donor is not None:
             found = _rows(self._numbered(), invert)
             tests.append(_test("other_generator", TITLES["other_generator"], found["p/image"], found["p/forged"]))
             embeddings |= _embeddings("other_generator", found)
@@ -100,11 +100,11 @@ class HeldOut:
         if gallery is None or (self.own and self.config.forgery.kind not in FORGERIES):
             gallery = self._gallery(pairs)
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
-        return Findings(tuple(tests), figures, gallery, self._calibrated(pairs, attack, show), embeddings)
+        return EvaluationResult(tuple(tests), figures, gallery, self._calibrated(pairs, attack, show), embeddings)
 
     @cached_property
     def _functions(self) -> tuple[Callable, Callable, Callable]:
-        """What is compiled: of pairs of a face and its fake, of faces to attack, and of faces for the stranger."""
+        """What is compiled: of pairs of a face and its fake, of faces to attack, and of faces for the donor."""
         judge = self.judge
 
         def judged(outputs: dict[str, Outputs]) -> dict[str, jax.Array]:
@@ -125,7 +125,7 @@ class HeldOut:
         def invert(frozen, batch):
             images, look = to_unit(batch["image"]), judge(frozen["detector"])
             keys = jax.vmap(jax.random.key)(batch["row"])
-            made = self.stranger.forge(keys, lambda x: look(x).logits, images, frozen["stranger"]).image
+            made = self.donor.forge(keys, lambda x: look(x).logits, images, frozen["donor"]).image
             return judged({"image": look(images), "forged": look(made)})
 
         return pairs, attack, invert
@@ -155,7 +155,7 @@ class HeldOut:
         return _rows(self._batches(kind), lambda batch: batch | pairs({name: batch[name] for name in _AS_PAIRS}))
 
     def _source(self, kind: str) -> Source:
-        return self.loose if kind in LOOSE else self.faces
+        return self.context if kind in CONTEXT else self.faces
 
     def _forgery(self, kind: str) -> HostForgery:
         options = self.config.forgery if kind == GIVEN else ConfigDict({"kind": kind})
@@ -214,12 +214,12 @@ class HeldOut:
         for i in range(min(_SHOWN, self.options.batch_size, len(source))):
             rng, face = np.random.default_rng((self.config.seed, i)), source[i]
             if hasattr(forgery, "stages"):
-                pictures, triple = forgery.stages(rng, face)
-                pictures = {"loose crop": face["image"], **dataclasses.asdict(pictures)}
+                pictures, forged = forgery.stages(rng, face)
+                pictures = {"context crop": face["image"], **dataclasses.asdict(pictures)}
             else:
-                triple = forgery(rng, face, lambda i=i: source[(i + 1) % len(source)])
-                pictures = {"mask": triple.mask}
-            for name, picture in (pictures | {"real": triple.real, "fake": triple.fake}).items():
+                forged = forgery(rng, face, lambda i=i: source[(i + 1) % len(source)])
+                pictures = {"mask": forged.mask}
+            for name, picture in (pictures | {"real": forged.real, "fake": forged.fake}).items():
                 columns[name].append(framed(picture, source.size))
         columns = {name: np.stack(pictures) for name, pictures in columns.items()}
         found = _rows(self._padded({"image": columns["real"], "forged": columns["fake"]}), pairs)

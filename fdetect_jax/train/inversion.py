@@ -28,7 +28,7 @@ from fdetect_jax.report.card import write_card
 from fdetect_jax.report.gallery import Gallery, gallery_png
 from fdetect_jax.train import parallel
 from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
-from fdetect_jax.train.task import Findings
+from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
 
 
@@ -39,7 +39,7 @@ class InversionTask:
 
     def __init__(self, config: ConfigDict):
         self.config = config
-        folder = Path(config.pair)
+        folder = Path(config.inverter)
         g_config, generator, self.made_from = weights.read(folder / "generator.safetensors", "generator")
         self.start = {}
         e_config = config.encoder.to_dict()
@@ -170,27 +170,29 @@ class InversionTask:
         judge = lambda image: self.discriminator.apply({"params": params}, image)  # noqa: E731
         return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(judge, real)
 
-    def evaluate(self, state, compile_eval, show) -> Findings:
+    def evaluate(self, state, compile_eval, show) -> EvaluationResult:
         config = self.config
         variables = {"generator": self.frozen["generator"], **state.variables}
         figures, columns = measure(
             self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, compile_eval
         )
-        return Findings(figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {}))
+        return EvaluationResult(
+            figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {})
+        )
 
-    def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
+    def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         variables = {"generator": self.frozen["generator"]}
         variables |= {name: state.variables[name] for name in ("encoder", "hyper")}
         notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
-        pair = folder / "pair"
+        pair = folder / "inverter"
         inversion.save(pair, self.configs, variables, np.float16, **notes)
         # A card is published with its weights: it never shows photographs, nor reconstructions of them.
-        count = len(findings.gallery.columns["real"])
+        count = len(result.gallery.columns["real"])
         shown = samples(self.networks, variables, count, self.config.seed)
         if self.config.data.source == "facesim":
-            shown = dict(findings.gallery.columns) | shown
+            shown = dict(result.gallery.columns) | shown
         gallery_png(shown, pair / "samples.png")
-        figures = findings.figures
+        figures = result.figures
         write_card(
             pair / "README.md",
             name=self.config.card.name,

@@ -89,21 +89,21 @@ def train_and_evaluate(
                 state = loop.run(step, state, frozen, total)
         checkpointer.close()
         writer.say("evaluating")
-        findings = task.evaluate(state, _compiled(task, mesh)[1], writer.say)
+        result = task.evaluate(state, _compiled(task, mesh)[1], writer.say)
         if not chief:
             return {}
-        task.export(jax.device_get(state.replace(rng=None)), workdir, findings)
+        task.export(jax.device_get(state.replace(rng=None)), workdir, result)
         history = read_history(workdir)
         content = report.write(
             workdir,
             title=task.title,
             description=config.description,
             config=plain,
-            tests=findings.tests,
-            figures=findings.figures,
+            tests=result.tests,
+            figures=result.figures,
             history=history,
-            gallery=findings.gallery,
-            embeddings=findings.embeddings,
+            gallery=result.gallery,
+            embeddings=result.embeddings,
             step=int(state.step),
             seconds=sum(row.get("seconds", 0.0) for row in history),
         )

@@ -17,7 +17,7 @@ Metrics = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class EvaluationResult:
     """What an evaluation found: detection tests, single figures, pictures, and notes to keep with the weights.
 
     embeddings: (N, D) by the kind of face, reals under "real"; empty where the detector has none.
@@ -46,8 +46,8 @@ class Task(Protocol):
     def batches(self) -> Batches:
         """Endless training batches."""
 
-    def evaluate(self, state: TrainState, compile_eval: Callable, show: Callable[[str], None]) -> Findings:
+    def evaluate(self, state: TrainState, compile_eval: Callable, show: Callable[[str], None]) -> EvaluationResult:
         """Runs the held-out protocol; ``compile_eval`` makes ``function(variables, batch) -> rows`` parallel."""
 
-    def export(self, state: TrainState, folder: Path, findings: Findings) -> None:
+    def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         """Writes what users take away, weights with their card."""

@@ -166,7 +166,7 @@ def test_hyperinverter(case, tmp_path):
     assert fingerprint(state) == case["keys"]
     configs, variables = hyperinverter.convert(state | {"discriminator.b4.out.bias": np.zeros(1)}, g_config)
     configs["generator"] = dataclasses.asdict(g_config)
-    path = tmp_path / "pair.safetensors"
+    path = tmp_path / "inverter.safetensors"
     weights.save(path, "hyperinverter", configs, {**variables, "generator": g_variables})
     back = hyperinverter.export(configs, variables)
     assert all(np.array_equal(back[key], value) for key, value in state.items())

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from fdetect_jax.data.cached import Remembered
+from fdetect_jax.data.cached import Cached
 from fdetect_jax.media.crop import RECIPES
 
 
@@ -26,7 +26,7 @@ class Counted:
 
 def test_every_face_is_made_once():
     source = Counted()
-    remembered = Remembered(source)
+    remembered = Cached(source)
     for _ in range(3):
         for i in range(2):
             np.testing.assert_array_equal(remembered[i]["image"], np.full((4, 4, 3), i))
@@ -34,13 +34,13 @@ def test_every_face_is_made_once():
 
 
 def test_it_passes_for_its_source():
-    remembered = Remembered(Counted())
+    remembered = Cached(Counted())
     assert (len(remembered), remembered.size, remembered.fingerprint) == (3, 4, "counted")
     assert remembered.recipe == RECIPES["aligned64"]
 
 
 def test_two_do_not_share_what_they_keep():
-    one, two = Remembered(Counted()), Remembered(Counted())
+    one, two = Cached(Counted()), Cached(Counted())
     one[0]
     assert two.kept == {}
     assert two[0]["identity"] == 0

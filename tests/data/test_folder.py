@@ -15,7 +15,7 @@ from fdetect_jax.data import pipeline
 from fdetect_jax.data.folder import SPLITS, FaceFolder, prepare_folder
 from fdetect_jax.datasets import photo_crops
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.crop import RECIPES, crop, loose, make_recipe
+from fdetect_jax.media.crop import RECIPES, context_crop, crop, make_recipe
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import read_photo
 
@@ -82,13 +82,13 @@ def test_crops_are_the_ones_the_recipe_cuts(people, cache, faces):
 
 def test_loose_crops_are_kept_and_cut_as_serving_does(people, cache, faces):
     recipe, all_train = make_recipe("sbi", 64), (1.0, 0.0, 0.0)
-    wide, tight = (FaceFolder(people, "train", recipe, all_train, cache=cache, loose=way) for way in (True, False))
+    wide, tight = (FaceFolder(people, "train", recipe, all_train, cache=cache, context=way) for way in (True, False))
     assert wide.fingerprint != tight.fingerprint
     assert wide.size == tight.size == 64
     for index, path in ((0, "p00/0.PNG"), (23, "p11/1.PNG")):
         photo = read_photo(people / path)
         face = faces.detect(photo)[0]
-        for source, wanted in ((wide, loose(photo, face, recipe)), (tight, crop(photo, face, recipe))):
+        for source, wanted in ((wide, context_crop(photo, face, recipe)), (tight, crop(photo, face, recipe))):
             found = source[index]
             assert found.keys() == {*wanted, "identity"}
             np.testing.assert_array_equal(found["image"], wanted["image"])

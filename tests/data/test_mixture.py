@@ -1,4 +1,4 @@
-"""Several sources as one: proportions held exactly, strangers of the same part, people kept apart, exact resume."""
+"""Several sources as one: proportions held exactly, others of the same part, people kept apart, exact resume."""
 
 import contextlib
 from collections import Counter
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from fdetect_jax.data.mixture import Mixture, Part, cycle
-from fdetect_jax.data.pipeline import Triple, UnusableFace, eval_batches, train_batches
+from fdetect_jax.data.pipeline import ForgedPair, UnusableFace, eval_batches, train_batches
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.media.crop import RECIPES
 
@@ -38,8 +38,8 @@ def mixture(**weights):
     return Mixture(tuple(Part(n, Faces(ord(n), counts[n]), weight) for n, weight in weights.items()))
 
 
-def pasted(rng, face, stranger):
-    return Triple(face["image"], stranger()["image"], np.ones((4, 4), np.float32))
+def pasted(rng, face, donor):
+    return ForgedPair(face["image"], donor()["image"], np.ones((4, 4), np.float32))
 
 
 def take(batches, count):

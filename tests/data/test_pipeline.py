@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from fdetect_jax.data.pipeline import Triple, UnusableFace, eval_batches, train_batches
+from fdetect_jax.data.pipeline import ForgedPair, UnusableFace, eval_batches, train_batches
 
 
 class Faces:
@@ -34,13 +34,13 @@ class Faces:
         return {"image": image, "identity": np.int32(index % self.people)}
 
 
-def marked(rng, face, stranger):
+def marked(rng, face, donor):
     """A forgery that leaves its partner, its target and a draw to be found."""
-    other = stranger()
+    other = donor()
     assert face["identity"] != other["identity"]
     fake = np.zeros((4, 4, 3), np.uint8)
     fake[0, 0] = face["image"][0, 0, 0], other["image"][0, 0, 0], rng.integers(256)
-    return Triple(face["image"], fake, np.full((4, 4), face["image"][0, 0, 0] / 255, np.float32))
+    return ForgedPair(face["image"], fake, np.full((4, 4), face["image"][0, 0, 0] / 255, np.float32))
 
 
 def shift(rng, images, masks=()):
@@ -189,10 +189,10 @@ def test_forgery_and_augmentation():
 
 
 def test_the_real_face_is_the_forgery_s():
-    def dimmed(rng, face, stranger):
-        return Triple(face["image"] + 100, face["image"], np.zeros((4, 4), np.float32))
+    def dimmed(rng, face, donor):
+        return ForgedPair(face["image"] + 100, face["image"], np.zeros((4, 4), np.float32))
 
-    batch = next(train_batches(Faces(people=1), 5, 0, dimmed))  # asks for no stranger
+    batch = next(train_batches(Faces(people=1), 5, 0, dimmed))  # asks for no donor
     np.testing.assert_array_equal(batch["image"], batch["forged"] + 100)
 
 
@@ -211,8 +211,8 @@ def test_the_face_is_the_triple_s_or_the_example_s_own():
     batch = next(train_batches(Masked(), 5, 0, masks=("face",)))
     np.testing.assert_array_equal(batch["face"], np.broadcast_to(255 * np.eye(4, dtype=np.uint8), (5, 4, 4)))
 
-    def elsewhere(rng, face, stranger):
-        return Triple(face["image"], face["image"], np.zeros((4, 4), np.float32), 1 - face["mask"])
+    def elsewhere(rng, face, donor):
+        return ForgedPair(face["image"], face["image"], np.zeros((4, 4), np.float32), 1 - face["mask"])
 
     batch = next(train_batches(Masked(), 5, 0, elsewhere, masks=("face", "mask")))
     np.testing.assert_array_equal(batch["face"][0], 255 * (1 - np.eye(4, dtype=np.uint8)))
@@ -225,7 +225,7 @@ def test_a_face_without_its_mask_is_named():
 
 
 def test_an_epoch_s_draws_are_its_own():
-    """The same face meets other strangers and other numbers when it comes again."""
+    """The same face meets other others and other numbers when it comes again."""
     seen = take(train_batches(Faces(), 5, 0, marked), 8)
     draws = Counter(int(n) for batch in seen for n in batch["forged"][:, 0, 0, 2])
     assert max(draws.values()) <= 4

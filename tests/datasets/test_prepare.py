@@ -188,7 +188,7 @@ def test_loose_crops_and_the_tight_ones_in_them(tree, tmp_path):
     recipe = make_recipe("sbi", 64)
     chosen = Selection(splits=("train",), methods=("Deepfakes",))
     folder = prepare("faceforensics", tree, tmp_path / "out", recipe, Sampling(count=1), selection=chosen, workers=1)
-    loose, tight = (Prepared(folder, "train", labels=(1,), loose=wide)[0] for wide in (True, False))
+    loose, tight = (Prepared(folder, "train", labels=(1,), context=wide)[0] for wide in (True, False))
     assert loose["image"].shape[:2] == loose["altered"].shape != (64, 64)
     assert loose["box"].shape == (4,)
     assert tight["image"].shape == (64, 64, 3)

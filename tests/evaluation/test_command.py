@@ -13,7 +13,7 @@ from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.datasets.selection import Selection
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.calibration import Calibration
-from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.media.crop import crop
 
 
@@ -61,11 +61,11 @@ def evaluated(model, data, tmp_path_factory, faces):
 
 def test_scores_are_the_judges_on_the_crops_of_the_largest_detected_face(evaluated, model, data, faces):
     report = json.loads((evaluated / "report.json").read_text())
-    judge = Judge(model)
+    predictor = Predictor(model)
     for row in report["files"]:
         image = cv2.imread(str(data / row["name"]))[..., ::-1].copy()
         crops = [crop(image, face, RECIPE)["image"] for face in faces.detect(image)]
-        assert row["score"] == pytest.approx(judge.scores(np.stack(crops)).max(), abs=1e-4)
+        assert row["score"] == pytest.approx(predictor.scores(np.stack(crops)).max(), abs=1e-4)
         assert row["label"] == int(row["name"].startswith("fake"))
         assert row["method"] == ("dark" if row["label"] else "real")
 
@@ -94,11 +94,11 @@ def test_report_says_what_was_left_out_and_with_what_it_was_made(evaluated, data
 
 
 def test_the_calibrated_copy_judges_with_its_threshold(evaluated, model):
-    judge = Judge(evaluated / "c.safetensors")
-    assert judge.calibration != Calibration()
-    assert (judge.calibration.data, judge.calibration.n_real, judge.calibration.n_fake) == ("test", 6, 6)
+    predictor = Predictor(evaluated / "c.safetensors")
+    assert predictor.calibration != Calibration()
+    assert (predictor.calibration.data, predictor.calibration.n_real, predictor.calibration.n_fake) == ("test", 6, 6)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    np.testing.assert_array_equal(judge.margins(images), Judge(model).margins(images))
+    np.testing.assert_array_equal(predictor.margins(images), Predictor(model).margins(images))
 
 
 def test_arguments_reach_the_protocol(model, data, tmp_path, faces):
@@ -221,7 +221,7 @@ def test_what_was_fixed_by_preparing_stays(model, prepared, capsys, options, mes
     ],
 )
 def test_mistakes_are_named_before_any_work(model, data, capsys, monkeypatch, changes, message):
-    monkeypatch.setattr("fdetect_jax.evaluation.labelled.look_at", None)
+    monkeypatch.setattr("fdetect_jax.evaluation.labelled.extract_faces", None)
     arguments = {"--model": str(model), "--data": str(data)} | changes
     assert main(["evaluate", *(text for pair in arguments.items() for text in pair)]) == 2
     error = capsys.readouterr().err

@@ -10,7 +10,7 @@ from tests.evaluation.test_report import HOSTILE, Page
 from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.bootstrap import auc_interval
 from fdetect_jax.evaluation.evaluate import calibrate, figures, groups, levels, report
-from fdetect_jax.evaluation.labelled import Excluded, Judged, LabelledFile, files_of
+from fdetect_jax.evaluation.labelled import Excluded, LabelledFile, ScoredFile, files_of
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.report.evaluation_page import render
@@ -24,7 +24,7 @@ def one(name, label, margins, method="swap", source="set", frames=None, areas=No
     frames = np.arange(len(margins)) if frames is None else np.array(frames)
     areas = np.ones(len(margins)) if areas is None else np.array(areas)
     file = LabelledFile(name, label, method, source)
-    return Judged(file, image, frames, frames / 25, areas, np.array(margins, float))
+    return ScoredFile(file, image, frames, frames / 25, areas, np.array(margins, float))
 
 
 def drawn(count=30, frames=8, seed=0, shift=1.5, **fields):

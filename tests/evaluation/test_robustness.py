@@ -11,7 +11,7 @@ from tests.evaluation.test_report import Page
 from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.degrade import CONDITIONS, DEGRADATIONS
 from fdetect_jax.evaluation.evaluate import figures, levels
-from fdetect_jax.evaluation.robustness import robustness, robustness_section, said, summary
+from fdetect_jax.evaluation.robustness import describe, robustness, robustness_section, summary
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.protocol import Protocol
 from tests.evaluation.test_evaluate import drawn, logistic
@@ -84,7 +84,7 @@ def test_figures_are_json_and_lines_of_text(found):
 
 def test_what_harms_nothing_is_not_called_worst():
     judged = [dataclasses.replace(one, degraded=np.stack([one.margins] * 40)) for one in drawn(20)]
-    assert said(measured(judged)["worst"]["video"]) == "none is below clean"
+    assert describe(measured(judged)["worst"]["video"]) == "none is below clean"
 
 
 def test_section_draws_every_curve_and_every_condition(found):

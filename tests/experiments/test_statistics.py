@@ -26,7 +26,7 @@ def test_a_paired_interval_is_that_of_the_paired_t_test():
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng, hits, draws = np.random.default_rng(1), 0, 2000
     for _ in range(draws):
-        shared = rng.normal(0, 5, 3)  # what a seed does to both arms falls out
+        shared = rng.normal(0, 5, 3)  # what a seed does to both variants falls out
         a, b = shared + rng.normal(0.2, 1, 3), shared + rng.normal(0, 1, 3)
         found = difference(dict(enumerate(a)), dict(enumerate(b)))
         hits += found.low <= 0.2 <= found.high
@@ -39,5 +39,5 @@ def test_pairs_are_by_seed():
     assert found.verdict == "higher"
     assert difference({0: 0.0, 1: 0.1}, {0: 1.0, 1: 1.1}).verdict == "lower"
     assert difference({0: 0.0, 1: 1.0}, {0: 1.0, 1: 0.0}).verdict == "not told apart"
-    with pytest.raises(ValueError, match=r"two seeds that both arms have, found \[1\]"):
+    with pytest.raises(ValueError, match=r"two seeds that both variants have, found \[1\]"):
         difference({0: 1.0, 1: 2.0}, {1: 1.0, 2: 2.0})

@@ -27,9 +27,9 @@ def pair(tmp_path_factory) -> str:
     return str(tiny.save_pair(tmp_path_factory.mktemp("pair")))
 
 
-def cheap(*arms: str) -> ConfigDict:
+def cheap(*variants: str) -> ConfigDict:
     """Arms without a generator, in training and in tests."""
-    config = small_table("", *arms)
+    config = small_table("", *variants)
     config.evaluation.forgery = {"kind": "none"}
     config.evaluation.unseen = {"kind": "none"}
     return config
@@ -37,7 +37,7 @@ def cheap(*arms: str) -> ConfigDict:
 
 def two() -> ConfigDict:
     config = cheap("baseline")
-    config.arms["swaps"] = {"title": "Swaps alone", "forgery": {"kind": "swap"}, "steps": 3}
+    config.variants["swaps"] = {"title": "Swaps alone", "forgery": {"kind": "swap"}, "steps": 3}
     config.rows, config.comparisons = ("swaps", "baseline"), (("baseline", "swaps"),)
     return config
 
@@ -45,7 +45,7 @@ def two() -> ConfigDict:
 def test_an_arm_is_what_differs(pair):
     config = small_table(pair, "baseline", "reconstruction", "adversarial", "joint", "arcface", "sbi")
     config.batch_size = 8  # two rows for each of the devices
-    found = {one.arm: one for one in runs_of(config, Path("w")) if one.seed == 1}
+    found = {one.variant: one for one in runs_of(config, Path("w")) if one.seed == 1}
     assert found["joint"].config.objective.lam == 0.9
     assert found["adversarial"].config.objective.lam == 1.0
     assert found["adversarial"].config.forgery.attack == config.evaluation.forgery.attack
@@ -58,15 +58,15 @@ def test_an_arm_is_what_differs(pair):
     assert found["arcface"].config.losses.cross_entropy.weight == 0
     assert found["arcface"].config.losses.contrastive.margin == config.losses.contrastive.margin
     for one in found.values():
-        assert (one.config.task, one.config.seed, one.folder) == ("detector", 1, Path("w") / one.arm / "seed_1")
+        assert (one.config.task, one.config.seed, one.folder) == ("detector", 1, Path("w") / one.variant / "seed_1")
         assert one.config.data == config.data
-        assert not {"arms", "seeds", "comparisons", "sweeps"} & set(one.config)
+        assert not {"variants", "seeds", "comparisons", "sweeps"} & set(one.config)
 
 
 def test_all_arms_of_a_seed_come_before_the_next(pair):
     config = small_table(pair, "joint", "adversarial")
     config.seed = 5
-    assert [(one.arm, one.seed) for one in runs_of(config, Path("w"))] == [
+    assert [(one.variant, one.seed) for one in runs_of(config, Path("w"))] == [
         ("joint", 5),
         ("adversarial", 5),
         ("joint", 6),
@@ -78,29 +78,29 @@ def test_the_shipped_variants_hold(pair):
     for variant in ("facesim", "sweeps"):
         config = table1.get_config(variant)
         for one in (config.evaluation.forgery, config.evaluation.unseen):
-            one.pair = pair
+            one.inverter = pair
         config.data.size = 32
-        assert len(runs_of(config, Path("w"))) == 3 * len(config.arms) == 3 * len(config.rows)
+        assert len(runs_of(config, Path("w"))) == 3 * len(config.variants) == 3 * len(config.rows)
     fields = {"lam": "objective.lam", "epsilon": "forgery.attack.epsilon", "steps": "forgery.attack.steps"}
     fields["margin"] = "losses.contrastive.margin"
-    made = {one.arm: one.config for one in runs_of(config, Path("w"))}
+    made = {one.variant: one.config for one in runs_of(config, Path("w"))}
     for name, sweep in config.sweeps.items():
-        for arm, value in sweep.arms.items():
-            found = made[arm]
+        for variant, value in sweep.variants.items():
+            found = made[variant]
             for part in fields[name].split("."):
                 found = found[part]
-            assert found == value, (name, arm)
+            assert found == value, (name, variant)
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"seeds": 1}, "seeds: found 1, wanted two at least"),
-        ({"rows": ("baseline", "nobody")}, r"rows: found \['nobody'\], wanted arms among"),
-        ({"comparisons": (("baseline", "nobody"),)}, r"comparisons: found \['nobody'\], wanted arms among"),
-        ({"sweeps": {"x": {"title": "x", "arms": {"none": 1.0}}}}, r"sweeps: found \['none'\], wanted arms"),
-        ({"arms": {"swaps": {"forgery": {"kind": "magic"}}}}, r"arms\.swaps: forgery\.kind: found 'magic'"),
-        ({"batch_size": 0}, r"arms\.swaps: batch_size: found 0"),
+        ({"rows": ("baseline", "nobody")}, r"rows: found \['nobody'\], wanted variants among"),
+        ({"comparisons": (("baseline", "nobody"),)}, r"comparisons: found \['nobody'\], wanted variants among"),
+        ({"sweeps": {"x": {"title": "x", "variants": {"none": 1.0}}}}, r"sweeps: found \['none'\], wanted variants"),
+        ({"variants": {"swaps": {"forgery": {"kind": "magic"}}}}, r"variants\.swaps: forgery\.kind: found 'magic'"),
+        ({"batch_size": 0}, r"variants\.swaps: batch_size: found 0"),
     ],
 )
 def test_what_cannot_be_is_refused_before_work(changes, match):
@@ -115,14 +115,16 @@ def test_a_table_is_trained_written_and_taken_up(tmp_path, monkeypatch, capsys):
     assert found == json.loads((tmp_path / "table.json").read_text())
     assert found["seeds"] == [0, 1]
     assert found["columns"] == {"unseen": ["unseen", "fwa"], "others": ["swap", "sbi"]}
-    assert found["arms"]["baseline"]["trained_on"] == ["swap", "sbi"]
-    for arm, steps in (("baseline", 4), ("swaps", 3)):
-        assert found["arms"][arm]["steps"] == steps
-        own = [json.loads((tmp_path / arm / f"seed_{seed}" / "report.json").read_text())["tests"] for seed in (0, 1)]
+    assert found["variants"]["baseline"]["trained_on"] == ["swap", "sbi"]
+    for variant, steps in (("baseline", 4), ("swaps", 3)):
+        assert found["variants"][variant]["steps"] == steps
+        own = [
+            json.loads((tmp_path / variant / f"seed_{seed}" / "report.json").read_text())["tests"] for seed in (0, 1)
+        ]
         for metric in ("auc", "accuracy"):
-            assert found["arms"][arm]["tests"]["sbi"][metric]["values"] == [one["sbi"][metric] for one in own]
-            fwa = found["arms"][arm]["tests"]["fwa"][metric]
-            assert found["arms"][arm]["tests"]["unseen"][metric] == fwa
+            assert found["variants"][variant]["tests"]["sbi"][metric]["values"] == [one["sbi"][metric] for one in own]
+            fwa = found["variants"][variant]["tests"]["fwa"][metric]
+            assert found["variants"][variant]["tests"]["unseen"][metric] == fwa
     page = (tmp_path / "table.html").read_text()
     assert "Embedding spaces" in page
     assert page.count("report.html") == 4
@@ -165,7 +167,7 @@ def test_what_no_arm_was_trained_on_is_unseen(pair, tmp_path):
     names = ("gan_inverted", "adversarial", "gan_inverted/jpeg_40", "gan_inverted/blur_1", "other_generator")
     for one in runs_of(config, tmp_path):
         values = {name: rng.uniform(0.3, 0.6) for name in (*names, "swap", "sbi", "fwa")}
-        values["gan_inverted"] = 0.95 + 0.01 * one.seed if one.arm == "adversarial" else 0.5 + 0.02 * one.seed
+        values["gan_inverted"] = 0.95 + 0.01 * one.seed if one.variant == "adversarial" else 0.5 + 0.02 * one.seed
         reports.append((one, _report(values, 0.1)))
     found = results(config, reports[::-1])
     assert found["columns"] == {
@@ -174,8 +176,8 @@ def test_what_no_arm_was_trained_on_is_unseen(pair, tmp_path):
         "robust": ["robust", "gan_inverted/jpeg_40", "gan_inverted/blur_1"],
         "others": ["adversarial", "swap", "sbi"],
     }
-    assert found["arms"]["sbi"]["trained_on"] == ["latent", "sbi"]
-    tests = found["arms"]["baseline"]["tests"]
+    assert found["variants"]["sbi"]["trained_on"] == ["latent", "sbi"]
+    tests = found["variants"]["baseline"]["tests"]
     for seed in (0, 1):
         pair = [tests[name]["auc"]["values"][seed] for name in ("other_generator", "fwa")]
         assert tests["unseen"]["auc"]["values"][seed] == pytest.approx(np.mean(pair))
@@ -191,14 +193,14 @@ def test_what_no_arm_was_trained_on_is_unseen(pair, tmp_path):
 
 def test_a_sweep_is_drawn_with_its_values(pair, tmp_path):
     config = small_table(pair, "adversarial", "joint", "lam_0_5", variant="sweeps")
-    config.sweeps = {"lam": {"title": "λ", "arms": {"joint": 0.9, "adversarial": 1.0, "lam_0_5": 0.5}}}
-    config.sweeps.lam.arms.sbi, config.arms.sbi = 0.1, config.arms.joint  # an arm, but of no row
-    config.sweeps.steps = {"title": "s", "arms": {"sbi": 1.0}}
+    config.sweeps = {"lam": {"title": "λ", "variants": {"joint": 0.9, "adversarial": 1.0, "lam_0_5": 0.5}}}
+    config.sweeps.lam.variants.sbi, config.variants.sbi = 0.1, config.variants.joint  # an variant, but of no row
+    config.sweeps.steps = {"title": "s", "variants": {"sbi": 1.0}}
     names = ("gan_inverted", "gan_inverted/jpeg_40", "other_generator")
     reports = [(one, _report(dict.fromkeys(names, 0.7), 0.0)) for one in runs_of(config, tmp_path)]
     found = results(config, reports)
     assert list(found["sweeps"]) == ["lam"]
-    assert list(found["sweeps"]["lam"]["arms"]) == ["lam_0_5", "joint", "adversarial"]
+    assert list(found["sweeps"]["lam"]["variants"]) == ["lam_0_5", "joint", "adversarial"]
     page = render("t", found, tmp_path)
     assert "AUC against λ" in page
     assert all(f">{place}<" in page for place in ("0.5", "0.9", "1"))

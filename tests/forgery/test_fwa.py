@@ -12,7 +12,7 @@ from fdetect_jax.forgery import fwa
 from fdetect_jax.forgery.framing import draw_frame
 from fdetect_jax.forgery.fwa import HULLS, MEAN_FACE, SIZE, WarpArtefacts, coarse_part, hull_mask
 from fdetect_jax.forgery.sbi_transforms import Augmentation, Colour
-from fdetect_jax.media.crop import make_recipe, tight
+from fdetect_jax.media.crop import face_crop, make_recipe
 from fdetect_jax.media.warp import similarity
 
 RECIPE = make_recipe("sbi", 96)
@@ -112,9 +112,9 @@ def test_what_is_pasted_is_coarse_and_stays_within_the_face(face):
 
 
 def test_serving_s_pair(face):
-    plain = tight(face, RECIPE)["image"]
+    plain = face_crop(face, RECIPE)["image"]
     for seed in range(10):
-        made = WarpArtefacts(RECIPE, False)(_rng(seed), face, lambda: pytest.fail("asked for a stranger"))
+        made = WarpArtefacts(RECIPE, False)(_rng(seed), face, lambda: pytest.fail("asked for a donor"))
         np.testing.assert_array_equal(made.real, plain)
         assert (made.real.dtype, made.fake.dtype, made.mask.dtype) == (np.uint8, np.uint8, np.float32)
         assert made.mask.shape == (96, 96)

@@ -7,14 +7,14 @@ from ml_collections import ConfigDict
 
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import host as forgeries
-from fdetect_jax.forgery.host import HOST_FORGERIES, Mixed, host_kinds, make_host_forgery, wants_loose
-from fdetect_jax.media.crop import make_recipe, tight
+from fdetect_jax.forgery.host import HOST_FORGERIES, Mixed, host_kinds, make_host_forgery, wants_context
+from fdetect_jax.media.crop import face_crop, make_recipe
 
 RECIPE = make_recipe("sbi", 64)
 
 
-def loose(number):
-    """A loose crop with its box, of one person each."""
+def context_crop(number):
+    """A context crop with its box, of one person each."""
     drawn = FaceSim("test", 96, 3, 1)[number]
     image = cv2.copyMakeBorder(drawn["image"], 30, 12, 25, 25, cv2.BORDER_REFLECT_101)
     landmarks = drawn["landmarks"] + np.float32([25, 30])
@@ -35,7 +35,7 @@ def loose(number):
 )
 def test_what_is_made_on_the_host(options, kinds, is_loose):
     assert host_kinds(ConfigDict(options)) == kinds
-    assert wants_loose(ConfigDict(options)) == is_loose
+    assert wants_context(ConfigDict(options)) == is_loose
 
 
 def test_a_mixture_takes_each_kind_equally_often_and_as_it_is():
@@ -57,14 +57,14 @@ def test_a_mixture_takes_each_kind_equally_often_and_as_it_is():
 def test_of_loose_crops_a_swap_gets_tight_ones(training, monkeypatch):
     seen = []
 
-    def swap(rng, face, stranger):
-        seen.extend([face, stranger()])
+    def swap(rng, face, donor):
+        seen.extend([face, donor()])
         return face
 
     monkeypatch.setitem(forgeries.HOST_FORGERIES, "swap", lambda *_: swap)
-    Mixed(("swap",), RECIPE, training)(np.random.default_rng(0), loose(0), lambda: loose(1))
+    Mixed(("swap",), RECIPE, training)(np.random.default_rng(0), context_crop(0), lambda: context_crop(1))
     for number, one in enumerate(seen):
         assert one["image"].shape == (64, 64, 3)
-        assert np.array_equal(one["image"], tight(loose(number), RECIPE)["image"]) != training
-    fake = Mixed(("sbi",), RECIPE, training)(np.random.default_rng(0), loose(0), None).fake
+        assert np.array_equal(one["image"], face_crop(context_crop(number), RECIPE)["image"]) != training
+    fake = Mixed(("sbi",), RECIPE, training)(np.random.default_rng(0), context_crop(0), None).fake
     assert fake.shape == (64, 64, 3)

@@ -238,7 +238,7 @@ def config(folder, **fields):
     attack |= {"random_start": False}
     fields = {
         "kind": "latent",
-        "pair": str(folder),
+        "inverter": str(folder),
         "space": "w+",
         "render": "fit",
         "dtype": "bfloat16",

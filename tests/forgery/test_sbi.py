@@ -11,7 +11,7 @@ from fdetect_jax.forgery import framing, sbi
 from fdetect_jax.forgery.sbi import SelfBlend, self_blend
 from fdetect_jax.forgery.sbi_masks import HULLS
 from fdetect_jax.forgery.sbi_transforms import Augmentation, Colour
-from fdetect_jax.media.crop import make_recipe, tight, tight_area
+from fdetect_jax.media.crop import face_area, face_crop, make_recipe
 from fdetect_jax.media.landmarks import mirror
 
 RECIPE = make_recipe("sbi", 96)
@@ -20,7 +20,7 @@ SERVING, TRAINING = SelfBlend(RECIPE, False), SelfBlend(RECIPE, True)
 
 @pytest.fixture(scope="module")
 def face():
-    """A loose crop, taller than wide."""
+    """A context crop, taller than wide."""
     drawn = FaceSim("test", 128, 2, 1)[1]
     image = cv2.copyMakeBorder(drawn["image"], 40, 12, 25, 30, cv2.BORDER_REFLECT_101)
     landmarks = drawn["landmarks"] + np.float32([25, 40])
@@ -41,7 +41,7 @@ def _blends(face, count=60):
 
 
 def _never():
-    pytest.fail("asked for a stranger")
+    pytest.fail("asked for a donor")
 
 
 def test_the_blend_in_closed_form(face):
@@ -105,7 +105,7 @@ def test_a_part_shows_what_the_whole_does(face, monkeypatch):
 
 
 def test_serving_s_pair(face):
-    plain, kept = tight(face, RECIPE)["image"], 0
+    plain, kept = face_crop(face, RECIPE)["image"], 0
     for seed in range(60):
         made = SERVING(_rng(seed), face, _never)
         assert (made.real.shape, made.fake.shape, made.mask.shape) == ((96, 96, 3), (96, 96, 3), (96, 96))
@@ -130,8 +130,8 @@ def test_training_augments_both_alike(face, monkeypatch):
 
 
 def test_training_mirrors_half_and_draws_its_margins(face, monkeypatch):
-    areas, real = [], framing.tight_area
-    monkeypatch.setattr(framing, "tight_area", lambda *args: areas.append((args, real(*args))) or areas[-1][1])
+    areas, real = [], framing.face_area
+    monkeypatch.setattr(framing, "face_area", lambda *args: areas.append((args, real(*args))) or areas[-1][1])
     rng = _rng()
     for _ in range(400):
         TRAINING(rng, face)
@@ -140,7 +140,7 @@ def test_training_mirrors_half_and_draws_its_margins(face, monkeypatch):
     assert len({area for _, area in areas}) > 100
     areas.clear()
     SERVING(_rng(), face)
-    assert areas[0][1] == tight_area(face, RECIPE)
+    assert areas[0][1] == face_area(face, RECIPE)
 
 
 def test_mirroring_is_the_original_s(face):
@@ -162,7 +162,7 @@ def test_the_draw_decides_everything_and_inputs_are_left_alone(face, forgery):
     before = {name: np.copy(value) for name, value in face.items()}
     one, two, other = (forgery(_rng(seed), face) for seed in (3, 3, 4))
     for name in ("real", "fake", "mask", "face"):
-        a, b, c = (getattr(triple, name) for triple in (one, two, other))
+        a, b, c = (getattr(forged, name) for forged in (one, two, other))
         np.testing.assert_array_equal(a, b)
         assert (a != c).any() or (name == "face" and forgery is SERVING)  # which always cuts alike
     for name, value in before.items():
@@ -207,7 +207,7 @@ def test_a_mask_that_leaves_nothing_is_drawn_again(face, monkeypatch):
 
 
 def test_the_face_is_where_the_tight_crop_has_it(face):
-    wanted = tight(face, RECIPE)["mask"]
+    wanted = face_crop(face, RECIPE)["mask"]
     assert 0.2 < wanted.mean() < 0.8
     np.testing.assert_array_equal(SERVING(_rng(), face).face, wanted)
     for seed in range(20):  # mirrored and cut anew, the face stays where most of the mask is

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.crop import RECIPES, REGIONS, CropRecipe, crop, loose, make_recipe, tight, tight_area
+from fdetect_jax.media.crop import RECIPES, REGIONS, CropRecipe, context_crop, crop, face_area, face_crop, make_recipe
 from fdetect_jax.media.faces import Face
 from fdetect_jax.media.landmarks import eyes
 
@@ -149,7 +149,7 @@ def test_sbi_stops_at_the_image_s_edge():
 def test_sbi_trains_on_margins_of_5_to_20_percent_each_by_itself():
     example = {"image": np.zeros((3000, 3000, 3), np.uint8), "box": np.float32([1000, 1000, 2000, 1800])}
     rng, recipe = np.random.default_rng(0), make_recipe("sbi", 64)
-    areas = np.array([tight_area(example, recipe, rng) for _ in range(2000)])
+    areas = np.array([face_area(example, recipe, rng) for _ in range(2000)])
     margins = np.abs(areas - [1000, 1000, 2000, 1800]) / [1000, 800, 1000, 800]
     assert margins.min() >= 0.05
     assert margins.max() <= 0.2 + 1 / 800
@@ -157,12 +157,12 @@ def test_sbi_trains_on_margins_of_5_to_20_percent_each_by_itself():
         np.quantile(margins, [0.01, 0.5, 0.99], axis=0).T, [[0.0515, 0.125, 0.1985]] * 4, atol=0.007
     )
     assert np.abs(np.corrcoef(margins.T) - np.eye(4)).max() < 0.08
-    assert tight_area(example, recipe) == (875, 900, 2126, 1901)
+    assert face_area(example, recipe) == (875, 900, 2126, 1901)
 
 
 def test_a_loose_crop_is_sbi_s_region():
     image, face = _picture()
-    found = loose(image, face, RECIPES["sbi"])
+    found = context_crop(image, face, RECIPES["sbi"])
     x0, y0, x1, y1 = np.r_[face.landmarks.min(0), face.landmarks.max(0)].astype(float)
     w, h = x1 - x0, y1 - y0
     left, top = max(0, int(x0 - w / 2)), max(0, int(y0 - h))
@@ -174,7 +174,7 @@ def test_a_loose_crop_is_sbi_s_region():
 
 def test_a_large_face_is_shrunk_until_the_smallest_crop_fills_the_size():
     image, face = _picture()
-    found = loose(image, face, make_recipe("sbi", 32))
+    found = context_crop(image, face, make_recipe("sbi", 32))
     assert (found["box"][2:] - found["box"][:2]).max() * 1.1 == pytest.approx(32, rel=0.02)
     small = crop(image, face, make_recipe("sbi", 32))
     whole = crop(image, face, dataclasses.replace(make_recipe("sbi", 32), training_margins=None))
@@ -186,7 +186,7 @@ def test_serving_cuts_what_training_would_with_serving_s_margins():
     image, face = _picture()
     for size in (32, 64, 380):
         recipe = make_recipe("sbi", size)
-        one, two = crop(image, face, recipe), tight(loose(image, face, recipe), recipe)
+        one, two = crop(image, face, recipe), face_crop(context_crop(image, face, recipe), recipe)
         assert one.keys() == two.keys() == {"image", "landmarks", "mask"}
         for name in one:
             np.testing.assert_array_equal(one[name], two[name])
@@ -195,7 +195,7 @@ def test_serving_cuts_what_training_would_with_serving_s_margins():
 def test_loose_crops_are_for_recipes_with_training_margins():
     image, face = _picture()
     with pytest.raises(ValueError, match=r"recipe\.training_margins: found None of 'square'"):
-        loose(image, face, RECIPES["paper"])
+        context_crop(image, face, RECIPES["paper"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from fdetect_jax import cli, weights
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.crop import RECIPES
 from fdetect_jax.media.video import Sampling, probe
@@ -62,7 +62,7 @@ PROTOCOL = Protocol(sampling=Sampling(per_second=5), threshold=0.0)
 def judged(model, media, tmp_path_factory):
     output = tmp_path_factory.mktemp("output")
     with compilations() as names:
-        rows = list(predict([media], Judge(model, batch_size=4), PROTOCOL, output, heat_map=True, workers=1))
+        rows = list(predict([media], Predictor(model, batch_size=4), PROTOCOL, output, heat_map=True, workers=1))
     return output, rows, names
 
 
@@ -105,28 +105,28 @@ def test_the_page_shows_them_all(judged):
 
 def test_one_compilation_for_all_files(judged):
     _, _, names = judged
-    assert names.count("jit(judge)") == names.count("jit(attend)") == 1
+    assert names.count("jit(predictor)") == names.count("jit(attend)") == 1
 
 
 def test_scores_are_those_of_each_file_alone(judged, model, media):
     _, rows, _ = judged
-    judge = Judge(model, batch_size=4)
+    predictor = Predictor(model, batch_size=4)
     for row in (rows[0], rows[2]):
-        (alone,) = predict([row["file"]], judge, PROTOCOL, workers=1)
+        (alone,) = predict([row["file"]], predictor, PROTOCOL, workers=1)
         assert alone["score"] == pytest.approx(row["score"], abs=1e-5)
         assert alone["annotated"] is None
 
 
 def test_it_goes_on_where_it_was_stopped(model, media, tmp_path):
-    judge = Judge(model, batch_size=4)
-    whole = list(predict([media], judge, PROTOCOL, tmp_path / "whole", workers=1))
-    running = predict([media], judge, PROTOCOL, tmp_path / "cut", workers=1)
+    predictor = Predictor(model, batch_size=4)
+    whole = list(predict([media], predictor, PROTOCOL, tmp_path / "whole", workers=1))
+    running = predict([media], predictor, PROTOCOL, tmp_path / "cut", workers=1)
     first = [next(running) for _ in range(3)]
     running.close()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("*.annotated.*")}
     with open(tmp_path / "cut" / "verdicts.jsonl", "a") as diary:
         diary.write('{"key": "0123", "ro')  # a kill in the middle of a line
-    again = list(predict([media], judge, PROTOCOL, tmp_path / "cut", workers=1))
+    again = list(predict([media], predictor, PROTOCOL, tmp_path / "cut", workers=1))
     assert again[:3] == first
     assert again == whole
     done = [tmp_path / "cut" / row["annotated"] for row in first if row["annotated"]]
@@ -134,9 +134,9 @@ def test_it_goes_on_where_it_was_stopped(model, media, tmp_path):
 
 
 def test_another_protocol_judges_anew(model, media, tmp_path):
-    judge = Judge(model, batch_size=4)
-    (fake,) = predict([media / "face.png"], judge, PROTOCOL, tmp_path, workers=1)
-    (real,) = predict([media / "face.png"], judge, Protocol(threshold=1.0), tmp_path, workers=1)
+    predictor = Predictor(model, batch_size=4)
+    (fake,) = predict([media / "face.png"], predictor, PROTOCOL, tmp_path, workers=1)
+    (real,) = predict([media / "face.png"], predictor, Protocol(threshold=1.0), tmp_path, workers=1)
     assert (fake["verdict"], real["verdict"]) == ("fake", "real")
 
 

@@ -5,7 +5,7 @@ import pytest
 from small import run, small_arcface
 
 from fdetect_jax.config import ConfigError, check
-from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.train.writer import read_history
 
 
@@ -19,7 +19,7 @@ def test_a_run(tmp_path):
         values = [row[name] for row in history]
         assert np.mean(values[-10:]) < np.mean(values[:10]), name
     assert "loss/cross_entropy" not in history[0]  # its weight is 0
-    judge = Judge(tmp_path, recipe="aligned64")
+    judge = Predictor(tmp_path, recipe="aligned64")
     images = np.random.default_rng(0).integers(0, 256, (3, config.data.size, config.data.size, 3), np.uint8)
     assert judge.attention(images).shape == (3, 16, 16)  # the branch's own map, not Grad-CAM's
 

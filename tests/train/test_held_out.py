@@ -15,7 +15,7 @@ from fdetect_jax import weights
 from fdetect_jax.data.folder import SPLITS
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.calibration import Calibration
-from fdetect_jax.inference.predictor import Judge
+from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.media.crop import make_recipe
 from fdetect_jax.train import held_out
 from fdetect_jax.train.detector import started_from
@@ -26,7 +26,7 @@ def test_a_run_on_self_blended_images(tmp_path):
     assert list(found["tests"]) == ["swap", "sbi", "fwa"]
     assert found["tests"]["sbi"]["n_fake"] == 6
     page = (tmp_path / "report.html").read_text()
-    for name in ("loose crop", "hull", "mask", "source", "target", "blended", "real", "fake"):
+    for name in ("context crop", "hull", "mask", "source", "target", "blended", "real", "fake"):
         assert f"<div class=name>{name}</div>" in page
     assert page.count("<small>P(fake)</small>") == 2 * 4  # of real and fake, as many as a batch holds
     assert (tmp_path / "fakes.png").is_file()
@@ -47,7 +47,7 @@ def test_on_photographs_training_and_serving_share_the_recipe(faces, tmp_path, m
     config.data = common.folder("sbi", 48) | {"root": str(tmp_path / "photos")}
     found = run(config, tmp_path / "run")
     assert found["tests"]["sbi"]["n_real"] == found["tests"]["swap"]["n_real"] == 4
-    judge = Judge(tmp_path / "run")
+    judge = Predictor(tmp_path / "run")
     assert judge.recipe == make_recipe("sbi", 48)
     made = held_out.HeldOut(config, None)
     # Swaps and the pair's attacks see serving's crop, self-blending the loose one.
@@ -61,7 +61,7 @@ def test_on_photographs_training_and_serving_share_the_recipe(faces, tmp_path, m
 
 @pytest.mark.parametrize(
     ("kind", "columns"),
-    [("swap", ["mask"]), *((kind, ["loose crop", "target", "part", "mask"]) for kind in ("fwa", "mixed"))],
+    [("swap", ["mask"]), *((kind, ["context crop", "target", "part", "mask"]) for kind in ("fwa", "mixed"))],
 )
 def test_pictures_are_of_what_it_was_trained_on(kind, columns, tmp_path):
     config = small_baseline("")

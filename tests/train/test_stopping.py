@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def command(tmp_path_factory):
     """Starts the small adversarial run as a user does; the config is a file."""
     folder = tmp_path_factory.mktemp("command")
-    pair, file = str(tiny.save_pair(folder / "pair")), folder / "small_run.py"
+    pair, file = str(tiny.save_pair(folder / "inverter")), folder / "small_run.py"
     file.write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT / 'tests')!r}]\nfrom small import small_adv\n\n"
         f"def get_config():\n    config = small_adv({pair!r})\n"

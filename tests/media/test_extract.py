@@ -11,8 +11,8 @@ from fdetect_jax.evaluation.degraded_crops import read_degraded
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.media.clips import faces_of
 from fdetect_jax.media.crop import RECIPES, crop
+from fdetect_jax.media.extract import extract_degraded_faces, extract_faces
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.look import look_at, look_at_degraded
 from fdetect_jax.media.video import Sampling
 
 RECIPE = RECIPES["aligned64"]
@@ -25,7 +25,7 @@ def test_files_in_order_with_their_crops_alone(tmp_path, faces):
         cv2.imwrite(str(path), drawn[number]["image"][..., ::-1])
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
-    found = list(look_at([paths[0], bad, *paths[1:]], RECIPE, Sampling(count=4), workers=2, seconds=60))
+    found = list(extract_faces([paths[0], bad, *paths[1:]], RECIPE, Sampling(count=4), workers=2, seconds=60))
     assert found.pop(1) == Rejected("empty")
     for path, seen in zip(paths, found, strict=True):
         wanted = faces_of(path, faces, RECIPE, Sampling(count=4))
@@ -43,7 +43,7 @@ def test_degraded_frames_are_cut_by_the_faces_of_the_clean_ones(tmp_path, faces)
     (tmp_path / "scratch").mkdir()
     files = [(tmp_path / "bad.png", "bad"), (tmp_path / "two.png", "two")]
     how = (tmp_path / "scratch", RECIPE, Sampling(count=4), "largest")
-    bad, seen = look_at_degraded(files, *how, workers=1, seconds=60)
+    bad, seen = extract_degraded_faces(files, *how, workers=1, seconds=60)
     assert bad == Rejected("empty")
     (found,) = seen.crops
     largest = faces.detect(image)[0]
@@ -61,6 +61,6 @@ def test_degraded_frames_are_cut_by_the_faces_of_the_clean_ones(tmp_path, faces)
 def test_a_recipe_of_another_detector_is_refused_before_any_work(tmp_path):
     other = dataclasses.replace(RECIPE, detector_hash="0")
     with pytest.raises(ValueError, match=r"recipe\.detector"):
-        look_at([], other, Sampling(count=4))
+        extract_faces([], other, Sampling(count=4))
     with pytest.raises(ValueError, match=r"recipe\.detector"):
-        look_at_degraded([], tmp_path, other, Sampling(count=4))
+        extract_degraded_faces([], tmp_path, other, Sampling(count=4))

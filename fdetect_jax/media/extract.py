@@ -15,7 +15,7 @@ from fdetect_jax.media.models import load_models
 from fdetect_jax.media.video import Sampling
 
 
-def look_at(
+def extract_faces(
     files: Iterable[Path],
     recipe: CropRecipe,
     sampling: Sampling,
@@ -37,7 +37,7 @@ def look_at(
     return run_isolated(_look, tasks, workers=workers, seconds=seconds, initializer=open_faces)
 
 
-def look_at_degraded(
+def extract_degraded_faces(
     files: Iterable[tuple[Path, str]],
     scratch: Path,
     recipe: CropRecipe,
@@ -48,7 +48,7 @@ def look_at_degraded(
     workers: int | None = None,
     seconds: float = 600.0,
 ) -> Iterator[MediaFaces | Rejected]:
-    """As ``look_at``; the faces' crops under every degradation lie in ``scratch/<number of the file>`` meanwhile, see
+    """As ``extract_faces``; the crops under every degradation lie in ``scratch/<number of the file>`` meanwhile, see
     ``degraded_crops``, and each example's ``row`` says where. What is in there is the caller's to remove.
 
     Frames are degraded whole, after the faces were found in them as they are, and a file is decoded once. One file for
