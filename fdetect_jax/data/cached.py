@@ -25,6 +25,10 @@ class Cached:
         return self.source.recipe
 
     @property
+    def groups(self) -> np.ndarray:
+        return self.source.groups
+
+    @property
     def fingerprint(self) -> str:
         return self.source.fingerprint
 
