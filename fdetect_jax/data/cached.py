@@ -29,6 +29,10 @@ class Cached:
         return self.source.groups
 
     @property
+    def video(self) -> bool:
+        return self.source.video
+
+    @property
     def fingerprint(self) -> str:
         return self.source.fingerprint
 

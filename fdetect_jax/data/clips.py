@@ -1,4 +1,4 @@
-"""Clips of faces: T crops of one person in order of time, as one example. In: a source of faces. Out: a source of clips.
+"""Clips of faces: T crops of one person in order of time, as one example. In: a source of faces. Out: one of clips.
 
 An example of a clip has ``frames``, a list of T examples, and ``identity``.
 """
@@ -39,6 +39,10 @@ class Clips:
     @property
     def groups(self) -> np.ndarray:
         return self.faces.groups[self._pieces[:, 0]]
+
+    @property
+    def video(self) -> bool:
+        return True
 
     @property
     def origins(self) -> np.ndarray:

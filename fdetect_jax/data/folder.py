@@ -152,6 +152,11 @@ class FaceFolder:
         """16 hex digits, equal for equal crops in equal order."""
         return _digest([self._folder.name, self.split, list(self.fractions), self.seed] + ["loose"] * self.context)
 
+    @property
+    def video(self) -> bool:
+        """Photographs, each judged by itself."""
+        return False
+
     @cached_property
     def groups(self) -> np.ndarray:
         """(N,) int32: the person of each crop."""

@@ -94,6 +94,10 @@ class Mixture:
             raise UserError(f"face {within} of part {part.name!r}: {describe(error)}") from error
         return example | {"identity": np.int32(int(example["identity"]) * len(self.parts) + number)}
 
+    @property
+    def video(self) -> bool:
+        return any(part.source.video for part in self.parts)
+
     @cached_property
     def groups(self) -> np.ndarray:
         """(N,) the groups of the parts, kept apart."""

@@ -203,14 +203,20 @@ def chosen_faces(source: Source, limit: int | None = None, seed: int = 0) -> lis
 
 
 def eval_batches(
-    source: Source, indices: Sequence[int], batch_size: int, seed: int = 0, slot: Slot | None = None, threads: int = 2
+    source: Source,
+    indices: Sequence[int],
+    batch_size: int,
+    seed: int = 0,
+    slot: Slot | None = None,
+    targets: tuple[str, ...] = (),
+    threads: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The faces ``indices`` in that order, without augmentation, read ahead by ``threads`` threads.
 
     The last batch is padded; ``weight`` (B,) is 0 on padding. ``row`` (B,) uint32 is the place of a face among
-    ``indices``. seed: of what ``slot`` draws, with the face's index, so that a fake depends on these alone.
+    ``indices``. seed: of what ``slot`` draws, with the face's index, so that a fake depends on these alone. targets: as in training.
     """
-    make = MakeRow(source, training=False)
+    make = MakeRow(source, targets=targets, training=False)
     slot = Slot() if slot is None else slot
 
     def row(place: int) -> dict[str, np.ndarray]:

@@ -147,6 +147,11 @@ class Prepared:
         table = self._table[self._rows]
         return np.c_[identities[table[:, 0]], table[:, :2]]
 
+    @property
+    def video(self) -> bool:
+        """A group is one person of one video, or of one image."""
+        return True
+
     @cached_property
     def groups(self) -> np.ndarray:
         """(N,) int: equal for the crops of one person in one file."""

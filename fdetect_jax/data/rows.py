@@ -1,8 +1,8 @@
 """From a face to one row of a batch: its fake, its targets, and one draw of augmentation for all of them.
 
 A row is a dict of arrays: ``image`` (S, S, 3) uint8; where the fake is made on the host, ``forged`` like it; and
-``target/NAME`` for every target that is asked for: of the face itself, or of the fake (``data.targets``). Of a clip every
-image and map has one more axis in front, (T, …).
+``target/NAME`` for every target that is asked for: of the face itself, or of the fake (``data.targets``). In a clip
+every image and map has one more axis in front, (T, …).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +51,7 @@ class Slot:
 
 def frames_of(example: Example) -> list[Example]:
     """The frames of a clip, or the one face."""
-    return example["frames"] if "frames" in example else [example]
+    return example.get("frames", [example])
 
 
 @dataclass(frozen=True)

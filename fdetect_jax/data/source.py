@@ -13,6 +13,7 @@ class Source(Protocol):
 
     recipe: how they were cut, None where nothing was. fingerprint: equal for equal crops in equal order. groups: (N,)
     int, equal for the crops that belong together: one person's photographs, or one person's frames of a video.
+    video: whether a group is a video, which is judged as a whole.
     """
 
     @property
@@ -23,6 +24,8 @@ class Source(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def groups(self) -> np.ndarray: ...
+    @property
+    def video(self) -> bool: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Example: ...
 

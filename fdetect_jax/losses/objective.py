@@ -77,8 +77,8 @@ class Objective:
         for pattern in dict.fromkeys(pattern for patterns in self.trainable for pattern in patterns):
             if not any(fnmatchcase(path, pattern) for path in paths):
                 raise UserError(
-                    f"objective.trainable: found {pattern!r}, which fits no parameter; wanted a pattern over paths such "
-                    f"as {paths[0]!r} and {paths[-1]!r}"
+                    f"objective.trainable: found {pattern!r}, which fits no parameter; wanted a pattern over paths "
+                    f"such as {paths[0]!r} and {paths[-1]!r}"
                 )
 
         def held(path: Sequence[str], _: Any) -> np.ndarray:
@@ -92,7 +92,13 @@ def hold(frozen: Any | None, phase: jax.Array, new: Any, old: Any) -> Any:
     """``new`` with what this phase leaves as it is taken from ``old``. frozen: of ``Objective.frozen``, or its part."""
     if frozen is None:
         return new
-    return jax.tree.map(lambda held, a, b: jnp.where(jnp.asarray(held)[phase], b, a), frozen, new, old)
+
+    def kept(held: np.ndarray, a: jax.Array, b: jax.Array) -> jax.Array:
+        if held.all() or not held.any():  # in every phase alike: nothing is computed that is thrown away
+            return b if held.all() else a
+        return jnp.where(jnp.asarray(held)[phase], b, a)
+
+    return jax.tree.map(kept, frozen, new, old)
 
 
 def make_objective(config: Any, steps_per_epoch: int) -> Objective:

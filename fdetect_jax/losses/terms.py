@@ -94,7 +94,7 @@ def arcface(outputs: Outputs, batch: Batch, margin: float = 0.5, scale: float = 
 
 
 def attention(outputs: Outputs, batch: Batch) -> jax.Array:
-    """Binary cross-entropy between the attention and the share of each of its cells that the face covers, their mean."""
+    """Binary cross-entropy of the attention against the share of each of its cells that the face covers, averaged."""
     p = jnp.clip(outputs.heads["attention"][..., 0].astype(jnp.float32), 1e-6, 1 - 1e-6)
     face = batch.targets["face"].astype(jnp.float32)
     face = jax.image.resize(face, p.shape, "linear")  # antialiased: the mean of a cell
