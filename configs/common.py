@@ -161,6 +161,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "name": "adam",
             "learning_rate": 0.004,
             "momentum": 0.9,
+            "b2": 0.99,
             "weight_decay": 0.0,
             "decay_after": 0.75,
             "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},

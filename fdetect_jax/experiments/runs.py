@@ -16,6 +16,7 @@ import jax
 from ml_collections import ConfigDict
 
 from fdetect_jax import config as checks
+from fdetect_jax.errors import UserError
 from fdetect_jax.train.loop import Stopped, finished, sigterm, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
@@ -36,10 +37,10 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     """Every run, all variants of the first seed first; checked, so that nothing is refused after hours of work.
 
     Raises:
-      ConfigError: an variant, a sweep or a comparison that cannot be.
+      UserError: an variant, a sweep or a comparison that cannot be.
     """
     if jax.process_count() > 1:
-        raise checks.ConfigError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
+        raise UserError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
     known = set(config.variants)
     named = {
         "rows": config.rows,
@@ -48,11 +49,11 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     }
     for field, names in named.items():
         if others := sorted(set(names) - known):
-            raise checks.ConfigError(f"{field}: found {others}, wanted variants among {sorted(known)}")
+            raise UserError(f"{field}: found {others}, wanted variants among {sorted(known)}")
     if not config.rows:
-        raise checks.ConfigError("rows: found none, wanted variants")
+        raise UserError("rows: found none, wanted variants")
     if config.seeds < 2:
-        raise checks.ConfigError(f"seeds: found {config.seeds}, wanted two at least, to tell chance from effect")
+        raise UserError(f"seeds: found {config.seeds}, wanted two at least, to tell chance from effect")
     runs = [
         Run(variant, seed, _variant_config(config, variant, seed), workdir / variant / f"seed_{seed}")
         for seed in range(config.seed, config.seed + config.seeds)
@@ -62,7 +63,7 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
         try:
             checks.check(run.config)
         except ValueError as error:
-            raise checks.ConfigError(f"variants.{run.variant}: {error}") from None
+            raise UserError(f"variants.{run.variant}: {error}") from None
     return runs
 
 

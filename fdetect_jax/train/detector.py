@@ -25,8 +25,7 @@ from fdetect_jax.forgery.host import make_host_forgery, wants_context
 from fdetect_jax.losses.objective import make_objective
 from fdetect_jax.losses.terms import TERMS
 from fdetect_jax.nn.once import jit_once
-from fdetect_jax.optim.base import OPTIMIZERS
-from fdetect_jax.optim.sam import sam
+from fdetect_jax.optim.base import make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train import parallel
@@ -56,10 +55,7 @@ class DetectorTask:
         # The rate multiplies the updates of a unit step: objectives that take turns keep a state each, and a schedule
         # inside would count each one's turns for steps.
         self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
-        base = OPTIMIZERS[config.optimizer.name](1.0, config.optimizer.momentum)
-        if config.optimizer.weight_decay:
-            base = optax.chain(optax.add_decayed_weights(config.optimizer.weight_decay), base)
-        self.optimizer = sam(base, config.optimizer.sam.rho, config.optimizer.sam.adaptive)
+        self.optimizer = make_optimizer(config.optimizer)
 
     def init(self, seed: int) -> TrainState:
         key, rng = jax.random.split(jax.random.key(seed))
