@@ -23,7 +23,7 @@ from fdetect_jax.data.sources import make_source
 from fdetect_jax.data.targets import MADE, TARGETS
 from fdetect_jax.detectors import DETECTORS, find_detector, make_detector
 from fdetect_jax.errors import UserError
-from fdetect_jax.fields import at_least, get, one_of, refuse
+from fdetect_jax.fields import at_least, get, one_of, refuse, rows
 from fdetect_jax.forgery import Scene, check_mix, deal, make_mix, needs_context, weights_of
 from fdetect_jax.inference.calibration import KEY as CALIBRATION
 from fdetect_jax.losses.objective import check_objective, hold, make_objective
@@ -51,7 +51,7 @@ def check(config: ConfigDict) -> None:
     one_of(config, "evaluation.split", ("val", "test"))
     check_data(config, ["train", split])
     for field in ("batch_size", "evaluation.batch_size"):
-        parallel.check_rows(config, field)
+        rows(config, field)
     at_least(config, "evaluation.limit", 1)
     at_least(config, "evaluation.seed", 0)
     one_of(config, "detector.name", DETECTORS)
@@ -69,7 +69,7 @@ def check(config: ConfigDict) -> None:
         if options.weight:
             term.check(options, f"losses.{name}")
     check_objective(config.objective)
-    check_optimizer(config.optimizer)
+    check_optimizer(config)
     for path in parts_of(config):
         if get(config, f"{path}.source") == "facesim":  # a swap takes another person's face
             at_least(config, f"{path}.identities.{split}", 2)
@@ -167,8 +167,8 @@ class DetectorTask:
 
         keys = parallel.row_keys(purpose(key, "forge"), batch["image"].shape[0])
         fakes, targets, metrics = self.mix.forge(keys, batch, scene, frozen, self.targets)
-        rows = pair_up(to_unit(batch["image"]), jax.lax.stop_gradient(fakes), targets)
-        state, found = self._update(state, rows, key)
+        pairs = pair_up(to_unit(batch["image"]), jax.lax.stop_gradient(fakes), targets)
+        state, found = self._update(state, pairs, key)
         return state, metrics | found
 
     def _update(self, state: TrainState, rows: Batch, key: jax.Array) -> tuple[TrainState, dict]:

@@ -15,7 +15,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.fields import at_least, get, refuse
 
 AXIS = "data"
 
@@ -24,13 +23,6 @@ def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> jax.sharding
     """A 1-D mesh over these devices, the first of them by number, or all."""
     chosen = jax.devices()[:devices] if devices is None or isinstance(devices, int) else list(devices)
     return jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
-
-
-def check_rows(config: Any, field: str) -> None:
-    """Raises UserError unless every device gets an equal share of the rows that ``field`` of a config says."""
-    at_least(config, field, 1)
-    if get(config, field) % jax.device_count():
-        refuse(field, get(config, field), f"a multiple of {jax.device_count()}, the number of devices")
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
