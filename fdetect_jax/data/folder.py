@@ -60,6 +60,16 @@ class FaceFolder:
         """16 hex digits, equal for equal crops in equal order."""
         return digest([self._folder.name, self.split, self.fractions, self.seed, self.context])
 
+    @property
+    def video(self) -> bool:
+        """Photographs, each judged by itself."""
+        return False
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(N,) int32: the person of each crop."""
+        return np.load(self._folder / _IDENTITIES, allow_pickle=False)[self._rows]
+
     def __len__(self) -> int:
         return len(self._rows)
 
