@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.bootstrap import auc_interval
 from fdetect_jax.evaluation.labelled import Excluded, ScoredFile
-from fdetect_jax.inference.calibration import Calibration, best_threshold, fit
-from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.protocol import Protocol, to_score
 from fdetect_jax.types import FAKE, REAL
 
 RATES = {"tpr_at_fpr_1%": 0.01, "tpr_at_fpr_0.1%": 0.001}
@@ -40,9 +41,10 @@ def levels(judged: Sequence[ScoredFile], calibration: Calibration, protocol: Pro
     frames: list[np.ndarray] = []
     videos: list[float] = []
     for one in judged:
-        scores = calibration.scores(one.margins)
-        frames.append(protocol.frame_scores(one.frames, one.areas, scores, image=one.image)[1])
-        videos.append(protocol.file_score(frames[-1]))
+        margins = calibration.margins(one.margins)
+        margins = protocol.frame_margins(one.frames, one.areas, margins, image=one.image)[1]
+        frames.append(expit(margins))
+        videos.append(to_score(protocol.file_margin(margins)))
     labels, numbers = np.array([one.file.label for one in judged]), np.arange(len(judged))
     counts = [len(scores) for scores in frames]
     return {
@@ -174,15 +176,3 @@ def titles(report: Mapping) -> dict[str, str]:
     if report["frame"]["n_real"] + report["frame"]["n_fake"] == report["data"]["judged"]:
         return {"video": "Files"}
     return {"video": "Videos", "frame": "Frames"}
-
-
-def calibrate(judged: Sequence[ScoredFile], protocol: Protocol, data: str) -> Calibration:
-    """Temperature and bias from the margins of frames, the threshold from the scores of files, as they will be used.
-
-    data: a name for these files. Raises ValueError like ``calibration.fit``.
-    """
-    margins = [protocol.frame_scores(one.frames, one.areas, one.margins, image=one.image)[1] for one in judged]
-    labels = np.repeat([one.file.label for one in judged], [len(of_file) for of_file in margins])
-    found = fit(np.concatenate(margins), labels, data)
-    videos = levels(judged, found, protocol)["video"]
-    return dataclasses.replace(found, threshold=best_threshold(videos.scores, videos.labels))
