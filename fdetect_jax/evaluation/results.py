@@ -10,6 +10,7 @@ from fdetect_jax.evaluation.metrics import METRICS, Undefined
 from fdetect_jax.evaluation.table import Test
 from fdetect_jax.evaluation.view import view_of
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.report.tables import Column
 from fdetect_jax.types import FAKE, REAL
 
 
@@ -80,25 +81,20 @@ def summary(content: Mapping[str, Any], names: Sequence[str] | None = None) -> I
     """
     names = list(content["tests"]) if names is None else names
     if names:
-        width = max(len(name) for name in names)
-        heads = "".join(f"{metric.title:>{_width(metric)}}" for metric in METRICS.values())
-        yield f"  {'':{width}}{heads}"
+        shown, width = columns(content["threshold"]), max(len(name) for name in names)
+        widths = [2 + max(len(one.title), 11 if one.format == "interval" else 7) for one in shown]
+        yield f"  {'':{width}}" + "".join(f"{one.title:>{wide}}" for one, wide in zip(shown, widths, strict=True))
         for name in names:
-            one = content["tests"][name]
-            cells = "".join(f"{shown(one[key], metric.format):>{_width(metric)}}" for key, metric in METRICS.items())
-            yield f"  {name:{width}}{cells}  ({one['n_real']} real, {one['n_fake']} fake)"
+            row = content["tests"][name]
+            cells = (f"{one.text(row[one.name]):>{wide}}" for one, wide in zip(shown, widths, strict=True))
+            yield f"  {name:{width}}{''.join(cells)}  ({row['n_real']} real, {row['n_fake']} fake)"
     for name, value in content["figures"].items():
         yield f"  {name}  {'not finite' if value is None else format(value, '.3f')}"
 
 
-def shown(value: Any, form: str) -> str:
-    """A metric's value as text, by its format: "0.8756", "87.6 %", "0.851–0.902"; a dash for None."""
-    if value is None:
-        return "–"
-    if form == "interval":
-        return "{:.3f}–{:.3f}".format(*value)
-    return f"{100 * value:.1f} %" if form == "share" else f"{value:.4f}"
-
-
-def _width(metric) -> int:
-    return 2 + max(len(metric.title), 11 if metric.format == "interval" else 7)
+def columns(threshold: float) -> list[Column]:
+    """Every registered metric as a column of a table, with the threshold in its note."""
+    return [
+        Column(name, one.title, one.note.replace("{threshold}", f"{threshold:.3f}"), one.format)
+        for name, one in METRICS.items()
+    ]
