@@ -152,6 +152,16 @@ class FaceFolder:
         """16 hex digits, equal for equal crops in equal order."""
         return _digest([self._folder.name, self.split, list(self.fractions), self.seed] + ["loose"] * self.context)
 
+    @property
+    def video(self) -> bool:
+        """Photographs, each judged by itself."""
+        return False
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(N,) int32: the person of each crop."""
+        return np.load(self._folder / _IDENTITIES, allow_pickle=False)[self._rows]
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -90,7 +90,7 @@ class InversionTask:
         opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
 
-    def batches(self):
+    def batches(self, devices):
         share = self.config.batch_size // jax.process_count()
         return pipeline.train_batches(
             self.source, share, self.config.seed, augment=FLIP, workers=self.config.data.workers
@@ -170,11 +170,11 @@ class InversionTask:
         judge = lambda image: self.discriminator.apply({"params": params}, image)  # noqa: E731
         return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(judge, real)
 
-    def evaluate(self, state, compile_eval, show) -> EvaluationResult:
+    def evaluate(self, state, devices, show) -> EvaluationResult:
         config = self.config
         variables = {"generator": self.frozen["generator"], **state.variables}
         figures, columns = measure(
-            self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, compile_eval
+            self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
         )
         return EvaluationResult(
             figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {})
