@@ -61,7 +61,7 @@ def check(config: ConfigDict) -> None:
         at_least(config, field, 1)
     between(config, "style_mixing", 0, 1)
     above(config, "ema_kimg", 0)
-    check_common(config)
+    check_common(config, ["train", "test"] if config.reconstruction.weight else ["train"])
 
 
 class GanTask:

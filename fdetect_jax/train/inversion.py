@@ -43,7 +43,7 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: names the first field that does not fit, what was found and what was wanted.
     """
-    check_common(config)
+    check_common(config, ["train", "test"])
     at_least(config, "encoder_learning_rate", 0)
     one_of(config, "schedule", SCHEDULES)
     decay_rate(config, "adam_b2")
