@@ -6,12 +6,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from tests.datasets.trees import splits, touch
 
 from fdetect_jax.datasets.layouts import LAYOUTS, find_layout
 from fdetect_jax.datasets.layouts.base import Item, connected, drawn_split, undivided
 from fdetect_jax.datasets.layouts.faceforensics import METHODS, read_splits
 from fdetect_jax.datasets.selection import Selection, select
+from tests.datasets.trees import splits, touch
 
 PAIRS = {"train": [["071", "054"], ["087", "081"]], "val": [["720", "672"]], "test": [["953", "974"]]}
 NAMES = [name for pairs in PAIRS.values() for pair in pairs for name in pair]

@@ -13,9 +13,11 @@ from typing import Any
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
+from fdetect_jax.types import KINDS, REAL
 
 SPLITS = ("train", "val", "test")
 REAL_METHOD = "real"  # the method of what is not forged
+FAKE_KINDS = (*KINDS[1:], "unknown")  # what the kind of a fake can be
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | PHOTO_SUFFIXES
 
@@ -27,7 +29,7 @@ class Item:
     file, mask, original: paths below the root, with "/". mask: a video that is white where the file was altered.
     original: the real video that a fake was made from. label: 0 real, 1 fake. method: of forgery, or "real". source:
     the data set. identity: who was filmed. group: what is never divided between splits. compression: where a data set
-    has the same video in several.
+    has the same video in several. kind: of forgery, one of ``types.KINDS`` or "unknown"; "real" for every real item.
     """
 
     file: str
@@ -40,8 +42,13 @@ class Item:
     compression: str = ""
     mask: str | None = None
     original: str | None = None
+    kind: str = "unknown"
 
     def __post_init__(self):
+        if self.label == REAL:
+            object.__setattr__(self, "kind", KINDS[REAL])
+        elif self.kind not in FAKE_KINDS:
+            raise UserError(f"{self.file}: found the kind {self.kind!r}, wanted one of {', '.join(FAKE_KINDS)}")
         for path in filter(None, (self.file, self.mask, self.original)):
             if not is_below(path):  # lists are downloads too
                 raise UserError(f"found the file {path!r}, wanted a path below the root")

@@ -27,6 +27,7 @@ from fdetect_jax.types import FAKE, REAL
 
 FOLDERS = {"Celeb-real": REAL, "YouTube-real": REAL, "Celeb-synthesis": FAKE}
 LIST = "List_of_testing_videos.txt"
+KIND = "swap"  # of every fake
 
 
 def items(root: Path) -> list[Item]:
@@ -84,7 +85,7 @@ def _item(root: Path, name: str, folder: Path, file: str, split: str) -> Item:
         real = inside(child(root, "Celeb-real")) / f"{identity}_{stem.rsplit('_', 1)[-1]}.mp4"
         original = existing(root, real)
     where = relative(root, folder / file)
-    return Item(where, FOLDERS[name], split, method, "celeb_df", identity, identity, original=original)
+    return Item(where, FOLDERS[name], split, method, "celeb_df", identity, identity, original=original, kind=KIND)
 
 
 LAYOUT = Layout(

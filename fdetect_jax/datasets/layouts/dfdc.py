@@ -25,7 +25,7 @@ from fdetect_jax.datasets.layouts.base import (
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import FAKE, REAL
 
-METHOD = "dfdc"  # which of its eight methods made a fake was not published
+METHOD, KIND = "dfdc", "unknown"  # which method made a fake was not published; not all of them swap faces
 _WANTED = "dfdc_train_part_N/metadata.json, or labels.csv beside videos/"
 _LABELS = {"REAL": REAL, "FAKE": FAKE, "0": REAL, "1": FAKE, "0.0": REAL, "1.0": FAKE}
 
@@ -97,7 +97,7 @@ def _item(root: Path, file: Path, label: int, split: str, original: str | None) 
     identity = f"{split}/{Path(original or file.name).stem}"
     method = METHOD if label == FAKE else REAL_METHOD
     real = existing(root, file.parent / original) if original else None
-    return Item(relative(root, file), label, split, method, "dfdc", identity, identity, original=real)
+    return Item(relative(root, file), label, split, method, "dfdc", identity, identity, original=real, kind=KIND)
 
 
 LAYOUT = Layout(

@@ -26,8 +26,15 @@ from fdetect_jax.datasets.layouts.base import (
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import FAKE, REAL
 
-METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
+METHODS = {  # and their kinds
+    "Deepfakes": "swap",
+    "Face2Face": "reenactment",
+    "FaceSwap": "swap",
+    "NeuralTextures": "reenactment",
+    "FaceShifter": "swap",
+}
 ACTORS = "DeepFakeDetection"
+KINDS = METHODS | {ACTORS: "swap"}
 COMPRESSIONS = ("raw", "c0", "c23", "c40")  # c0 is an older name of raw
 
 
@@ -127,7 +134,8 @@ def _item(
     label = REAL if method == REAL_METHOD else FAKE
     mask = existing(root, _manipulated(root, method, "masks") / file.name) if label == FAKE else None
     compression = "raw" if compression == "c0" else compression
-    return Item(relative(root, file), label, split, method, source, identity, group, compression, mask, original)
+    kind = KINDS.get(method, "unknown")
+    return Item(relative(root, file), label, split, method, source, identity, group, compression, mask, original, kind)
 
 
 def _original(root: Path, kind: str, compression: str) -> Path:
