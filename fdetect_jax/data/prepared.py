@@ -66,7 +66,7 @@ class Prepared:
     the recipe has ``training_margins``, yield the context crops and not the face crops of serving. landmarks: leave out
     the crops without. altered: leave out the faces of fakes that the data set's masks show as they were filmed.
 
-    Raises ValueError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
+    Raises UserError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
     left.
     """
 

@@ -66,7 +66,7 @@ def items(root: Path) -> list[Item]:
 
 
 def read_splits(root: Path) -> dict[str, str]:
-    """{stem of a fake: its split}. ValueError where a list is missing or two name one target."""
+    """{stem of a fake: its split}. Raises UserError where a list is missing or two name one target."""
     splits: dict[str, str] = {}
     of_target: dict[str, str] = {}
     for split in SPLITS:

@@ -8,6 +8,7 @@ with 1 = fake. Who is filmed was not published: a fake counts as the person of i
 """
 
 import csv
+import io
 from pathlib import Path
 
 from fdetect_jax.datasets.layouts.base import (
@@ -20,6 +21,7 @@ from fdetect_jax.datasets.layouts.base import (
     json_table,
     relative,
     require,
+    text_of,
     undivided,
 )
 from fdetect_jax.errors import UserError
@@ -50,7 +52,7 @@ def expected(root: Path) -> list[Expected]:
     for split, path in _lists(root).items():
         named = frozenset(Path(name).stem for name, _ in _labels(path))
         rows.append(Expected(relative(root, inside(path.parent)), 5000 if split == "test" else None, named=named))
-    return rows or [Expected(".", 1, "labels.csv", said=_WANTED)]
+    return rows or [Expected(".", 1, "labels.csv", description=_WANTED)]
 
 
 def _parts(root: Path) -> list[Path]:
@@ -85,8 +87,7 @@ def _part(root: Path, part: Path) -> list[Item]:
 
 
 def _labels(path: Path) -> list[tuple[str, int]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(text_of(path))))
     for number, row in enumerate(rows, 2):
         if not row.get("filename") or (row.get("label") or "").strip() not in _LABELS:
             raise UserError(f"{path}, line {number}: found {row}, wanted filename and label (0 real, 1 fake)")

@@ -2,9 +2,9 @@
 
     [FFIW10K-v1-release/]{source,target,target_mask}/{train,val}/[videos/]*.mp4
 
-source is real and target fake. Released were train and val; val is the test set of everyone who reports on it, and is
-called test here. A fake's label is the video's: faces in it that nobody altered have it too, and ``target_mask`` shows
-which were: training on the data set's fakes leaves the others out.
+source is real and target fake. train and val were released; papers test on val, so it is called test here. A fake's
+label is the video's, also for the faces in it that are unaltered; ``target_mask`` shows them, and training on the data
+set's fakes leaves them out.
 """
 
 from pathlib import Path

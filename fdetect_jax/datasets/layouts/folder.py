@@ -12,6 +12,7 @@ another split than the person.
 """
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from fdetect_jax.datasets.layouts.base import (
     media_in,
     relative,
     require,
+    text_of,
     undivided,
 )
 from fdetect_jax.errors import UserError
@@ -51,7 +53,7 @@ def items(root: Path) -> list[Item]:
 def expected(root: Path) -> list[Expected]:
     """Real files; fakes may be made of them."""
     if (root / TABLE).is_file():
-        return []  # what a table names and is not there, its items show
+        return []  # the table's items show what is missing
     return [Expected(relative(root, where), None, "**/*", required=label == REAL) for where, label, _ in _places(root)]
 
 
@@ -71,13 +73,12 @@ def _folders(root: Path) -> Iterator[Item]:
 
 
 def _table(path: Path) -> list[Item]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        unknown = sorted(set(columns) - set(COLUMNS))
-        if not {"file", "label"} <= set(columns) or unknown:
-            raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
-        rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
+    reader = csv.DictReader(io.StringIO(text_of(path)))
+    columns = reader.fieldnames or []
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if not {"file", "label"} <= set(columns) or unknown:
+        raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
+    rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
     seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         _check(path, number, row)
@@ -100,8 +101,8 @@ def _check(path: Path, number: int, row: dict[str, str]) -> None:
         wanted = f"label {row['label']!r}, wanted real, fake, 0 or 1"
     elif row.get("split") and row["split"] not in SPLITS:
         wanted = f"split {row['split']!r}, wanted {', '.join(SPLITS)} or nothing"
-    elif row.get("kind") and row["kind"] not in FAKE_KINDS and label != REAL:
-        wanted = f"kind {row['kind']!r}, wanted {', '.join(FAKE_KINDS)} or nothing"
+    elif (row.get("kind") or "unknown") not in (kinds := FAKE_KINDS if label == FAKE else (REAL_METHOD, "unknown")):
+        wanted = f"kind {row['kind']!r}, wanted {', '.join(kinds)} or nothing"
     for name in ("file", "mask", "original"):
         text = row.get(name)
         if (name == "file" and not text) or (text and not is_below(text)):
