@@ -44,15 +44,15 @@ class PreparedExample(Example, total=False):
 class PreparedFile:
     """A video or image.
 
-    file: below the root that was prepared. kind: of the forgery, one of ``types.KINDS`` or "unknown". frames: that were
-    looked at. indices: of its crops in the source, in order of time; none where it is quarantined.
+    file: below the root that was prepared. kind: of the forgery, a place in ``types.KINDS``, -1 where unknown. frames:
+    that were looked at. indices: of its crops in the source, in order of time; none where it is quarantined.
     """
 
     file: str
     video: str
     label: int
     method: str
-    kind: str
+    kind: int
     source: str
     frames: int
     indices: tuple[int, ...]
@@ -200,7 +200,7 @@ class Prepared:
 
     @cached_property
     def _kinds(self) -> np.ndarray:
-        kinds = np.array([kind_number(_kind(row)) for row in self.manifest["files"]], np.int32)
+        kinds = np.array([_kind(row) for row in self.manifest["files"]], np.int32)
         return kinds[self._table[self._rows, 0]]
 
     @cached_property
@@ -218,6 +218,6 @@ class Prepared:
         return {name: value for name, value in self.__dict__.items() if name not in ("manifest", "_table", "_records")}
 
 
-def _kind(row: dict[str, Any]) -> str:
+def _kind(row: dict[str, Any]) -> int:
     """Of a manifest's row; manifests of earlier versions do not state the kinds of fakes."""
-    return row.get("kind", KINDS[REAL] if row["label"] == REAL else "unknown")
+    return kind_number(row.get("kind", KINDS[REAL] if row["label"] == REAL else "unknown"))

@@ -164,14 +164,14 @@ def test_kinds_and_methods(tree, done, tmp_path):
     found = {(example["method"], int(example["kind"])) for example in map(source.__getitem__, range(len(source)))}
     assert found == {("real", KINDS.index("real")), ("Deepfakes", KINDS.index("swap"))}
     assert source[0]["kind"].dtype == np.int32
-    assert {(one.method, one.kind) for one in source.files()} == {("real", "real"), ("Deepfakes", "swap")}
+    assert {(one.method, one.kind) for one in source.files()} == found
     copy = shutil.copytree(done, tmp_path / "copy")  # as an earlier version wrote it
     manifest = json.loads((copy / MANIFEST).read_text())
     for row in manifest["files"]:
         del row["kind"]
     (copy / MANIFEST).write_text(json.dumps(manifest))
     old = Prepared(copy, "train")
-    assert {(one.method, one.kind) for one in old.files()} == {("real", "real"), ("Deepfakes", "unknown")}
+    assert {(one.method, one.kind) for one in old.files()} == {("real", 0), ("Deepfakes", -1)}
     assert {int(old[index]["kind"]) for index in range(len(old))} == {0, -1}
     assert old.fingerprint == source.fingerprint
     assert prepare("faceforensics", tree, copy, RECIPE, THREE) == copy  # it is done
