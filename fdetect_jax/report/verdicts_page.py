@@ -43,7 +43,7 @@ def write_page(output: Path, rows: Sequence[Mapping], detector: str, protocol: P
     if others:
         lines = "".join(
             f"<tr><th scope=row>{escape(row['file'])}</th><td>{_badge(row)}</td>"
-            f"<td>{escape(row['note'] or row['reason'])}</td></tr>"
+            f"<td>{escape(row['note'] or row['reason'])}{_evidence(row)}</td></tr>"
             for row in others
         )
         sections.append(section("Without a picture", f"<div class=scroll><table>{lines}</table></div>"))
@@ -57,8 +57,14 @@ def _card(row: Mapping) -> str:
     else:
         shown = f'<img src="{source}" alt="{name}" loading=lazy>'
     heat = f' · <a href="{quote(row["heat_map"])}">where it looked</a>' if row["heat_map"] else ""
-    caption = f"{_badge(row)} {name}<small>{escape(row['reason'])}{heat}</small>"
+    caption = f"{_badge(row)} {name}<small>{escape(row['reason'])}{heat}</small>{_evidence(row)}"
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _evidence(row: Mapping) -> str:
+    """That of the analyses; the detector's is the reason of the verdict."""
+    others = [one for one in row["evidence"] if one["name"] != "detector"]
+    return "".join(f"<small><b>{escape(one['title'])}</b> {escape(one['words'])}</small>" for one in others)
 
 
 def _badge(row: Mapping) -> str:

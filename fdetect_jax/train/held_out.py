@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from scipy.special import logit
 
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.mixture import Mixture
@@ -26,7 +27,8 @@ from fdetect_jax.evaluation.metrics import Test, psnr
 from fdetect_jax.evaluation.reconstruction import to_bytes
 from fdetect_jax.forgery import FORGERIES, make_forgery
 from fdetect_jax.forgery.host import CONTEXT, GIVEN, HOST_FORGERIES, host_kinds, make_host_forgery
-from fdetect_jax.inference.calibration import notes_of
+from fdetect_jax.inference.calibration import calibrate, grouped
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.report.gallery import Gallery, difference, framed
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, REAL, Outputs, score, to_unit
@@ -146,9 +148,14 @@ class HeldOut:
             tests.append(_attack_tests(validation._attacked(attack))[-1])
         labels, scores = (np.concatenate([getattr(test, of) for test in tests]) for of in ("labels", "scores"))
         data = " and ".join(test.title[:1].lower() + test.title[1:] for test in tests)
-        notes = notes_of(scores, labels, f"validation split, {data}")
-        show("calibrated on the validation split" if notes else "not calibrated: no better than chance")
-        return notes
+        margins = logit(np.clip(scores.astype(np.float64), 2.0**-24, 1 - 2.0**-24))
+        try:
+            found = calibrate(*grouped(margins, labels, np.arange(len(labels))), Protocol(), f"validation split, {data}")
+        except UserError as error:
+            show(f"not calibrated: {error}")
+            return {}
+        show("calibrated on the validation split")
+        return found.to_metadata()
 
     def _paired(self, kind: str, pairs: Run) -> dict[str, np.ndarray]:
         """The faces and their fakes of a host forgery, scored."""
