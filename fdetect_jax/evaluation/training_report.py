@@ -65,9 +65,11 @@ def write(
     """
     threshold = calibration.threshold if threshold is None else threshold
     measured = measure_all(tests, calibration, threshold, seed)
-    content = schema.base(
-        "training", title, description, calibration, threshold, seed, measured, figures
-    ) | {"step": int(step), "seconds": float(seconds), "config": schema.plain(config)}
+    content = schema.base("training", title, description, calibration, threshold, seed, measured, figures) | {
+        "step": int(step),
+        "seconds": float(seconds),
+        "config": schema.plain(config),
+    }
     views = [view_of(test, calibration, threshold, seed) for test in tests]
     aucs = [measured[test.name].get("auc") for test in tests]
     page = training_page(

@@ -46,7 +46,9 @@ class Table:
     notes: tuple[tuple[str, str], ...]
 
 
-def table_of(title: str, heading: str, tests: Iterable[tuple[str, Mapping[str, Any]]], columns: Sequence[Column]) -> Table:
+def table_of(
+    title: str, heading: str, tests: Iterable[tuple[str, Mapping[str, Any]]], columns: Sequence[Column]
+) -> Table:
     """tests: (title of the row, the test's measures as report.json has them)."""
     rows = tuple(
         Row(name, one["verdict"], tuple(c.text(one[c.name]) for c in columns), one["n_real"], one["n_fake"])

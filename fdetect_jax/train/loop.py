@@ -20,7 +20,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.report import training as report
+from fdetect_jax.evaluation import training_report as report
+from fdetect_jax.evaluation.results import summary
+from fdetect_jax.evaluation.schema import REPORT
 from fdetect_jax.train import parallel
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
@@ -130,7 +132,7 @@ def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None
     Raises:
       ValueError: the workdir holds a run of another config; names the field.
     """
-    path = Path(workdir) / report.REPORT
+    path = Path(workdir) / REPORT
     content = json.loads(path.read_text()) if path.is_file() else None
     if content is None or content["step"] < config.steps:
         return None
@@ -142,16 +144,6 @@ def _plain(config: ConfigDict, task: Task) -> dict:
     plain = json.loads(config.to_json())
     plain["data"]["fingerprint"] = task.source.fingerprint
     return plain
-
-
-def summary(content: dict) -> Iterator[str]:
-    """The report's figures as lines of text."""
-    for name, found in content["tests"].items():
-        if isinstance(found, dict):
-            figures = "  ".join(f"{key} {found[key]:.4f}" for key in ("accuracy", "auc", "eer", "ap"))
-            yield f"  {name:24s} {figures}  ({found['n_real']} real, {found['n_fake']} fake)"
-        else:
-            yield f"  {name:24s} {'infinite' if found is None else format(found, '.3f')}"
 
 
 class _Loop:
