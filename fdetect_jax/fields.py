@@ -50,6 +50,21 @@ def between(config: Mapping[str, Any], field: str, low: float, high: float, path
         refuse(_full(field, path), get(config, field), f"a value in [{low}, {high}]")
 
 
+def decay_rate(config: Mapping[str, Any], field: str) -> None:
+    """Refuses a value outside [0, 1): the share that a moving average keeps of its past."""
+    if not 0 <= (value := get(config, field)) < 1:
+        refuse(field, value, "a value in [0, 1)")
+
+
+def rows(config: Mapping[str, Any], field: str) -> None:
+    """Refuses a batch size that is no positive multiple of the number of devices."""
+    import jax
+
+    at_least(config, field, 1)
+    if (value := get(config, field)) % jax.device_count():
+        refuse(field, value, f"a multiple of {jax.device_count()}, the number of devices")
+
+
 def known(options: Mapping[str, Any], allowed: Iterable[str], path: str) -> None:
     """Raises UserError for a field that nothing reads."""
     allowed = list(allowed)

@@ -10,7 +10,8 @@ import pytest
 from tiny import save_pair
 
 from fdetect_jax import weights
-from fdetect_jax.config import ConfigError, check
+from fdetect_jax.config import check
+from fdetect_jax.errors import UserError
 from fdetect_jax.experiments.runs import runs_of
 
 VARIANTS = [
@@ -67,7 +68,7 @@ def test_every_variant_passes_with_what_it_asks_for(file, variant, pair, tmp_pat
 
 def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
     config = given("table1", "paper", pair, tmp_path)
-    with pytest.raises(ConfigError, match=r"arms\.baseline: forgery\.kind: found 'given', wanted data\.source 'prep"):
+    with pytest.raises(UserError, match=r"arms\.baseline: forgery\.kind: found 'given', wanted data\.source 'prep"):
         runs_of(config, tmp_path)
 
 
@@ -121,10 +122,10 @@ def test_the_numbers_of_self_blended_images():
 def test_the_faces_of_self_blended_images_and_where_they_are_to_be_had(tmp_path):
     config = load("sbi", "paper")
     with pytest.raises(
-        ConfigError, match=r"^data\.root: found ''.*FaceForensics\+\+.*--recipe sbi.*--config\.data\.root"
+        UserError, match=r"^data\.root: found ''.*FaceForensics\+\+.*--recipe sbi.*--config\.data\.root"
     ):
         check(config)
-    with pytest.raises(ConfigError, match=r"^data\.root: found '', wanted a folder of photographs"):
+    with pytest.raises(UserError, match=r"^data\.root: found '', wanted a folder of photographs"):
         check(load("sbi", "folder"))
 
 
@@ -146,7 +147,7 @@ def test_the_faces_of_self_blended_images_and_where_they_are_to_be_had(tmp_path)
 def test_a_wrong_part_of_a_mixture_is_refused(field, value, message, pair, tmp_path):
     config = given("baseline", "mixture", pair, tmp_path)
     config.update_from_flattened_dict({f"data.parts.{field}": value})
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         check(config)
 
 
@@ -154,34 +155,34 @@ def test_parts_of_two_recipes_are_refused(pair, tmp_path):
     config = given("baseline", "mixture", pair, tmp_path)
     config.data.parts.frames = config.data.parts.photographs.copy_and_resolve_references()
     config.data.parts.frames.recipe = "paper"
-    with pytest.raises(ConfigError, match=r"^data\.parts"):
+    with pytest.raises(UserError, match=r"^data\.parts"):
         check(config)
 
 
 def test_a_mixture_of_nothing_is_refused():
     config = load("baseline", "mixture")
     config.data.parts = {}
-    with pytest.raises(ConfigError, match=r"^data\.parts: found \{\}, wanted sources by name"):
+    with pytest.raises(UserError, match=r"^data\.parts: found \{\}, wanted sources by name"):
         check(config)
 
 
 @pytest.mark.parametrize("file", ["adv", "baseline"])
 def test_the_paper_s_data_and_where_they_are_to_be_had(file, tmp_path):
     config = load(file, "paper")
-    with pytest.raises(ConfigError, match=r"^data\.root: found ''.*FaceForensics\+\+.*--config\.data\.root=DIR"):
+    with pytest.raises(UserError, match=r"^data\.root: found ''.*FaceForensics\+\+.*--config\.data\.root=DIR"):
         check(config)
     config.data.root = str(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"^data\.root: found .*nowhere.*FaceForensics"):
+    with pytest.raises(UserError, match=r"^data\.root: found .*nowhere.*FaceForensics"):
         check(config)
     config.data.root = str(tmp_path)
     with pytest.raises(
-        ConfigError, match=r"forgery\.inverter: found ''.*HyperInverter.*--config\.(evaluation\.)?forgery\.inverter=DIR"
+        UserError, match=r"forgery\.inverter: found ''.*HyperInverter.*--config\.(evaluation\.)?forgery\.inverter=DIR"
     ):
         check(config)
 
 
 def test_a_folder_of_photographs_is_asked_for():
-    with pytest.raises(ConfigError, match=r"^data\.root: found '', wanted a folder of photographs"):
+    with pytest.raises(UserError, match=r"^data\.root: found '', wanted a folder of photographs"):
         check(load("adv", "folder"))
 
 
@@ -269,7 +270,7 @@ WRONG = {
 def test_wrong_fields_are_named(file, field, value, pair, tmp_path):
     config = given(file, "facesim", pair, tmp_path)
     config.update_from_flattened_dict({field: value})
-    with pytest.raises(ConfigError, match=rf"^{re.escape(field)}: found {re.escape(repr(value))},"):
+    with pytest.raises(UserError, match=rf"^{re.escape(field)}: found {re.escape(repr(value))},"):
         check(config)
 
 
@@ -278,14 +279,14 @@ def test_wrong_fields_are_named(file, field, value, pair, tmp_path):
 def test_wrong_attacks_are_named(path, field, value, pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     config.update_from_flattened_dict({f"{path}.attack.{field}": value})
-    with pytest.raises(ConfigError, match=rf"^{re.escape(path)}\.attack: .*{field}: found {value!r}"):
+    with pytest.raises(UserError, match=rf"^{re.escape(path)}\.attack: .*{field}: found {value!r}"):
         check(config)
 
 
 def test_an_attack_with_a_field_too_many(pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     config.forgery.attack.momentum = 0.9
-    with pytest.raises(ConfigError, match=r"^forgery\.attack: .*momentum"):
+    with pytest.raises(UserError, match=r"^forgery\.attack: .*momentum"):
         check(config)
 
 
@@ -307,21 +308,21 @@ def test_augmentations_and_overrides_are_checked(changes, named, pair, tmp_path)
 def test_a_mixture_of_forgeries_is_of_those_of_the_host(kinds, pair, tmp_path):
     config = given("baseline", "facesim", pair, tmp_path)
     config.forgery = {"kind": "mixed", "kinds": kinds}
-    with pytest.raises(ConfigError, match=rf"^forgery\.kinds: found {re.escape(repr(list(kinds)))}"):
+    with pytest.raises(UserError, match=rf"^forgery\.kinds: found {re.escape(repr(list(kinds)))}"):
         check(config)
 
 
 def test_half_of_a_batch_wants_two_rows_a_device(pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     config.batch_size, config.forgery.half = jax.device_count(), "sbi"
-    with pytest.raises(ConfigError, match=r"^batch_size: found \d+, wanted two rows a device"):
+    with pytest.raises(UserError, match=r"^batch_size: found \d+, wanted two rows a device"):
         check(config)
 
 
 def test_a_latent_forgery_wants_a_pair(pair, tmp_path):
     config = given("baseline", "facesim", pair, tmp_path)
     config.forgery.kind = "latent"
-    with pytest.raises(ConfigError, match=r"^forgery\.space: found no such field"):
+    with pytest.raises(UserError, match=r"^forgery\.space: found no such field"):
         check(config)
 
 
@@ -333,18 +334,18 @@ def test_what_is_missing_is_said_for_the_variant_at_hand(pair, tmp_path):
     ):
         config = given(file, variant, pair, tmp_path / file / variant)
         config.data.root = ""
-        with pytest.raises(ConfigError, match=rf"^data\.root: found '', wanted .*{wanted}"):
+        with pytest.raises(UserError, match=rf"^data\.root: found '', wanted .*{wanted}"):
             check(config)
 
 
 def test_missing_and_unknown_fields(pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     del config.optimizer.momentum
-    with pytest.raises(ConfigError, match=r"^optimizer\.momentum: found no such field"):
+    with pytest.raises(UserError, match=r"^optimizer\.momentum: found no such field"):
         check(config)
     config = given("adv", "facesim", pair, tmp_path)
     config.losses.triplet = {"weight": 1.0}
-    with pytest.raises(ConfigError, match=r"^losses: found 'triplet', wanted terms among"):
+    with pytest.raises(UserError, match=r"^losses: found 'triplet', wanted terms among"):
         check(config)
 
 
@@ -360,7 +361,7 @@ def test_missing_and_unknown_fields(pair, tmp_path):
 def test_objectives_need_their_terms(changes, field, pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     config.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigError, match=rf"^{re.escape(field)}: found"):
+    with pytest.raises(UserError, match=rf"^{re.escape(field)}: found"):
         check(config)
 
 
@@ -378,7 +379,7 @@ def test_a_game_that_rests_needs_the_reconstruction():
     config = load("gan")
     config.reconstruction.weight = 0.0
     assert config.adversarial_interval > 1
-    with pytest.raises(ConfigError, match=r"^adversarial_interval: found .* wanted 1, since"):
+    with pytest.raises(UserError, match=r"^adversarial_interval: found .* wanted 1, since"):
         check(config)
 
 
@@ -387,17 +388,17 @@ def test_folders_and_recipes(pair, tmp_path):
     config.data.size = 128  # the recipe's size is the config's
     check(config)
     config.data.size = 16
-    with pytest.raises(ConfigError, match=r"^data\.size: found 16, wanted a value in \[32, 1024\]"):
+    with pytest.raises(UserError, match=r"^data\.size: found 16, wanted a value in \[32, 1024\]"):
         check(config)
     config.data.update(size=64, recipe="loose")
-    with pytest.raises(ConfigError, match=r"^data\.recipe: found 'loose', wanted one of \['aligned', 'aligned1024'"):
+    with pytest.raises(UserError, match=r"^data\.recipe: found 'loose', wanted one of \['aligned', 'aligned1024'"):
         check(config)
 
 
 def test_terms_of_the_inversion_need_their_files(pair, tmp_path):
     config = given("inversion", "facesim", pair, tmp_path)
     config.losses.lpips.update(weight=0.8, weights=str(tmp_path / "lpips.safetensors"))
-    with pytest.raises(ConfigError, match=r"^losses\.lpips\.weights: found .*lpips\.safetensors'"):
+    with pytest.raises(UserError, match=r"^losses\.lpips\.weights: found .*lpips\.safetensors'"):
         check(config)
     (tmp_path / "lpips.safetensors").touch()
     check(config)
@@ -408,7 +409,7 @@ def test_the_adversarial_term_of_the_inversion_needs_a_discriminator(tmp_path):
     config.update(pair=str(save_pair(tmp_path, "generator", "encoder")))
     config.data.size = 32
     config.losses.adversarial.weight = 0.1
-    with pytest.raises(ConfigError, match=r"^losses\.adversarial\.weight: found 0\.1, wanted 0: .* no discriminator"):
+    with pytest.raises(UserError, match=r"^losses\.adversarial\.weight: found 0\.1, wanted 0: .* no discriminator"):
         check(config)
     (tmp_path / "discriminator.safetensors").touch()
     check(config)

@@ -322,6 +322,7 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
                 "name": "sgd",
                 "learning_rate": LEARNING_RATE,
                 "momentum": MOMENTUM,
+                "b2": 0.99,
                 "weight_decay": 0.0,
                 "decay_after": 0.75,
                 "sam": {"rho": RHO, "adaptive": False, "batch_stats": "first"},

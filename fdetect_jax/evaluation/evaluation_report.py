@@ -17,8 +17,11 @@ from fdetect_jax.report.robustness_page import robustness_part
 def page_of(
     evaluated: Evaluated, calibration: Calibration, mistakes: Mistakes, sample: np.ndarray | None = None
 ) -> str:
-    """The page. sample: (1 + C, S, S, 3) uint8, a face as it is and under each of ``degrade.CONDITIONS``; used where the
-    content has ``robustness``."""
+    """The page.
+
+    sample: (1 + C, S, S, 3) uint8, a face as it is and under each of ``degrade.CONDITIONS``; used where the content has
+    ``robustness``.
+    """
     content, names = evaluated.content, evaluated.titles
     levels = {}
     for level in names:

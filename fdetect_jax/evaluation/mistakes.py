@@ -1,5 +1,5 @@
-"""The most confident mistakes of a detector. In: scored files, one by one. Out: the worst of each class, as rows for JSON
-with a picture of each.
+"""The most confident mistakes of a detector. In: scored files, one by one. Out: the worst of each class, as rows for
+JSON with a picture of each.
 """
 
 import bisect

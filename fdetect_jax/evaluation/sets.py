@@ -29,7 +29,10 @@ from fdetect_jax.media.video import Sampling
 
 @dataclass(frozen=True)
 class DataSet:
-    """One folder. name: tells it from the others. prepared: what ``fdetect prepare`` made of it, or None. files: in it."""
+    """One folder.
+
+    name: tells it from the others. prepared: what ``fdetect prepare`` made of it, or None. files: in it.
+    """
 
     name: str
     root: Path

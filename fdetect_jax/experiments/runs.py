@@ -16,6 +16,7 @@ import jax
 from ml_collections import ConfigDict
 
 from fdetect_jax import config as checks
+from fdetect_jax.errors import UserError
 from fdetect_jax.train.loop import Stopped, finished, sigterm, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
@@ -36,10 +37,10 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     """Every run, all variants of the first seed first; checked, so that nothing is refused after hours of work.
 
     Raises:
-      ConfigError: an variant, a sweep or a comparison that cannot be.
+      UserError: an variant, a sweep or a comparison that cannot be.
     """
     if jax.process_count() > 1:
-        raise checks.ConfigError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
+        raise UserError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
     known = set(config.variants)
     named = {
         "rows": config.rows,
@@ -48,11 +49,11 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     }
     for field, names in named.items():
         if others := sorted(set(names) - known):
-            raise checks.ConfigError(f"{field}: found {others}, wanted variants among {sorted(known)}")
+            raise UserError(f"{field}: found {others}, wanted variants among {sorted(known)}")
     if not config.rows:
-        raise checks.ConfigError("rows: found none, wanted variants")
+        raise UserError("rows: found none, wanted variants")
     if config.seeds < 2:
-        raise checks.ConfigError(f"seeds: found {config.seeds}, wanted two at least, to tell chance from effect")
+        raise UserError(f"seeds: found {config.seeds}, wanted two at least, to tell chance from effect")
     runs = [
         Run(variant, seed, _variant_config(config, variant, seed), workdir / variant / f"seed_{seed}")
         for seed in range(config.seed, config.seed + config.seeds)
@@ -61,8 +62,8 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     for run in runs[: len(config.rows)]:
         try:
             checks.check(run.config)
-        except ValueError as error:
-            raise checks.ConfigError(f"variants.{run.variant}: {error}") from None
+        except UserError as error:
+            raise UserError(f"variants.{run.variant}: {error}") from None
     return runs
 
 
@@ -70,13 +71,6 @@ def _variant_config(config: ConfigDict, variant: str, seed: int) -> ConfigDict:
     fields = {name: value for name, value in config.to_dict().items() if name not in _OWN}
     changes = config.variants[variant].to_dict()
     made = ConfigDict(fields | {"task": "detector", "seed": seed, "description": changes.pop("title")})
-    forgery = changes.pop("forgery")
-    begins = {
-        "latent": fields["evaluation"]["forgery"],
-        "reconstruction": {name: fields["evaluation"]["forgery"].get(name) for name in ("pair", "dtype", "remat")},
-    }
-    made.forgery = begins.get(forgery["kind"], {})
-    made.forgery.update(forgery)
     if "overrides" in changes.get("detector", {}):  # another detector's have nothing to do with the shared one's
         made.detector.overrides = changes["detector"].pop("overrides")
     made.update(changes)

@@ -18,7 +18,7 @@ def run_table(config: ConfigDict, workdir: str | Path) -> dict:
       The content of ``<workdir>/table.json``, see ``results.results``.
 
     Raises:
-      ConfigError: before any work. Stopped: after SIGTERM; the same command goes on.
+      UserError: before any work. Stopped: after SIGTERM; the same command goes on.
     """
     workdir = Path(workdir)
     runs = runs_of(config, workdir)

@@ -32,6 +32,7 @@ __all__ = [
     "Scene",
     "Setup",
     "check_mix",
+    "check_options",
     "deal",
     "find_forgery",
     "make_forgery",

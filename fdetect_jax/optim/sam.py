@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation as an optax transform. Source: Foret et al. 2021 (arXiv 2010.01412), specs F."""
+"""Sharpness-aware minimisation as an optax transform. Source: Foret et al. 2021 (arXiv 2010.01412)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

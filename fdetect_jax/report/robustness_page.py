@@ -26,8 +26,8 @@ def robustness_part(
     """What ``robustness.html`` shows.
 
     found: the ``robustness`` of report.json. titles, worst: level -> what a reader calls it, and where its AUC is
-    lowest, in words. damage: (title, parameter, values) of each degradation. crops: (1 + C, S, S, 3) uint8, a face as it
-    is and under each value of each degradation.
+    lowest, in words. damage: (title, parameter, values) of each degradation. crops: (1 + C, S, S, 3) uint8, a face as
+    it is and under each value of each degradation.
     """
     return {
         "leads": [

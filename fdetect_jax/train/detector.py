@@ -18,25 +18,62 @@ from ml_collections import ConfigDict
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
+from fdetect_jax.data.check import check_data, parts_of
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.data.targets import MADE, TARGETS
-from fdetect_jax.detectors import find_detector, make_detector
+from fdetect_jax.detectors import DETECTORS, find_detector, make_detector
 from fdetect_jax.errors import UserError
-from fdetect_jax.forgery import Scene, make_mix, needs_context
+from fdetect_jax.fields import at_least, get, one_of, refuse, rows
+from fdetect_jax.forgery import Scene, check_mix, deal, make_mix, needs_context, weights_of
 from fdetect_jax.inference.calibration import KEY as CALIBRATION
-from fdetect_jax.losses.objective import hold, make_objective
-from fdetect_jax.losses.terms import require
+from fdetect_jax.losses.objective import check_objective, hold, make_objective
+from fdetect_jax.losses.terms import find_term, require
 from fdetect_jax.nn.keys import purpose
 from fdetect_jax.nn.once import jit_once
-from fdetect_jax.optim.base import make_optimizer
+from fdetect_jax.optim.base import check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train import parallel
-from fdetect_jax.train.held_out import HeldOut
+from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin, to_unit
 
 EMBEDDINGS = "embeddings.safetensors"  # of held-out faces, (N, D) by the kind of face
+
+
+def check(config: ConfigDict) -> None:
+    """Checks a detector's config before any work.
+
+    Raises:
+      UserError: naming the field, what was found and what was wanted.
+    """
+    split = get(config, "evaluation.split")
+    one_of(config, "evaluation.split", ("val", "test"))
+    check_data(config, ["train", split])
+    for field in ("batch_size", "evaluation.batch_size"):
+        rows(config, field)
+    at_least(config, "evaluation.limit", 1)
+    at_least(config, "evaluation.seed", 0)
+    one_of(config, "detector.name", DETECTORS)
+    one_of(config, "detector.dtype", ("float32", "bfloat16"))
+    if config.detector.weights and not Path(config.detector.weights).is_file():
+        refuse("detector.weights", config.detector.weights, "a weights file to start from, or ''")
+    make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field itself
+    check_mix(config.forgery, config.data)
+    check_tests(config.evaluation)
+    deal(weights_of(config.forgery), config.batch_size // jax.device_count())
+    Augment(**config.augment.to_dict())
+    for name, options in config.losses.items():
+        term = find_term(name)
+        at_least(config, f"losses.{name}.weight", 0)
+        if options.weight:
+            term.check(options, f"losses.{name}")
+    check_objective(config.objective)
+    check_optimizer(config)
+    for path in parts_of(config):
+        if get(config, f"{path}.source") == "facesim":  # a swap takes another person's face
+            at_least(config, f"{path}.identities.{split}", 2)
+            at_least(config, f"{path}.identities.train", 2)
 
 
 class DetectorTask:
@@ -73,7 +110,9 @@ class DetectorTask:
         unit = find_detector(self.config.detector.name).unit
         if (unit == "clip") != bool(self.frames):
             wanted = "0, for it takes faces" if self.frames else "the number of frames of a clip, for it takes clips"
-            raise UserError(f"data.frames: found {self.frames} with detector.name {self.config.detector.name!r}, wanted {wanted}")
+            raise UserError(
+                f"data.frames: found {self.frames} with detector.name {self.config.detector.name!r}, wanted {wanted}"
+            )
         image = jax.ShapeDtypeStruct(self._shape(), jnp.float32)
         variables = jax.eval_shape(self.detector.init, jax.random.key(0), image)
         outputs = jax.eval_shape(self.detector.apply, variables, image)
@@ -128,8 +167,8 @@ class DetectorTask:
 
         keys = parallel.row_keys(purpose(key, "forge"), batch["image"].shape[0])
         fakes, targets, metrics = self.mix.forge(keys, batch, scene, frozen, self.targets)
-        rows = pair_up(to_unit(batch["image"]), jax.lax.stop_gradient(fakes), targets)
-        state, found = self._update(state, rows, key)
+        pairs = pair_up(to_unit(batch["image"]), jax.lax.stop_gradient(fakes), targets)
+        state, found = self._update(state, pairs, key)
         return state, metrics | found
 
     def _update(self, state: TrainState, rows: Batch, key: jax.Array) -> tuple[TrainState, dict]:

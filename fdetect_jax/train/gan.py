@@ -1,9 +1,13 @@
 """The GAN trainer: StyleGAN2 on one source of faces, optionally with an encoder that learns beside it.
 
-With ``config.reconstruction.weight > 0`` an encoder E is trained together with G on ‖G(E(x)) − x‖², with optimisers of
-their own and the adversarial game played every ``config.adversarial_interval`` steps. The latent space then holds the
-faces of the source from the start, which no budget of a small machine gives to a GAN alone; the inversion trainer goes
-on from both.
+A source of faces and a config go in; ``<workdir>/inverter`` with the generator G, the discriminator D and, where one
+was trained, the encoder E comes out. The inversion trainer continues from there.
+
+With ``config.reconstruction.weight > 0`` E and G also minimise ‖G(E(x)) − x‖², with optimisers of their own, and the
+adversarial game is played every ``config.adversarial_interval`` steps. The latent space then covers the faces of the
+source early. A GAN alone does not reach that in the steps that a small machine can afford.
+
+Source: StyleGAN2 (arXiv 1912.04958) and its authors' PyTorch code (github.com/NVlabs/stylegan2-ada-pytorch).
 """
 
 import dataclasses
@@ -17,10 +21,9 @@ import optax
 from ml_collections import ConfigDict
 
 from fdetect_jax import weights
-from fdetect_jax.data import pipeline
-from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.reconstruction import measure, samples
+from fdetect_jax.fields import above, at_least, between, refuse
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
@@ -29,15 +32,40 @@ from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.report.gallery import Gallery
 from fdetect_jax.train import parallel
-from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
+from fdetect_jax.train.inverter import SHOWN, batches, check_common, updated
+from fdetect_jax.train.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
 
-SHOWN = 8  # rows of the report's gallery
+
+def check(config: ConfigDict) -> None:
+    """Checks the fields that this trainer reads.
+
+    Raises:
+      UserError: names the first field that does not fit, what was found and what was wanted.
+    """
+    size = config.generator.resolution
+    if config.data.size != size:
+        refuse("data.size", config.data.size, f"{size}, generator.resolution")
+    if config.generator.w_dim != config.encoder.w_dim:
+        refuse("encoder.w_dim", config.encoder.w_dim, f"{config.generator.w_dim}, generator.w_dim")
+    at_least(config, "group_size", 1)
+    if config.batch_size % min(config.group_size, config.batch_size):
+        refuse("group_size", config.group_size, f"a divisor of batch_size {config.batch_size}")
+    at_least(config, "adversarial_interval", 1)
+    if config.adversarial_interval > 1 and not config.reconstruction.weight:
+        refuse("adversarial_interval", config.adversarial_interval, "1, since reconstruction.weight is 0")
+    for field in ("reconstruction.weight", "r1.gamma", "path_length.weight"):
+        at_least(config, field, 0)
+    for field in ("r1.interval", "path_length.interval"):
+        at_least(config, field, 1)
+    between(config, "style_mixing", 0, 1)
+    above(config, "ema_kimg", 0)
+    check_common(config)
 
 
 class GanTask:
-    """StyleGAN2 training, specs C.5: every step D and G; R1 and path length lazily; EMA of G (and of E)."""
+    """Trains D and G at every round, R1 and path length lazily, and keeps moving averages (EMA) of G and of E."""
 
     title = "StyleGAN2"
     frozen: ClassVar[dict] = {}
@@ -81,8 +109,7 @@ class GanTask:
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, extra)
 
     def batches(self, devices):
-        share, workers = self.config.batch_size // jax.process_count(), self.config.data.workers
-        return pipeline.train_batches(self.source, share, self.config.seed, augment=FLIP, workers=workers)
+        return batches(self.config, self.source)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
         config, metrics = self.config, {}
@@ -113,8 +140,7 @@ class GanTask:
 
         (_, (error, stats)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         name = "reconstruction"
-        changes, inner = self.optimizers[name].update(parallel.mean(gradient), state.opt_state[name], params)
-        params = optax.apply_updates(params, changes)
+        params, inner = updated(self.optimizers[name], parallel.mean(gradient), params, state.opt_state[name])
         variables = variables | {
             "generator": {**variables["generator"], "params": params["generator"]},
             "encoder": {**variables["encoder"], "params": params["encoder"], "batch_stats": parallel.mean(stats)},
@@ -143,10 +169,8 @@ class GanTask:
 
         def update(name: str, gradient: Any, due: jax.Array | None = None) -> None:
             gradient = jax.tree.map(lambda g: jnp.nan_to_num(g, posinf=1e5, neginf=-1e5), parallel.mean(gradient))
-            before = variables[name]["params"], opt_state[name]
-            changes, changed = self.optimizers[name].update(gradient, opt_state[name], before[0])
-            after = optax.apply_updates(before[0], changes), changed
-            params, opt_state[name] = after if due is None else lazy_select(due, after, before)
+            before, optimizer = variables[name]["params"], self.optimizers[name]
+            params, opt_state[name] = updated(optimizer, gradient, before, opt_state[name], due)
             variables[name] = {**variables[name], "params": params}
 
         count = real.shape[0]

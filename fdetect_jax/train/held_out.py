@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from scipy.special import expit
 
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.cached import Cached
@@ -21,7 +22,7 @@ from fdetect_jax.data.sources import CACHED_BYTES, make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.degrade import DEGRADATIONS
 from fdetect_jax.evaluation.table import Scored, Test, pairs
-from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, find_forgery, make_forgery
+from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, check_options, find_forgery, make_forgery
 from fdetect_jax.inference.calibration import Calibration, calibrate, grouped
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.report.gallery import Gallery, difference
@@ -37,6 +38,23 @@ _SHOWN = 8
 _PLOTTED = 200  # embeddings of each kind
 _OWN = ("forgery", "title")  # fields of an entry of evaluation.forgeries that are not the forgery's
 Run = Callable[[dict], dict]  # a batch -> what was compiled for it
+
+
+def check_tests(options: ConfigDict) -> None:
+    """Checks ``config.evaluation.forgeries``. Raises UserError naming the field."""
+    for entry, fields in options.forgeries.items():
+        path = f"evaluation.forgeries.{entry}"
+        if entry in options.skip:
+            continue
+        name = fields.get("forgery", entry)
+        if find_forgery(name, f"{path}.forgery").place != "device":
+            raise UserError(
+                f"{path}: found the host forgery {name!r}, wanted none: they are tested without being named"
+            )
+        own = {field: value for field, value in fields.to_dict().items() if field not in _OWN}
+        check_options(name, own, path)
+        if own.get("space") == "z":
+            raise UserError(f"{path}.space: found 'z', wanted 'w' or 'w+': in z there is no reconstruction of a face")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +139,7 @@ class HeldOut:
         show(f"scored {len(self.faces.indices)} held-out faces")
         own = [name for name in self.mix.weights if FORGERIES[name].place == "host"]
         if gallery is None or (own and not self.mix.device):
-            gallery = host_gallery(self.faces, self.config, (own or self.hosts)[0], _SHOWN, run.pairs(self._pairs))
+            gallery = self._host_gallery((own or self.hosts)[0], run)
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
         return EvaluationResult(tuple(tests), figures, gallery, self._calibrated(run, show), embeddings)
 
@@ -143,7 +161,8 @@ class HeldOut:
         for name, value in DEGRADED:
             one, rng = DEGRADATIONS[name], np.random.default_rng(self.options.seed)
             images = {
-                as_: _degrade(one, found[PICTURE + of], value, rng) for as_, of in (("image", "real"), ("forged", stage))
+                as_: _degrade(one, found[PICTURE + of], value, rng)
+                for as_, of in (("image", "real"), ("forged", stage))
             }
             scored = collect(self._padded(images), run.pairs(self._pairs))
             yield Test(
@@ -156,7 +175,20 @@ class HeldOut:
 
     def _padded(self, images: dict[str, np.ndarray]) -> Iterator[dict]:
         """(N, …) images as batches like those of ``pipeline.eval_batches``."""
-        return padded(images, self.options.batch_size)
+        count, size = len(next(iter(images.values()))), self.options.batch_size
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            weight = (np.arange(start, start + size) < count).astype(np.float32)
+            yield {name: values[rows] for name, values in images.items()} | {"weight": weight}
+
+    def _host_gallery(self, name: str, run: "_Runs") -> Gallery:
+        def score(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            found = collect(self._padded(images), run.pairs(self._pairs))
+            return {as_: _p_fake(found[MARGIN + of]) for as_, of in (("image", "real"), ("forged", "image"))}
+
+        slot, chosen = self.faces.slot(self.config, name), self.faces.indices[:_SHOWN]
+        frames = self.config.data.get("frames", 0)
+        return host_gallery(self.faces.source, chosen, FORGERIES[name], slot, self.options.seed, frames, score)
 
     def _calibrated(self, run: "_Runs", show: Callable[[str], None]) -> Calibration | None:
         """Fitted on the validation split, against fakes of the forgeries that the detector was trained on.
@@ -236,9 +268,7 @@ class _Faces:
 
     def batches(self, options: Mapping[str, Any], slot: Slot, targets: tuple[str, ...] = ()) -> Iterator[dict]:
         """See ``pipeline.eval_batches``; fakes are drawn by ``evaluation.seed``, whatever the training's."""
-        return pipeline.eval_batches(
-            self.source, self.indices, options["batch_size"], options["seed"], slot, targets
-        )
+        return pipeline.eval_batches(self.source, self.indices, options["batch_size"], options["seed"], slot, targets)
 
     def numbered(self, options: Mapping[str, Any]) -> Iterator[dict]:
         """Batches of faces alone."""
@@ -277,13 +307,8 @@ class _Runs:
         return lambda batch: run(placed, {name: batch[name] for name in ("image", "row")})
 
 
-def padded(images: dict[str, np.ndarray], batch_size: int) -> Iterator[dict]:
-    """(N, …) images by name as batches of ``batch_size``, with ``weight`` 0 on padding."""
-    count = len(next(iter(images.values())))
-    for start in range(0, count, batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), count - 1)
-        weight = (np.arange(start, start + batch_size) < count).astype(np.float32)
-        yield {name: values[rows] for name, values in images.items()} | {"weight": weight}
+def _p_fake(margins: np.ndarray) -> np.ndarray:
+    return expit(margins.astype(np.float64))
 
 
 def _degrade(one: Any, images: np.ndarray, value: float, rng: np.random.Generator) -> np.ndarray:
@@ -296,7 +321,7 @@ def _figures(found: dict[str, np.ndarray], stage: str) -> dict[str, float]:
     figures = {"reconstruction_psnr": float(np.mean(found[PSNR + stage]))}
     if stage != "image":
         for name, of in (("p_fake/reconstruction", stage), ("p_fake/adversary", "image")):
-            figures[name] = float(np.mean(1 / (1 + np.exp(-found[MARGIN + of].astype(np.float64)))))
+            figures[name] = float(np.mean(_p_fake(found[MARGIN + of])))
     return figures
 
 
@@ -307,7 +332,7 @@ def _device_gallery(found: dict[str, np.ndarray]) -> Gallery:
     columns = {titles[name]: _still(found[PICTURE + name][:_SHOWN]) for name in names}
     if "reconstruction" in columns and "adversary" in columns:
         columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
-    scores = {titles[name]: 1 / (1 + np.exp(-found[MARGIN + name][:_SHOWN].astype(np.float64))) for name in names}
+    scores = {titles[name]: _p_fake(found[MARGIN + name][:_SHOWN]) for name in names}
     return Gallery(columns, scores)
 
 

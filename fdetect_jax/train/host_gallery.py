@@ -6,68 +6,64 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from fdetect_jax.data.rows import MakeRow, frames_of
-from fdetect_jax.forgery import find_forgery
+from fdetect_jax.data.rows import Slot, frames_of
+from fdetect_jax.data.source import Source
+from fdetect_jax.forgery import Forgery
 from fdetect_jax.media.crop import face_crop
 from fdetect_jax.report.gallery import Gallery, framed
-from fdetect_jax.train.scoring import MARGIN
+from fdetect_jax.types import Example
+
+Score = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
-def host_gallery(faces: Any, config: ConfigDict, name: str, count: int, run: Callable[[dict], dict]) -> Gallery:
-    """The first ``count`` faces of an evaluation under the forgery ``name``.
+def host_gallery(
+    source: Source, indices: list[int], spec: Forgery, slot: Slot, seed: int, frames: int, score: Score
+) -> Gallery:
+    """Faces under a forgery; of a clip the first frame.
 
-    faces: of ``train.held_out``. run: scores a batch of pairs of ``evaluation.batch_size``.
+    Args:
+      source, indices: the faces. spec, slot: the forgery. seed: of its draws.
+      frames: above 0, the detector takes clips of so many. score: pairs, ``image`` and ``forged``, -> the P(fake) of
+        each, under the same names.
     """
-    spec, slot, columns = find_forgery(name), faces.slot(config, name), defaultdict(list)
-    make, size = MakeRow(faces.source, training=False), faces.source.size
-    rows: list[dict] = []
-    for index in faces.indices[: min(count, config.evaluation.batch_size)]:
-        rng = np.random.default_rng((config.evaluation.seed, index))
-        example = faces.source[index]
-        rows.append(make.make(example, index, rng, slot))
-        face = frames_of(example)[0]
-        pictures: dict[str, np.ndarray] = {}
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+    pairs: dict[str, list[np.ndarray]] = {"image": [], "forged": []}
+    for index in indices:
+        face = _cut(frames_of(source[index])[0], source, slot)
+        rng = np.random.default_rng((seed, index))
+        donor = lambda index=index: _cut(_another(source, index), source, slot)  # noqa: E731
         if spec.stages is not None:
-            own = face
-            if "box" in face and not slot.context:
-                own = {key: value for key, value in face.items() if key != "box"} | face_crop(face, faces.recipe)
-            rng = np.random.default_rng((config.evaluation.seed, index))
-            stages, pair = spec.stages(slot.forge, rng, own, lambda index=index: frames_of(_other(faces, index))[0])
-            pictures = {"crop": own["image"], **dataclasses.asdict(stages), "real": pair.real, "fake": pair.fake}
+            stages, pair = spec.stages(slot.forge, rng, face, donor)
+            pictures = {"crop": face["image"], **dataclasses.asdict(stages)}
         else:
-            last = rows[-1]
-            pictures = {"real": _first(last["image"]), "fake": _first(last["forged"])}
-        for title, picture in pictures.items():
-            columns[title].append(framed(_picture(picture), size))
-    stacked = {title: np.stack(pictures) for title, pictures in columns.items()}
-    if spec.stages is not None:
-        return Gallery(stacked)
-    rows += rows[-1:] * (config.evaluation.batch_size - len(rows))
-    scored = run({key: np.stack([row[key] for row in rows]) for key in ("image", "forged")})
-    shown = len(next(iter(stacked.values())))
-    margins = {title: np.asarray(scored[MARGIN + of])[:shown] for title, of in (("real", "real"), ("fake", "image"))}
-    scores = {title: 1 / (1 + np.exp(-values.astype(np.float64))) for title, values in margins.items()}
-    return Gallery(stacked, scores)
+            pair = slot.forge(rng, face, donor)
+            pictures = {} if pair.mask is None else {"mask": pair.mask}
+        for name, picture in (pictures | {"real": pair.real, "fake": pair.fake}).items():
+            columns[name].append(framed(_picture(picture), source.size))
+        for name, image in (("image", pair.real), ("forged", pair.fake)):
+            pairs[name].append(np.stack([image] * frames) if frames else image)
+    found = score({name: np.stack(images) for name, images in pairs.items()})
+    stacked = {name: np.stack(pictures) for name, pictures in columns.items()}
+    return Gallery(stacked, {"real": found["image"], "fake": found["forged"]})
 
 
-def _other(faces: Any, index: int) -> Any:
-    """A face of another person."""
-    own = faces.source[index]["identity"]
-    return next(
-        other
-        for other in (faces.source[(index + step) % len(faces.source)] for step in range(1, len(faces.source)))
-        if other["identity"] != own
-    )
+def _cut(face: Example, source: Source, slot: Slot) -> Example:
+    """The crop that the forgery takes, as in tests."""
+    if "box" not in face or slot.context:
+        return face
+    return {name: value for name, value in face.items() if name != "box"} | face_crop(face, source.recipe)
 
 
-def _first(image: np.ndarray) -> np.ndarray:
-    return image[0] if image.ndim == 4 else image
+def _another(source: Source, index: int) -> Example:
+    """A face of another person, the next one in the source."""
+    own = source[index]["identity"]
+    others = (source[(index + step) % len(source)] for step in range(1, len(source)))
+    return frames_of(next(other for other in others if other["identity"] != own))[0]
 
 
-def _picture(picture: np.ndarray) -> np.ndarray:
-    """uint8 pictures and masks as they are; floats in [0, 255] as bytes."""
+def _picture(picture: Any) -> np.ndarray:
+    """Bytes and masks as they are; colours as floats in [0, 255] as bytes."""
     if picture.ndim == 3 and picture.dtype != np.uint8:
         return np.clip(np.round(picture), 0, 255).astype(np.uint8)
     return picture

@@ -1,8 +1,13 @@
-"""The inversion trainer: HyperInverter's second phase on a frozen generator, and E with it where E is to learn.
+"""The inversion trainer: HyperInverter H on a frozen generator G, and the encoder E where it is to learn too.
 
-Source: arXiv 2112.00719, specs D.5. Losses: L2; LPIPS, identity and MoCo where their weights are given; adversarial.
+A folder with ``generator.safetensors`` (and the encoder and discriminator, where there are any), a source of faces and
+a config go in; ``<workdir>/inverter`` with G, E and H and a card comes out. Losses: L2; LPIPS, identity and MoCo where
+their weights are given; adversarial.
+
+Source: HyperInverter (arXiv 2112.00719) and its authors' code (github.com/VinAIResearch/HyperInverter).
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +18,10 @@ import optax
 from ml_collections import ConfigDict
 
 from fdetect_jax import weights
-from fdetect_jax.data import pipeline
-from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.reconstruction import measure, samples
+from fdetect_jax.fields import at_least, decay_rate, one_of, refuse
 from fdetect_jax.gan import inversion, perceptual
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
@@ -27,9 +31,36 @@ from fdetect_jax.optim.schedules import SCHEDULES
 from fdetect_jax.report.card import write_card
 from fdetect_jax.report.gallery import Gallery, gallery_png
 from fdetect_jax.train import parallel
-from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
+from fdetect_jax.train.inverter import SHOWN, batches, check_common, updated
+from fdetect_jax.train.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
+
+
+def check(config: ConfigDict) -> None:
+    """Checks the fields that this trainer reads, and that the files it starts from are there.
+
+    Raises:
+      UserError: names the first field that does not fit, what was found and what was wanted.
+    """
+    check_common(config)
+    at_least(config, "encoder_learning_rate", 0)
+    one_of(config, "schedule", SCHEDULES)
+    decay_rate(config, "adam_b2")
+    at_least(config, "losses.adversarial.r1_interval", 1)
+    folder = Path(config.inverter)
+    if not (folder / "generator.safetensors").is_file():
+        wanted = "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/inverter)"
+        refuse("inverter", config.inverter, wanted)
+    size = weights.describe(folder / "generator.safetensors", "generator")[0]["resolution"]
+    if config.data.size != size:
+        refuse("data.size", config.data.size, f"{size}, the resolution of the generator of {folder}")
+    for name, options in config.losses.items():
+        at_least(config, f"losses.{name}.weight", 0)
+        if options.weight and "weights" in options and not Path(options.weights).is_file():
+            refuse(f"losses.{name}.weights", options.weights, f"a safetensors file, since losses.{name}.weight > 0")
+    if config.losses.adversarial.weight and not (folder / "discriminator.safetensors").is_file():
+        refuse("losses.adversarial.weight", config.losses.adversarial.weight, f"0: {folder} has no discriminator")
 
 
 class InversionTask:
@@ -91,20 +122,15 @@ class InversionTask:
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
 
     def batches(self, devices):
-        share = self.config.batch_size // jax.process_count()
-        return pipeline.train_batches(
-            self.source, share, self.config.seed, augment=FLIP, workers=self.config.data.workers
-        )
+        return batches(self.config, self.source)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
         config, real = self.config, to_signed(to_unit(batch["image"]))
         variables, opt_state = dict(state.variables), dict(state.opt_state)
 
         def update(name: str, gradient: Any, due: jax.Array | None = None) -> None:
-            before = variables[name]["params"], opt_state[name]
-            changes, changed = self.optimizers[name].update(parallel.mean(gradient), opt_state[name], before[0])
-            after = optax.apply_updates(before[0], changes), changed
-            params, opt_state[name] = after if due is None else lazy_select(due, after, before)
+            before, optimizer = variables[name]["params"], self.optimizers[name]
+            params, opt_state[name] = updated(optimizer, parallel.mean(gradient), before, opt_state[name], due)
             variables[name] = {**variables[name], "params": params}
 
         learned = {name: variables[name]["params"] for name in ("encoder", "hyper")}
@@ -149,7 +175,7 @@ class InversionTask:
                 total += self.config.losses[name].weight * value
         if self.config.losses.adversarial.weight:
             params = variables["discriminator"]["params"]
-            fooled = generator_loss(self.discriminator.apply({"params": params}, image))
+            fooled = generator_loss(self._discriminate(params, image))
             begun = step >= self.config.losses.adversarial.start
             total += jnp.where(begun, self.config.losses.adversarial.weight, 0.0) * fooled
             metrics["loss/adversarial"] = fooled
@@ -161,24 +187,26 @@ class InversionTask:
             found[name] = jnp.mean(term(frozen[name], made, real))
         return found
 
+    def _discriminate(self, params: Any, image: jax.Array) -> jax.Array:
+        return self.discriminator.apply({"params": params}, image)
+
     def _d_loss(self, params, fake, real):
-        d = self.discriminator
-        return 0.5 * discriminator_loss(d.apply({"params": params}, fake), d.apply({"params": params}, real))
+        return 0.5 * discriminator_loss(self._discriminate(params, fake), self._discriminate(params, real))
 
     def _r1_loss(self, params, real):
         c = self.config.losses.adversarial
-        judge = lambda image: self.discriminator.apply({"params": params}, image)  # noqa: E731
-        return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(judge, real)
+        return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(partial(self._discriminate, params), real)
 
     def evaluate(self, state, devices, show) -> EvaluationResult:
         config = self.config
-        variables = {"generator": self.frozen["generator"], **state.variables}
+        # Placed once where the state lies, not with every batch.
+        generator = jax.device_put(self.frozen["generator"], state.step.sharding)
+        variables = {"generator": generator, **state.variables}
         figures, columns = measure(
             self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
         )
-        return EvaluationResult(
-            figures=figures, gallery=Gallery({name: rows[:8] for name, rows in columns.items()}, {})
-        )
+        shown = {name: rows[:SHOWN] for name, rows in columns.items()}
+        return EvaluationResult(figures=figures, gallery=Gallery(shown, {}))
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         variables = {"generator": self.frozen["generator"]}

@@ -75,9 +75,7 @@ def collect(batches: Iterable[dict], run: Callable[[dict], dict], pictures: int 
     for batch in batches:
         keep = batch.pop("weight") > 0
         for name, values in run(batch).items():
-            if not name.startswith(PICTURE):
-                found[name].append(np.asarray(values)[keep])
-            elif pictures is None or have < pictures:
+            if not name.startswith(PICTURE) or pictures is None or have < pictures:
                 found[name].append(np.asarray(values)[keep])
         have += int(keep.sum())
     joined = {name: np.concatenate(parts) for name, parts in found.items()}

@@ -18,7 +18,7 @@ import pytest
 
 from configs.baseline import get_config
 from fdetect_jax.cli import main
-from fdetect_jax.config import ConfigError, check
+from fdetect_jax.config import check
 from fdetect_jax.data.pipeline import train_batches
 from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.data.sources import make_source
@@ -27,9 +27,10 @@ from fdetect_jax.datasets import records
 from fdetect_jax.datasets.prepare import MANIFEST, QUARANTINE, prepare
 from fdetect_jax.datasets.progress import watched
 from fdetect_jax.datasets.selection import Selection
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import crop, make_recipe
 from fdetect_jax.media.video import Sampling, read_frames
-from tests.data import trees
+from tests.datasets import trees
 
 RECIPE = make_recipe("paper", 64)
 THREE = Sampling(count=3)
@@ -359,17 +360,17 @@ def test_training_reads_the_real_faces(tree, tmp_path):
     assert {source[index]["method"] for index in range(len(source))} == {"real"}
     assert source.recipe == make_recipe("aligned64")
     config.evaluation.split = "val"
-    with pytest.raises(ConfigError, match=r"^data\.root: split: found 'val', wanted one of train, test"):
+    with pytest.raises(UserError, match=r"^data\.root: split: found 'val', wanted one of train, test"):
         check(config)
 
 
 def test_shards_of_another_recipe_or_of_nothing_are_refused(done, tmp_path):
     with pytest.raises(
-        ConfigError, match=r"^data\.root: found .*wanted what `fdetect prepare --recipe aligned64 --size 64`"
+        UserError, match=r"^data\.root: found .*wanted what `fdetect prepare --recipe aligned64 --size 64`"
     ):
         check(_config(done))
     with pytest.raises(
-        ConfigError, match=r"^data\.root: .*found no manifest\.json, wanted a folder that `fdetect prepare`"
+        UserError, match=r"^data\.root: .*found no manifest\.json, wanted a folder that `fdetect prepare`"
     ):
         check(_config(tmp_path))
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from small import compilations, small_table
 
 from configs import table1
-from fdetect_jax.config import ConfigError
+from fdetect_jax.errors import UserError
 from fdetect_jax.experiments import runs
 from fdetect_jax.experiments.results import results, summary
 from fdetect_jax.experiments.runs import runs_of
@@ -106,7 +106,7 @@ def test_the_shipped_variants_hold(pair):
 def test_what_cannot_be_is_refused_before_work(changes, match):
     config = two()
     config.update(changes)
-    with pytest.raises(ConfigError, match=match):
+    with pytest.raises(UserError, match=match):
         runs_of(config, Path("w"))
 
 

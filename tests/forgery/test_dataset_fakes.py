@@ -9,18 +9,19 @@ import pytest
 from small import run, small_baseline
 
 from configs.baseline import get_config
-from fdetect_jax.config import ConfigError, check
+from fdetect_jax.config import check
 from fdetect_jax.data.mixture import Mixture, Part
 from fdetect_jax.data.pipeline import UnusableFace, train_batches
 from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.datasets.prepare import prepare
+from fdetect_jax.errors import UserError
 from fdetect_jax.forgery.dataset_fakes import Given
 from fdetect_jax.forgery.host import make_host_forgery
 from fdetect_jax.media.crop import make_recipe
 from fdetect_jax.media.video import Sampling
 from fdetect_jax.types import FAKE, REAL
-from tests.data import trees
+from tests.datasets import trees
 
 
 class Crops:
@@ -148,7 +149,7 @@ def test_a_run_on_what_was_given_is_tested_on_it(prepared, tmp_path):
 def test_only_prepared_data_come_with_fakes():
     config = get_config()
     config.forgery = {"kind": "given"}
-    with pytest.raises(ConfigError, match=r"^forgery\.kind: found 'given', wanted data\.source 'prepared'"):
+    with pytest.raises(UserError, match=r"^forgery\.kind: found 'given', wanted data\.source 'prepared'"):
         check(config)
 
 

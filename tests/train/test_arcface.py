@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from small import run, small_arcface
 
-from fdetect_jax.config import ConfigError, check
+from fdetect_jax.config import check
+from fdetect_jax.errors import UserError
 from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.train.writer import read_history
 
@@ -41,5 +42,5 @@ def test_what_does_not_fit_is_refused_before_work(field, value, named):
         config.detector.update(value)
     else:
         config.update_from_flattened_dict({field: value})
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(UserError, match=named):
         check(config)
