@@ -12,9 +12,9 @@ from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
     from fdetect_jax.evaluation.evaluate import Evaluated
-    from fdetect_jax.evaluation.labelled import ScoredFile
     from fdetect_jax.evaluation.mistakes import Mistakes
     from fdetect_jax.evaluation.sets import DataSet
+    from fdetect_jax.inference.labelled import ScoredFile
     from fdetect_jax.inference.protocol import Protocol
     from fdetect_jax.inference.scorer import Scorer
 
@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     set_up()
     from fdetect_jax.evaluation.evaluate import evaluate
-    from fdetect_jax.evaluation.labelled import Excluded
     from fdetect_jax.evaluation.mistakes import Mistakes
     from fdetect_jax.evaluation.results import summary
     from fdetect_jax.evaluation.sets import open_sets, protocol_of, score_sets
+    from fdetect_jax.inference.labelled import Excluded
     from fdetect_jax.inference.options import chosen
 
     _check_outputs(arguments)

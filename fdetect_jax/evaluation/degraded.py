@@ -15,7 +15,7 @@ import numpy as np
 
 from fdetect_jax.data.prepared import Prepared, PreparedFile
 from fdetect_jax.evaluation.degraded_crops import DegradedCrops, extract_degraded_faces, read_degraded
-from fdetect_jax.evaluation.labelled import (
+from fdetect_jax.inference.labelled import (
     Excluded,
     LabelledFile,
     ScoredFile,

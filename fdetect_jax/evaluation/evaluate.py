@@ -9,11 +9,11 @@ import numpy as np
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import schema
-from fdetect_jax.evaluation.labelled import Excluded, ScoredFile
 from fdetect_jax.evaluation.results import measure_all
 from fdetect_jax.evaluation.table import Scored, Test
 from fdetect_jax.evaluation.units import LEVELS, units_of
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.labelled import Excluded, ScoredFile
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import REAL
 

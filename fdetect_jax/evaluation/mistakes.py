@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from fdetect_jax.evaluation.labelled import CLASSES, LabelledFile, ScoredFile
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.labelled import CLASSES, LabelledFile, ScoredFile
 from fdetect_jax.inference.protocol import Protocol, to_score
 from fdetect_jax.types import FAKE, REAL
 

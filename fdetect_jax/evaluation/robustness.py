@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fdetect_jax.evaluation.degrade import CONDITIONS, DEGRADATIONS
-from fdetect_jax.evaluation.labelled import ScoredFile
 from fdetect_jax.evaluation.results import measure
 from fdetect_jax.evaluation.table import Test
 from fdetect_jax.evaluation.units import units_of
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.labelled import ScoredFile
 from fdetect_jax.inference.protocol import Protocol
 
 _KEPT = ("auc", "auc_interval", "balanced_accuracy")

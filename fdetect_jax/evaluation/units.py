@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fdetect_jax.evaluation.labelled import ScoredFile
 from fdetect_jax.evaluation.table import Scored
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.labelled import ScoredFile
 from fdetect_jax.inference.protocol import Protocol
 
 LEVELS = ("video", "frame")

@@ -1,4 +1,4 @@
-"""Labelled files in, the detector's margins on their faces out: what an evaluation is made of.
+"""Labelled files in, the detector's margins on their faces out: what an evaluation starts from.
 
 Files come from a folder with ``real/`` and ``fake/``, or from what ``fdetect prepare`` wrote.
 """
