@@ -31,8 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     measure.add_argument(
         "--data",
         type=Path,
+        nargs="+",
         required=True,
-        help="what `fdetect prepare` wrote, or a folder with real/ and fake/[METHOD/]",
+        help="what `fdetect prepare` wrote, or folders with real/ and fake/[METHOD/]; several are also pooled",
     )
     measure.add_argument("--split", choices=("train", "val", "test"), help="of prepared data (default: test)")
     measure.add_argument("--output", type=Path, help="a folder for report.html and report.json")
