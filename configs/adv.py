@@ -4,13 +4,15 @@
     python -m fdetect_jax.main --config=configs/adv.py:folder --config.data.root=DIR
     python -m fdetect_jax.main --config=configs/adv.py:mixture --config.data.parts.photographs.root=DIR
     python -m fdetect_jax.main --config=configs/adv.py:paper --config.data.source=prepared --config.data.root=DIR \
-        --config.forgery.inverter=DIR --config.evaluation.forgery.inverter=DIR
+        --config.forgery.latent.inverter=DIR \
+        --config.evaluation.forgeries.latent.inverter=DIR
 
-The default trains a small EfficientNet on procedural faces of 64 px against the bundled pair; ``:folder`` does so on a
-folder of photographs with the pair for real faces, ``:mixture`` on three photographs to every drawn face. A tenth of
-their loss is the contrastive one: of the ways to train in Table 1 the best on unseen forgeries (README). ``:paper``
-holds every number of the paper: EfficientNet-B4 at 380 px, batch 16, learning rate 0.001, 100 epochs with the last 25
-decaying linearly to zero, SAM, s = 10, ε = 4 in L2, on 10 % of FaceForensics++.
+The default trains a small EfficientNet on procedural faces of 64 px against the bundled inverter; ``:folder`` does so on
+a folder of photographs with the inverter for real faces, ``:mixture`` on three photographs to every drawn face. A tenth
+of their loss is the contrastive one: of the ways to train in Table 1 it is the best on unseen forgeries
+(configs/README.md). ``--config.forgery.mix.sbi=1`` adds self-blended images to the fakes. ``:paper`` holds every number
+of the paper: EfficientNet-B4 at 380 px, batch 16, learning rate 0.001, 100 epochs with the last 25 decaying linearly to
+zero, SAM, s = 10, ε = 4 in L2, on 10 % of FaceForensics++.
 """
 
 from configs import common
@@ -18,10 +20,10 @@ from configs import common
 
 def get_config(variant: str = "facesim"):
     config = common.detector(f"Algorithm 1: latent adversaries ({variant})", variant, "configs/adv.py")
-    config.forgery = config.evaluation.forgery.to_dict()
+    config.forgery = common.forgery(config.evaluation.forgeries.latent.inverter, latent=1.0)
+    config.forgery.latent = config.evaluation.forgeries.latent.to_dict()
     if variant != "paper":
         config.objective.lam = 0.9
-    # Steps over which adversaries replace reconstructions; without them seed 1 does not learn in 64 steps.
-    config.forgery.warmup = 0 if variant == "paper" else 40
-    config.forgery.half = ""
+        # Steps over which adversaries replace reconstructions; without them seed 1 does not learn in 64 steps.
+        config.forgery.latent.warmup = 40
     return config

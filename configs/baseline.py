@@ -4,9 +4,10 @@
     python -m fdetect_jax.main --config=configs/baseline.py:folder --config.data.root=DIR
     python -m fdetect_jax.main --config=configs/baseline.py:mixture --config.data.parts.photographs.root=DIR
     python -m fdetect_jax.main --config=configs/baseline.py:paper --config.data.source=prepared \
-        --config.data.root=DIR --config.forgery.kind=given --config.evaluation.forgery.kind=none
+        --config.data.root=DIR --config.forgery.mix.given=1 --config.forgery.mix.swap=0 \
+        --config.evaluation.skip="('latent',)"
 
-The last trains on the fakes that come with the data, such as FaceForensics++ in the DIR of `fdetect prepare
+The last trains on dataset fakes, such as FaceForensics++'s in the DIR of `fdetect prepare
 faceforensics --root DOWNLOAD --output DIR --compression c23`.
 
 The same detector, data and optimiser as ``configs/adv.py``, and the same held-out tests; only the fakes differ, and the
@@ -18,7 +19,7 @@ from configs import common
 
 def get_config(variant: str = "facesim"):
     config = common.detector(f"Baseline: blended swaps ({variant})", variant, "configs/baseline.py")
-    config.forgery = {"kind": "swap"}
+    config.forgery = common.forgery(config.evaluation.forgeries.latent.inverter, swap=1.0)
     if variant != "paper":
         config.steps = 400
     return config

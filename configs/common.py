@@ -19,6 +19,11 @@ def run(task: str, description: str, steps: int) -> ConfigDict:
     )
 
 
+# Of the batches: processes that make them, faces of a clip (0: single faces), and the share of faces that may be
+# unusable and are replaced before the training stops.
+_READING = {"workers": 0, "frames": 0, "max_unusable": 0.01}
+
+
 def facesim(size: int = 64) -> dict:
     """Procedural faces: three splits of different people."""
     return {
@@ -27,20 +32,20 @@ def facesim(size: int = 64) -> dict:
         "identities": {"train": 2000, "val": 100, "test": 100},
         "per_identity": 4,
         "seed": 0,
-        "workers": 0,
+        **_READING,
     }
 
 
 def folder(recipe: str = "aligned64", size: int = 64) -> dict:
     """A folder of photographs; ``root`` is given on the command line."""
-    return {"source": "folder", "root": "", "recipe": recipe, "size": size, "workers": 0}
+    return {"source": "folder", "root": "", "recipe": recipe, "size": size, **_READING}
 
 
 def mixture(**parts: dict) -> dict:
     """Several of the above by name; each part's ``weight`` is its share of the training faces against the others'."""
     size = next(iter(parts.values()))["size"]
-    parts = {name: {key: part[key] for key in part if key != "workers"} for name, part in parts.items()}
-    return {"source": "mixture", "parts": parts, "size": size, "workers": 0}
+    parts = {name: {key: part[key] for key in part if key not in _READING} for name, part in parts.items()}
+    return {"source": "mixture", "parts": parts, "size": size, **_READING}
 
 
 def pair64() -> dict:
@@ -85,13 +90,26 @@ def attack() -> dict:
 
 
 def reconstruction(inverter: str) -> dict:
-    """Faces as the pair renders them; a bundled pair's name, or a folder."""
-    return {"kind": "reconstruction", "inverter": inverter, "dtype": "float32", "remat": False}
+    """Faces as an inverter renders them; the name of a bundled one, or a folder."""
+    return {"inverter": inverter, "dtype": "float32", "remat": False}
 
 
 def latent(inverter: str) -> dict:
-    """The latent adversary with a pair."""
-    return reconstruction(inverter) | {"kind": "latent", "space": "w", "render": "full", "attack": attack()}
+    """The latent adversary with an inverter. warmup: steps over which adversaries replace reconstructions."""
+    return reconstruction(inverter) | {"space": "w", "render": "full", "warmup": 0, "attack": attack()}
+
+
+def forgery(inverter: str, **mix: float) -> dict:
+    """What the fakes of a training are made by: weights by the names of ``fdetect_jax.forgery.FORGERIES``.
+
+    Every forgery stands in the mix, so that the command line can weigh it: --config.forgery.mix.sbi=2.
+    """
+    names = ("latent", "reconstruction", "swap", "sbi", "fwa", "given")
+    return {
+        "mix": dict.fromkeys(names, 0.0) | mix,
+        "latent": latent(inverter),
+        "reconstruction": reconstruction(inverter),
+    }
 
 
 def augment() -> dict:
@@ -142,7 +160,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         detector={
             "name": "efficientnet_small64",
             "overrides": {},
-            "weights": "",
+            "weights": "",  # a file to start from
             "dtype": "float32",
             "sync_batch_stats": False,
         },
@@ -156,12 +174,12 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
                 "normalize": True,
             },
         },
-        objective={"lam": 1.0, "mode": "joint", "turn": "step"},
+        objective={"mode": "joint", "lam": 1.0, "turn": "step", "trainable": ("*",), "stages": ()},
         optimizer={
             "name": "adam",
             "learning_rate": 0.004,
-            "momentum": 0.9,
-            "b2": 0.99,
+            "momentum": 0.9,  # Adam's b1
+            "b2": 0.99,  # Adam's
             "weight_decay": 0.0,
             "decay_after": 0.75,
             "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},
@@ -169,16 +187,23 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         evaluation={
             "split": "test",
             "batch_size": 32,
-            "limit": 128,
+            "limit": 128,  # faces, drawn over people or videos
+            "seed": 0,  # of the faces and of the fakes of tests, whatever the training's
             "calibrate": True,  # on the validation split
-            "forgery": latent(inverter),
-            "unseen": {"kind": "none"} if variant == "paper" else reconstruction(f"{inverter}_wide"),
+            "skip": (),  # names of tests
+            "forgeries": {"latent": latent(inverter)},
         },
     )
+    if variant != "paper":
+        config.evaluation.forgeries.other_generator = {
+            "forgery": "reconstruction",
+            "title": "Another generator's faces",
+            **reconstruction(f"{inverter}_wide"),
+        }
     if variant == "paper":
         config.detector.update(name="efficientnet_b4", overrides={"remat": True}, dtype="bfloat16")
         config.optimizer.update(name="sgd", learning_rate=0.001)
-        config.evaluation.forgery = latent("") | {"dtype": "bfloat16", "remat": True}
+        config.evaluation.forgeries.latent = latent("") | {"dtype": "bfloat16", "remat": True}
         config.evaluation.limit = 1000
         # 100 epochs of 10 % of FaceForensics++: 72 videos of 32 frames, 144 batches of 16.
         config.steps = 100 * 144

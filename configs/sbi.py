@@ -20,9 +20,10 @@ def get_config(variant: str = "facesim"):
     if variant not in ("facesim", "folder", "paper"):
         raise ValueError(f"configs/sbi.py: found variant {variant!r}, wanted facesim, folder or paper")
     config = common.detector(f"Self-blended images ({variant})", variant, "configs/sbi.py")
-    config.forgery = {"kind": "sbi"}
+    config.forgery = common.forgery(config.evaluation.forgeries.latent.inverter, sbi=1.0)
     config.augment = common.no_augment()
-    config.evaluation.update(forgery={"kind": "none"}, unseen={"kind": "none"}, limit=1000)
+    config.evaluation.limit = 1000
+    config.evaluation.forgeries = {}
     if variant == "paper":
         config.data = common.folder("sbi", 380) | {"workers": 8}
         config.detector.overrides = {"normalization": "none", "dropout": 0.4, "drop_connect": 0.2}

@@ -4,10 +4,10 @@
     python -m fdetect_jax.main --config=configs/table1.py:sweeps --workdir=runs/table1
     python -m fdetect_jax.main --config=configs/table1.py:folder --config.data.root=DIR
     python -m fdetect_jax.main --config=configs/table1.py:paper --config.data.source=prepared --config.data.root=DIR \
-        --config.evaluation.forgery.inverter=DIR
+        --config.evaluation.forgeries.latent.inverter=DIR
 
 ``:sweeps`` adds runs over λ, the margin, ε and s, and takes up what the table's workdir holds. ``:paper`` has the
-settings of ``configs/adv.py:paper``, and the data's own fakes for the baseline. Stopped, the same command goes on.
+settings of ``configs/adv.py:paper``, and dataset fakes for the baseline. Stopped, the same command goes on.
 
 ``variants`` holds what differs from the fields above it.
 ``rows`` says which variants are trained, in their order, each with the seeds from ``seed`` on, ``seeds`` of them.
@@ -35,51 +35,55 @@ def get_config(variant: str = "facesim"):
     config.task, config.seeds, config.comparisons = "table", 3, _COMPARISONS
     config.evaluation.calibrate = False  # AUC does not ask for it
     paper = data == "paper"
-    latent = {"kind": "latent", "half": "", "warmup": adv.get_config(data).forgery.warmup}
+    config.forgery = common.forgery(config.evaluation.forgeries.latent.inverter)
+    config.forgery.latent = config.evaluation.forgeries.latent.to_dict()
+    config.forgery.latent.warmup = adv.get_config(data).forgery.latent.warmup
     if not paper:  # or two cores would take hours
-        config.steps, latent["warmup"] = 48, 30
+        config.steps, config.forgery.latent.warmup = 48, 30
     head = arcface.changed("b4", 128, {"remat": True}) if paper else arcface.changed("small64", 32, {})
+    adversarial = {"forgery": {"mix": {"latent": 1.0}}}
     config.variants = {
         "baseline": {
-            "title": "Baseline: the data's own fakes" if paper else "Baseline: swaps and self-blends",
-            "forgery": {"kind": "given"} if paper else {"kind": "mixed", "kinds": ("swap", "sbi")},
+            "title": "Baseline: dataset fakes" if paper else "Baseline: swaps and self-blends",
+            "forgery": {"mix": {"given": 1.0} if paper else {"swap": 1.0, "sbi": 1.0}},
         },
-        "reconstruction": {"title": "Reconstructions", "forgery": latent | {"kind": "reconstruction"}},
-        "adversarial": {"title": "Adversarial", "forgery": latent},
-        "joint": {"title": "Adversarial + metric, joint", "forgery": latent, "objective": {"lam": 0.9}},
+        "reconstruction": {"title": "Reconstructions", "forgery": {"mix": {"reconstruction": 1.0}}},
+        "adversarial": {"title": "Adversarial", **adversarial},
+        "joint": {"title": "Adversarial + metric, joint", **adversarial, "objective": {"lam": 0.9}},
         "alternating": {
             "title": "Adversarial + metric, alternating",
-            "forgery": latent,
+            **adversarial,
             "objective": {"mode": "alternating"},
         },
-        "arcface": {"title": "Adversarial + ArcFace", "forgery": latent, **head},
-        "sbi": {"title": "Adversarial + self-blends", "forgery": latent | {"half": "sbi"}},
+        "arcface": {"title": "Adversarial + ArcFace", **adversarial, **head},
+        "sbi": {"title": "Adversarial + self-blends", "forgery": {"mix": {"latent": 1.0, "sbi": 1.0}}},
     }
     config.rows = ("baseline", "reconstruction", "adversarial", "joint", "alternating", "arcface", "sbi")
     if not paper:
         config.variants.baseline.steps = 160  # without an attack a step costs a fraction
         # As many adversaries as the others see.
-        config.variants.sbi.steps, config.variants.sbi.forgery.warmup = 2 * config.steps, 2 * latent["warmup"]
+        config.variants.sbi.steps = 2 * config.steps
+        config.variants.sbi.forgery.latent = {"warmup": 2 * config.forgery.latent.warmup}
     config.sweeps = {}
     if variant == "sweeps":
-        _add_sweeps(config, latent)
+        _add_sweeps(config, adversarial)
     return config
 
 
-def _add_sweeps(config, latent: dict) -> None:
+def _add_sweeps(config, adversarial: dict) -> None:
     """Arms along one parameter each; those of the table have their places among them."""
 
     def sweep(name: str, title: str, values: tuple, table: dict, change) -> None:
         variants = dict(table)
         for value in values:
             variant = f"{name}_{value:g}".replace(".", "_")
-            config.variants[variant] = {"title": f"{title} = {value:g}", "forgery": latent} | change(value)
+            config.variants[variant] = {"title": f"{title} = {value:g}", **adversarial} | change(value)
             config.rows = (*config.rows, variant)
             variants[variant] = float(value)
         config.sweeps[name] = {"title": title, "variants": variants}
 
     def attack(name: str):
-        return lambda value: {"forgery": latent | {"attack": {name: value}}}
+        return lambda value: {"forgery": {"mix": {"latent": 1.0}, "latent": {"attack": {name: value}}}}
 
     sweep("lam", "λ", (0.5,), {"adversarial": 1.0, "joint": 0.9}, lambda value: {"objective": {"lam": value}})
     sweep(

@@ -1,4 +1,4 @@
-"""What a user did wrong, told apart from what this program does wrong."""
+"""What a user did wrong, as distinct from what this program does wrong."""
 
 
 class UserError(ValueError):
@@ -6,4 +6,11 @@ class UserError(ValueError):
 
     The message names it, says what was found and what was wanted. The command line prints it as one line and exits
     with status 2; every other exception keeps its traceback.
+    """
+
+
+class UnreadableRecord(UserError):
+    """A stored face crop that cannot be read or decoded; the message names its shard and its number in it.
+
+    Training quarantines such records. An error in the program's own code is never raised as one.
     """

@@ -1,6 +1,7 @@
-"""Checks of single fields of a config: a config and a dotted field name in; nothing out, or a ``UserError``.
+"""Checks of config fields, for whoever owns them: what was found, what was wanted, which field.
 
-The error names the field, what was found and what was wanted. A room's own checks are written with these.
+``config`` is a ConfigDict or a plain mapping; ``field`` may lead through several ("data.size"); ``path`` is where the
+mapping itself lies in the run's config, for the message.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,44 +10,44 @@ from typing import Any, NoReturn
 from fdetect_jax.errors import UserError
 
 
-def get(config: Mapping[str, Any], field: str) -> Any:
-    """The value of a field such as ``optimizer.sam.rho``; ``UserError`` where the config has no such field."""
+def refuse(field: str, found: Any, wanted: str) -> NoReturn:
+    """Raises the UserError of a field that cannot be used."""
+    raise UserError(f"{field}: found {found!r}, wanted {wanted}")
+
+
+def get(config: Mapping[str, Any], field: str, path: str = "") -> Any:
+    """The value of a field. Raises UserError where there is none."""
     value = config
     for name in field.split("."):
         if name not in value:
-            raise UserError(f"{field}: found no such field, wanted one")
+            raise UserError(f"{_full(field, path)}: found no such field, wanted one")
         value = value[name]
     return value
 
 
-def refuse(field: str, found: Any, wanted: str) -> NoReturn:
-    """Raises the ``UserError`` of a field."""
-    raise UserError(f"{field}: found {found!r}, wanted {wanted}")
+def one_of(config: Mapping[str, Any], field: str, allowed: Iterable[Any], path: str = "") -> None:
+    """Raises UserError unless the field's value is among ``allowed``."""
+    value, allowed = get(config, field, path), list(allowed)
+    if value not in allowed:
+        refuse(_full(field, path), value, f"one of {sorted(allowed)}")
 
 
-def one_of(config: Mapping[str, Any], field: str, allowed: Iterable[Any]) -> None:
-    """Refuses a value that is not among ``allowed``."""
-    allowed = sorted(allowed)
-    if (value := get(config, field)) not in allowed:
-        refuse(field, value, f"one of {allowed}")
+def at_least(config: Mapping[str, Any], field: str, least: float, path: str = "") -> None:
+    """Raises UserError unless the field's value is ``least`` or more."""
+    if not get(config, field, path) >= least:
+        refuse(_full(field, path), get(config, field), f"at least {least}")
 
 
-def at_least(config: Mapping[str, Any], field: str, least: float) -> None:
-    """Refuses a value below ``least``."""
-    if not (value := get(config, field)) >= least:
-        refuse(field, value, f"at least {least}")
+def above(config: Mapping[str, Any], field: str, low: float, path: str = "") -> None:
+    """Raises UserError unless the field's value is more than ``low``."""
+    if not get(config, field, path) > low:
+        refuse(_full(field, path), get(config, field), f"more than {low}")
 
 
-def above(config: Mapping[str, Any], field: str, low: float) -> None:
-    """Refuses ``low`` and what is below it."""
-    if not (value := get(config, field)) > low:
-        refuse(field, value, f"more than {low}")
-
-
-def between(config: Mapping[str, Any], field: str, low: float, high: float) -> None:
-    """Refuses a value outside [low, high]."""
-    if not low <= (value := get(config, field)) <= high:
-        refuse(field, value, f"a value in [{low}, {high}]")
+def between(config: Mapping[str, Any], field: str, low: float, high: float, path: str = "") -> None:
+    """Raises UserError unless the field's value lies in [low, high]."""
+    if not low <= get(config, field, path) <= high:
+        refuse(_full(field, path), get(config, field), f"a value in [{low}, {high}]")
 
 
 def decay_rate(config: Mapping[str, Any], field: str) -> None:
@@ -62,3 +63,15 @@ def rows(config: Mapping[str, Any], field: str) -> None:
     at_least(config, field, 1)
     if (value := get(config, field)) % jax.device_count():
         refuse(field, value, f"a multiple of {jax.device_count()}, the number of devices")
+
+
+def known(options: Mapping[str, Any], allowed: Iterable[str], path: str) -> None:
+    """Raises UserError for a field that nothing reads."""
+    allowed = list(allowed)
+    for name in options:
+        if name not in allowed:
+            refuse(_full(name, path), options[name], f"no such field but one of {sorted(allowed)}")
+
+
+def _full(field: str, path: str) -> str:
+    return f"{path}.{field}" if path else field

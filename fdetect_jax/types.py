@@ -4,6 +4,8 @@ Labels are 0 = real, 1 = fake, everywhere. Images are NHWC, RGB, uint8 or float3
 (B, T, H, W, 3). A detector's margin is positive where it takes a face for fake, and P(fake) is its logistic function.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import jax
@@ -38,6 +40,27 @@ class Example(TypedDict, total=False):
     mask: np.ndarray
     box: np.ndarray
     identity: np.int32
+
+
+@dataclasses.dataclass(frozen=True)
+class ForgedPair:
+    """What a host forgery makes of a face.
+
+    real, fake: (S, S, 3) uint8 RGB; ``real`` is the face as the detector is to see it. mask: (S, S) float32 in
+    [0, 1], the share of what was put in, in every pixel of ``fake``; None where nobody knows. face: (S, S) uint8 in
+    {0, 1}, where the face is, in both alike; None where the face came without landmarks. targets: of the fake, by name,
+    what else ``data.targets.TARGETS`` knows, such as its kind.
+    """
+
+    real: np.ndarray
+    fake: np.ndarray
+    mask: np.ndarray | None
+    face: np.ndarray | None = None
+    targets: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+HostForgery = Callable[[np.random.Generator, Example, Callable[[], Example]], ForgedPair]
+"""(rng, face, donor) -> ForgedPair; ``donor()`` draws a face of another person, for those that need one."""
 
 
 @struct.dataclass

@@ -25,6 +25,14 @@ class Cached:
         return self.source.recipe
 
     @property
+    def groups(self) -> np.ndarray:
+        return self.source.groups
+
+    @property
+    def video(self) -> bool:
+        return self.source.video
+
+    @property
     def fingerprint(self) -> str:
         return self.source.fingerprint
 

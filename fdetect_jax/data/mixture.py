@@ -14,7 +14,7 @@ from itertools import accumulate, zip_longest
 import grain
 import numpy as np
 
-from fdetect_jax.data.source import Source, describe
+from fdetect_jax.data.source import Source, describe, spread
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
@@ -90,13 +90,23 @@ class Mixture:
         part, within = self.parts[number], int(index) - self.part_at(index).start
         try:
             example = part.source[within]
-        except Exception as error:
+        except UserError as error:
             raise UserError(f"face {within} of part {part.name!r}: {describe(error)}") from error
         return example | {"identity": np.int32(int(example["identity"]) * len(self.parts) + number)}
 
+    @property
+    def video(self) -> bool:
+        return any(part.source.video for part in self.parts)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(N,) the groups of the parts, kept apart."""
+        numbered = [part.source.groups.astype(np.int64) for part in self.parts]
+        return np.concatenate([groups * len(self.parts) + number for number, groups in enumerate(numbered)])
+
     @cached_property
     def origins(self) -> np.ndarray:
-        """As ``given.Located``; for parts that have them."""
+        """As ``dataset_fakes.Located``; for parts that have them."""
         numbered = [part.source.origins.copy() for part in self.parts]
         for number, origins in enumerate(numbered):
             origins[:, 0] = origins[:, 0] * len(self.parts) + number
@@ -122,10 +132,13 @@ class Mixture:
         turns = _Turns(cycle({part.name: part.weight for part in self.parts}))
         return grain.MapDataset.select_from_datasets(orders, turns).seed(seed)
 
-    def evenly(self, count: int) -> list[int]:
-        """``count`` indices: the first of each part, the second of each, and so on."""
-        ranges = [self._span(number) for number in range(len(self.parts))]
-        return [i for turn in zip_longest(*ranges) for i in turn if i is not None][:count]
+    def evenly(self, count: int, seed: int = 0) -> list[int]:
+        """``count`` indices, equally many of each part as far as they go, each part's drawn over its groups."""
+        chosen = [
+            [self._span(number).start + i for i in spread(part.source.groups, count, seed)]
+            for number, part in enumerate(self.parts)
+        ]
+        return [i for turn in zip_longest(*chosen) for i in turn if i is not None][:count]
 
     def _span(self, number: int) -> range:
         return range(self._ends[number] - len(self.parts[number].source), self._ends[number])

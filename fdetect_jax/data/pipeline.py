@@ -1,14 +1,13 @@
-"""From a random access source to batches: grain, shuffled, augmented, sharded by process, checkpointable.
+"""From a random access source to batches: grain, shuffled, augmented, shared out by process, checkpointable.
 
-A source yields ``types.Example`` by index. A batch is a dict of arrays: ``image`` (B, S, S, 3) uint8 and ``identity``
-(B,); where a forgery is made on the host also ``forged`` (B, S, S, 3) uint8, the fake of each row, and on demand
-``mask`` (B, S, S) uint8, where it was forged, 255 for altogether, and ``face`` (B, S, S) uint8, 255 on the face.
+A batch is a dict of arrays: ``image`` (B, S, S, 3) uint8; ``forged``, like it, of the rows whose fakes are made on the
+host; and ``target/NAME`` for the targets that are asked for, of every row or of those with a fake (``data.rows``).
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import grain
 import jax
@@ -16,112 +15,25 @@ import numpy as np
 from absl import flags
 
 from fdetect_jax.data.mixture import Mixture
-from fdetect_jax.data.source import Source, describe
+from fdetect_jax.data.rows import MakeRow, Slot, Transform, UnusableFace, stack
+from fdetect_jax.data.source import Source, spread
+from fdetect_jax.data.targets import TARGETS
 from fdetect_jax.data.workers import enter_worker, require_shared_memory
 from fdetect_jax.errors import UserError
-from fdetect_jax.types import Example
 
-Row = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class ForgedPair:
-    """What a host forgery makes of a face.
-
-    real, fake: (S, S, 3) uint8 RGB; ``real`` is the face as the detector is to see it. mask: (S, S) float32 in
-    [0, 1], the share of what was put in, in every pixel of ``fake``. face: (S, S) uint8 in {0, 1}, where the face is,
-    in both alike; None where the face came without.
-    """
-
-    real: np.ndarray
-    fake: np.ndarray
-    mask: np.ndarray
-    face: np.ndarray | None = None
-
-
-HostForgery = Callable[[np.random.Generator, Example, Callable[[], Example]], ForgedPair]
-"""(rng, face, donor) -> ForgedPair; ``donor()`` draws a face of another person, for those that need one."""
-
-
-class Transform(Protocol):
-    """Moves and changes ``images``, all alike, and moves ``masks`` with them; both come back as lists."""
-
-    def __call__(
-        self, rng: np.random.Generator, images: Sequence[np.ndarray], masks: Sequence[np.ndarray] = ()
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]: ...
-
-
-class UnusableFace(UserError):
-    """A face that could not be read, forged or augmented; the message names it."""
-
-
-@dataclass(frozen=True)
-class MakeRow:
-    """(index, rng) -> one row: the face and, with a host forgery, its fake; both augmented alike.
-
-    source: the faces. forgery: makes a fake of each. augment: applied to a face and its fake. masks: which of "mask"
-    and "face" the row has.
-
-    Raises UnusableFace.
-    """
-
-    source: Source
-    forgery: HostForgery | None = None
-    augment: Transform | None = None
-    masks: tuple[str, ...] = ()
-
-    def __call__(self, index: int, rng: np.random.Generator) -> Row:
-        try:
-            return self.augmented(self.forged(self.source[index], index, rng), rng)
-        except Exception as error:  # of whatever library; a worker process sends it on as it is
-            raise UnusableFace(f"data: face {index} of {len(self.source)}: {describe(error)}") from error
-
-    def forged(self, example: Example, index: int, rng: np.random.Generator) -> Row:
-        """The row before augmentation."""
-        row = {"image": example["image"], "identity": np.int32(example["identity"])}
-        found = {"face": example.get("mask")}
-        if self.forgery is not None:
-            forged = self.forgery(rng, example, lambda: self._donor(example, index, rng))
-            row |= {"image": forged.real, "forged": forged.fake}
-            found = {"mask": forged.mask, "face": forged.face}
-        for name in self.masks:
-            if found.get(name) is None:
-                raise UserError(f"found no {name} mask, wanted one: faces with landmarks, or a loss without the mask")
-            row[name] = np.asarray(found[name], np.float32)
-        return row
-
-    def augmented(self, row: Row, rng: np.random.Generator) -> Row:
-        """The row as it goes into a batch."""
-        images = [row["image"]] + ([row["forged"]] if "forged" in row else [])
-        masks = [row[name] for name in self.masks]
-        if self.augment is not None:
-            images, masks = self.augment(rng, images, masks)
-        row = row | dict(zip(("image", "forged"), images, strict=False))
-        return row | {n: np.round(255 * mask).astype(np.uint8) for n, mask in zip(self.masks, masks, strict=True)}
-
-    def _donor(self, example: Example, index: int, rng: np.random.Generator) -> Example:
-        # Of the same part of a mixture: else the edge of a swap would be one between two cameras.
-        among = self.source.part_at(index) if isinstance(self.source, Mixture) else range(len(self.source))
-        for _ in range(100):
-            other = self.source[among[int(rng.integers(len(among)))]]
-            if other["identity"] != example["identity"]:
-                return other
-        start = int(rng.integers(len(among)))  # one person holds nearly all photographs
-        for number in range(start, start + len(among)):
-            other = self.source[among[number % len(among)]]
-            if other["identity"] != example["identity"]:
-                return other
-        raise UserError("found one person, wanted at least two to swap faces between")
-
-
-def stack(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-    """Rows -> one batch."""
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+_UNUSABLE = "unusable"  # of a batch on its way: one line of UTF-8 a face that was replaced
+_LINE = 300  # bytes
+_TRIES = 50  # faces in place of one that cannot be used
+_STRIDE = 7919  # batches between one and the next
+_LEAST = 200  # rows before a share of them is looked at
 
 
 @dataclass(frozen=True)
 class _Share:
-    """This process's batches by number: its rows of every global batch, which are those that its devices hold."""
+    """This process's batches by number: its rows of every global batch, which are those that its devices hold.
+
+    A face that cannot be used is replaced by another one, the same whoever makes the batch.
+    """
 
     rows: grain.MapDataset
     batch_size: int
@@ -132,19 +44,61 @@ class _Share:
         return len(self.rows) // (self.batch_size * self.processes)
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        first = (number * self.processes + self.process) * self.batch_size
-        return stack([self.rows[row] for row in range(first, first + self.batch_size)])
+        first, unusable = (number * self.processes + self.process) * self.batch_size, []
+        batch = stack([self._usable(row, unusable) for row in range(first, first + self.batch_size)])
+        if unusable:
+            lines = [line.encode()[:_LINE].ljust(_LINE) for line in unusable]
+            batch[_UNUSABLE] = np.frombuffer(b"".join(lines), np.uint8).reshape(-1, _LINE)
+        return batch
+
+    def _usable(self, row: int, unusable: list[str]) -> dict[str, np.ndarray]:
+        for attempt in range(_TRIES):
+            try:
+                return self.rows[row + attempt * _STRIDE * self.batch_size * self.processes]
+            except UnusableFace as error:
+                unusable.append(str(error))
+                last = error
+        raise UserError(f"found {_TRIES} unusable faces one after another, the last: {last}")
+
+
+@dataclass
+class Quarantine:
+    """Faces that could not be used in training, and how many rows were made in all.
+
+    reasons: a line of each face -> how often it was drawn.
+    """
+
+    rows: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def add(self, rows: int, lines: Sequence[str], most: float) -> None:
+        """Counts a batch.
+
+        Raises:
+          UserError: over ``most``, a share, of the rows drawn so far could not be used.
+        """
+        self.rows += rows + len(lines)
+        for line in lines:
+            self.reasons[line] = self.reasons.get(line, 0) + 1
+        found = sum(self.reasons.values())
+        if self.rows >= _LEAST and found > most * self.rows:
+            raise UserError(
+                f"data.max_unusable: found {found} unusable of {self.rows} faces drawn, wanted {most:.1%} at most; "
+                f"for example {next(iter(self.reasons))}"
+            )
 
 
 class Batches:
     """Endless batches, read ahead; a batch depends on its number alone, not on who makes it.
 
     The position is the number of the next batch, so a run may go on with another number of workers or threads.
+    quarantine: the faces that could not be used since this object was made.
     """
 
-    def __init__(self, share: _Share, workers: int, threads: int):
-        self._share, self._workers, self._threads = share, workers, threads
+    def __init__(self, share: _Share, workers: int, threads: int, max_unusable: float):
+        self._share, self._workers, self._threads, self._most = share, workers, threads, max_unusable
         self._next, self._open = 0, []
+        self.quarantine = Quarantine()
         weakref.finalize(self, _close, self._open)  # at the latest when Python ends
 
     def __iter__(self) -> "Batches":
@@ -155,6 +109,8 @@ class Batches:
             self._open.append(self._start())
         try:
             batch = next(self._open[0])
+            lines = [bytes(line).rstrip().decode(errors="ignore") for line in batch.pop(_UNUSABLE, ())]
+            self.quarantine.add(self._share.batch_size, lines, self._most)
         except BaseException:
             self.close()
             raise
@@ -195,11 +151,12 @@ def train_batches(
     source: Source,
     batch_size: int,
     seed: int,
-    forgery: HostForgery | None = None,
+    slots: Sequence[Slot] = (Slot(),),
     augment: Transform | None = None,
-    masks: tuple[str, ...] = (),
+    targets: tuple[str, ...] = (),
     workers: int = 0,
     threads: int = 2,
+    max_unusable: float = 0.0,
 ) -> Batches:
     """Endless shuffled batches of this process's share; parts of a mixture come by their weights.
 
@@ -208,38 +165,77 @@ def train_batches(
 
     Args:
       source: the faces. batch_size: rows per process. seed: of the order and of every draw.
-      forgery: makes a fake of each face. augment: applied to a face and its fake alike. masks: as for ``MakeRow``.
+      slots: how the fakes of the rows of one device are made, row by row. augment: applied to a face and its fake
+        alike. targets: names of ``data.targets.TARGETS``.
       workers: processes that read ahead, two batches each; 0 reads ahead in ``threads`` threads of this one.
+      max_unusable: the share of faces that may be unusable and are replaced; beyond it the batches end in a UserError.
     """
     order = source.order(seed) if isinstance(source, Mixture) else _order(source, seed)
     # Drawn by position among the rows of all processes: they would draw alike if each counted its own.
-    rows = order.random_map(MakeRow(source, forgery, augment, masks))
+    placed = order.map_with_index(_placed)
+    rows = placed.random_map(MakeRow(source, tuple(slots), augment, targets))
+    layers = 3 + 3 * any(slot.forge is not None for slot in slots) + sum(TARGETS[name].map for name in targets)
+    frames = max(1, getattr(source, "frames", 1))
     # Three batches of each worker at most: made, waiting, taken.
-    require_shared_memory(workers * 3 * batch_size * source.size**2 * (3 + 3 * (forgery is not None) + len(masks)))
-    return Batches(_Share(rows, batch_size, jax.process_index(), jax.process_count()), workers, threads)
+    require_shared_memory(workers * 3 * batch_size * frames * source.size**2 * layers)
+    share = _Share(rows, batch_size, jax.process_index(), jax.process_count())
+    return Batches(share, workers, threads, max_unusable)
+
+
+def _placed(position: int, index: int) -> tuple[int, int]:
+    return position, index
 
 
 def _order(source: Source, seed: int) -> grain.MapDataset:
     return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
 
 
-def eval_batches(
-    source: Source, batch_size: int, seed: int = 0, forgery: HostForgery | None = None, limit: int | None = None
-) -> Iterator[dict[str, np.ndarray]]:
-    """Every face once, in order, without augmentation; the last batch is padded, ``weight`` (B,) is 0 on padding.
+def chosen_faces(source: Source, limit: int | None = None, seed: int = 0) -> list[int]:
+    """Which faces an evaluation looks at: all in order, or ``limit`` of them drawn over people or videos.
 
-    ``limit`` keeps the first faces; of a mixture equally many of each part, as far as they go. There ``part`` (B,)
-    int32 says which part a row is of.
+    Of a mixture equally many of each part, as far as they go. seed: of the draw.
     """
-    count = len(source) if limit is None else min(limit, len(source))
-    chosen = source.evenly(count) if isinstance(source, Mixture) else range(count)
-    make = MakeRow(source, forgery)
-    for start in range(0, count, batch_size):
-        indices = chosen[start : start + batch_size]
-        rows = [make(i, np.random.default_rng((seed, i))) for i in indices]
-        if isinstance(source, Mixture):
-            rows = [row | {"part": np.int32(source.number(i))} for row, i in zip(rows, indices, strict=True)]
-        weight = np.zeros(batch_size, np.float32)
-        weight[: len(rows)] = 1.0
-        rows += rows[-1:] * (batch_size - len(rows))
-        yield stack(rows) | {"weight": weight}
+    if limit is None or limit >= len(source):
+        return list(range(len(source)))
+    if isinstance(source, Mixture):
+        return source.evenly(limit, seed)
+    return spread(source.groups, limit, seed)
+
+
+def eval_batches(
+    source: Source,
+    indices: Sequence[int],
+    batch_size: int,
+    seed: int = 0,
+    slot: Slot | None = None,
+    targets: tuple[str, ...] = (),
+    threads: int = 2,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The faces ``indices`` in that order, without augmentation, read ahead by ``threads`` threads.
+
+    The last batch is padded; ``weight`` (B,) is 0 on padding. ``row`` (B,) uint32 is the place of a face among
+    ``indices``. seed: of what ``slot`` draws, with the face's index, so that a fake depends on these alone. targets: as in training.
+    """
+    make = MakeRow(source, targets=targets, training=False)
+    slot = Slot() if slot is None else slot
+
+    def row(place: int) -> dict[str, np.ndarray]:
+        index = indices[place]
+        try:
+            return make.make(source[index], index, np.random.default_rng((seed, index)), slot)
+        except UserError as error:
+            raise UnusableFace(f"data: face {index} of {len(source)}: {error}") from error
+
+    starts = range(0, len(indices), batch_size)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(row, place) for place in range(min(2 * batch_size, len(indices)))]
+        for start in starts:
+            made = [one.result() for one in waiting[:batch_size]]
+            waiting = waiting[batch_size:]
+            ahead = range(start + 2 * batch_size, min(start + 3 * batch_size, len(indices)))
+            waiting += [pool.submit(row, place) for place in ahead]
+            weight = np.zeros(batch_size, np.float32)
+            weight[: len(made)] = 1.0
+            places = np.arange(start, start + batch_size, dtype=np.uint32)
+            made += made[-1:] * (batch_size - len(made))
+            yield stack(made) | {"weight": weight, "row": places}

@@ -147,6 +147,17 @@ class Prepared:
         table = self._table[self._rows]
         return np.c_[identities[table[:, 0]], table[:, :2]]
 
+    @property
+    def video(self) -> bool:
+        """A group is one person of one video, or of one image."""
+        return True
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(N,) int: equal for the crops of one person in one file."""
+        table = self._table[self._rows]
+        return np.unique(table[:, [0, 2]], axis=0, return_inverse=True)[1].reshape(-1)
+
     def files(self) -> Iterator[PreparedFile]:
         """The chosen files one by one, those without a crop too: for scores of videos."""
         owner = self._table[self._rows, 0]

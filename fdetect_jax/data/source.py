@@ -2,12 +2,19 @@
 
 from typing import Protocol
 
+import numpy as np
+
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
 
 class Source(Protocol):
-    """Random access to face crops of one size; ``recipe`` says how they were cut, None where nothing was."""
+    """Random access to face crops of one size.
+
+    recipe: how they were cut, None where nothing was. fingerprint: equal for equal crops in equal order. groups: (N,)
+    int, equal for the crops that belong together: one person's photographs, or one person's frames of a video.
+    video: whether a group is a video, which is judged as a whole.
+    """
 
     @property
     def size(self) -> int: ...
@@ -15,6 +22,10 @@ class Source(Protocol):
     def recipe(self) -> CropRecipe | None: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def groups(self) -> np.ndarray: ...
+    @property
+    def video(self) -> bool: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Example: ...
 
@@ -22,3 +33,21 @@ class Source(Protocol):
 def describe(error: Exception) -> str:
     """An error in words; of those that do not speak in sentences, with the type."""
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
+def spread(groups: np.ndarray, count: int, seed: int = 0) -> list[int]:
+    """``count`` indices drawn over groups: one crop of each group, then a second of each, and so on.
+
+    groups: (N,) of ``Source.groups``. seed: of the order of the groups, and of the crops within each.
+    """
+    rng = np.random.default_rng((seed, 0x5EED))
+    order = rng.permutation(len(groups))
+    seen: dict[int, int] = {}
+    ranks = np.empty(len(groups), np.int64)
+    for index in order:
+        group = int(groups[index])
+        ranks[index] = seen.get(group, 0)
+        seen[group] = ranks[index] + 1
+    places = {group: place for place, group in enumerate(rng.permutation(sorted(seen)).tolist())}
+    by_turn = sorted(range(len(groups)), key=lambda index: (ranks[index], places[int(groups[index])]))
+    return by_turn[:count]

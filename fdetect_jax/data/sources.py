@@ -1,8 +1,10 @@
 """Sources by name: from ``config.data`` and a split to random access over face crops."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from fdetect_jax.data.cached import Cached
+from fdetect_jax.data.clips import Clips
 from fdetect_jax.data.mixture import Mixture, Part
 from fdetect_jax.data.source import Source
 from fdetect_jax.facesim.faces import FaceSim
@@ -11,30 +13,47 @@ from fdetect_jax.types import REAL
 CACHED_BYTES = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again
 
 
-def make_source(data, split: str, context: bool = False, label: int = REAL) -> Source:
-    """The faces of ``split`` ("train", "val" or "test"); context crops where the recipe has them and ``context`` asks.
+def make_source(data, split: str, context: bool = False, label: int = REAL, frames: int = 0) -> Source:
+    """The faces of ``split`` ("train", "val" or "test").
 
-    label: real faces, or the fakes that prepared data hold.
+    Args:
+      data: ``config.data``. context: context crops where the recipe has them. label: real faces, or the fakes that
+        prepared data hold. frames: above 0, clips of so many faces.
 
     Raises:
-      ValueError: naming the field of ``config.data`` that cannot be used.
+      UserError: naming the field of ``config.data`` that cannot be used.
     """
     if data.source == "mixture":
         parts = sorted(data.parts.items())
-        return Mixture(tuple(Part(name, make_source(part, split, context, label), part.weight) for name, part in parts))
-    if data.source == "facesim":
-        return _drawn(split, data.size, data.identities[split], data.per_identity, data.seed)
-    if data.source == "prepared":
-        from fdetect_jax.data.prepared import Prepared
-
-        # Forgeries are made of real faces, by their landmarks; a fake video may show people as they were filmed.
-        return Prepared(
-            data.root, split, labels=(label,), context=context, landmarks=label == REAL, altered=label != REAL
+        return Mixture(
+            tuple(Part(name, make_source(part, split, context, label, frames), part.weight) for name, part in parts)
         )
+    faces = SOURCES[data.source](data, split, context, label)
+    return Clips(faces, frames) if frames else faces
+
+
+def _facesim(data, split: str, context: bool, label: int) -> Source:
+    return _drawn(split, data.size, data.identities[split], data.per_identity, data.seed)
+
+
+def _prepared(data, split: str, context: bool, label: int) -> Source:
+    from fdetect_jax.data.prepared import Prepared
+
+    # Forgeries are made of real faces, by their landmarks; a fake video may show people as they were filmed.
+    real = label == REAL
+    return Prepared(data.root, split, labels=(label,), context=context, landmarks=real, altered=not real)
+
+
+def _folder(data, split: str, context: bool, label: int) -> Source:
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
     from fdetect_jax.media.crop import make_recipe
 
     return FaceFolder(data.root, split, make_recipe(data.recipe, data.size), context=context)
+
+
+# name -> (config.data, split, context, label) -> its faces; a mixture of them is "mixture"
+SOURCES: dict[str, Callable[..., Source]] = {"facesim": _facesim, "folder": _folder, "prepared": _prepared}
+MIXTURE = "mixture"
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,6 @@
 A run may be killed at any moment: the same command goes on, and ends in the same bytes.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -31,7 +30,7 @@ from fdetect_jax.datasets.prepared_store import Entry, Shard, write_shards
 from fdetect_jax.datasets.progress import reasons, watched
 from fdetect_jax.datasets.selection import Selection, select
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import sha256_of, write_atomic
+from fdetect_jax.files import digest, sha256_of, write_atomic
 from fdetect_jax.media.clips import WHICH
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
@@ -182,8 +181,7 @@ def _entries(plan: Plan, items: Sequence[Item]) -> list[Entry]:
     made = []
     for item in items:
         of_mask = [item.mask, *_stat(plan.root, item.mask)]
-        key = json.dumps([item.file, *_stat(plan.root, item.file), item.label, *of_mask, how])
-        digest = hashlib.sha256(key.encode()).hexdigest()
+        name = digest([item.file, *_stat(plan.root, item.file), item.label, *of_mask, how])
         task = records.Task(
             (plan.root / item.file).absolute(),
             item.label == 0,
@@ -191,7 +189,7 @@ def _entries(plan: Plan, items: Sequence[Item]) -> list[Entry]:
             plan.recipe,
             plan.sampling,
             plan.faces,
-            (plan.output / _WORK / "records" / digest[:2] / f"{digest}.npz").absolute(),
+            (plan.output / _WORK / "records" / name[:2] / f"{name}.npz").absolute(),
         )
         made.append(Entry(task, item.video, item.label, item.method, item.source, number[item.source, item.identity]))
     return made

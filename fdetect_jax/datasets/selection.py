@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fdetect_jax.datasets.layouts.base import REAL_METHOD, SPLITS, Item, digest
+from fdetect_jax.datasets.layouts.base import REAL_METHOD, SPLITS, Item, name_hash
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import REAL
 
@@ -42,7 +42,7 @@ def select(items: Sequence[Item], selection: Selection) -> list[Item]:
         items = _of_methods(items, selection.methods)
     items = [item for item in items if item.split in selection.splits]
     if selection.train_fraction < 1:
-        groups = sorted({item.group for item in items if item.split == "train"}, key=digest)
+        groups = sorted({item.group for item in items if item.split == "train"}, key=name_hash)
         kept = set(groups[: max(1, round(selection.train_fraction * len(groups)))])
         items = [item for item in items if item.split != "train" or item.group in kept]
     if not items:

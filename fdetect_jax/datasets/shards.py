@@ -1,19 +1,17 @@
 """A tfds data set at rest in ArrayRecord: random access to its records, without TensorFlow."""
 
 from functools import cached_property
+from operator import index as whole
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from fdetect_jax.errors import UserError
+from fdetect_jax.errors import UnreadableRecord
 
 
 class Shards:
-    """The records of one split; cheap to send to a worker process.
-
-    Indexing raises ValueError naming the shard and the record in it that cannot be read or decoded.
-    """
+    """The records of one split; cheap to send to a worker process."""
 
     def __init__(self, folder: str | Path, split: str):
         """folder: as ``tfds.builder_from_directory`` takes it."""
@@ -23,18 +21,29 @@ class Shards:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        """The record ``index`` in [0, len), decoded.
+
+        Raises UnreadableRecord, naming the shard and the record in it, where the stored bytes cannot be read or
+        decoded; IndexError out of range.
+        """
+        index, records = whole(index), self._records
+        if not 0 <= index < len(records):
+            raise IndexError(f"index: found {index}, wanted one in [0, {len(records)})")
         try:
-            return self._records[index]
+            return records[index]
+        except (ImportError, MemoryError):  # these say nothing about the record
+            raise
         except Exception as error:  # of ArrayRecord, protocol buffers or the image decoder
-            raise UserError(f"{self._place(index)} cannot be read: {type(error).__name__}: {error}") from error
+            message = f"{self._place(index)} cannot be read: {type(error).__name__}: {error}"
+            raise UnreadableRecord(message) from error
 
     def _place(self, index: int) -> str:
         info = self._builder.info.splits[self._split]
         for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
             if index < length:
-                return f"{path}: record {index} of {length}"
+                break
             index -= length
-        return f"{self._folder}: record {index + len(self)}"
+        return f"{path}: record {index} of {length}"
 
     @cached_property
     def _builder(self) -> tfds.core.DatasetBuilder:

@@ -17,29 +17,10 @@ if TYPE_CHECKING:  # JAX comes after what host sets
     from fdetect_jax.data.prepared import Prepared
     from fdetect_jax.evaluation.labelled import Excluded, LabelledFile, ScoredFile
     from fdetect_jax.inference.calibration import Calibration
-    from fdetect_jax.inference.predictor import Predictor
     from fdetect_jax.inference.protocol import Protocol
+    from fdetect_jax.inference.scorer import Scorer
 
 _COLUMNS = ("accuracy", "eer", "ap", "tpr_at_fpr_1%", "tpr_at_fpr_0.1%", "ece")
-
-
-def chosen(arguments: argparse.Namespace) -> "tuple[Predictor, Protocol]":
-    """The detector and the protocol that ``predict``'s and ``evaluate``'s arguments name; the demo is announced.
-
-    Raises ValueError as both do.
-    """
-    from fdetect_jax.inference.predictor import Predictor
-    from fdetect_jax.inference.protocol import Protocol
-    from fdetect_jax.media.video import Sampling
-
-    count = None if arguments.per_second is not None else 32 if arguments.frames is None else arguments.frames
-    sampling = Sampling(count, arguments.per_second)
-    predictor = Predictor(arguments.model, recipe=arguments.recipe)
-    if arguments.model is None:
-        print(f"no --model given: the bundled demo detector judges ({predictor.description})", file=sys.stderr)
-    threshold = predictor.threshold if arguments.threshold is None else arguments.threshold
-    rules = {name: getattr(arguments, name) for name in ("min_face_share", "multi_face", "aggregation")}
-    return predictor, Protocol(sampling, arguments.faces or "all", threshold=threshold, **rules)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -53,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fdetect_jax.evaluation.evaluate import report
     from fdetect_jax.evaluation.labelled import Excluded, files_of
     from fdetect_jax.evaluation.mistakes import Mistakes, mistakes_section
+    from fdetect_jax.inference.options import chosen
 
     root, prepared = arguments.data, None
     if (root / MANIFEST).is_file():
@@ -92,7 +74,7 @@ def _judge(
     arguments: argparse.Namespace,
     files: "list[LabelledFile]",
     prepared: "Prepared | None",
-    predictor: "Predictor",
+    predictor: "Scorer",
     protocol: "Protocol",
 ) -> "Iterator[ScoredFile | Excluded]":
     """Every file, under degradations too where the suite asks for them."""
@@ -147,13 +129,13 @@ def _write(
     arguments: argparse.Namespace,
     content: dict,
     judged: list,
-    predictor: "Predictor",
+    predictor: "Scorer",
     protocol: "Protocol",
     sections: list,
 ) -> None:
-    from fdetect_jax.evaluation.evaluate import calibrate, levels
+    from fdetect_jax.evaluation.evaluate import levels
     from fdetect_jax.files import write_atomic
-    from fdetect_jax.inference.calibration import write_calibrated
+    from fdetect_jax.inference.calibration import calibrate, write_calibrated
     from fdetect_jax.report.evaluation_page import render
 
     data = ", ".join(filter(None, (content["data"]["folder"], content["data"]["split"])))
@@ -168,7 +150,7 @@ def _write(
         write_atomic(arguments.output / "report.html", page)
         print(arguments.output / "report.html", file=sys.stderr)
     if arguments.calibrate:
-        found = calibrate(judged, protocol, data)
+        found = calibrate(judged, [one.file.label for one in judged], protocol, data)
         write_calibrated(predictor.path, arguments.calibrate, found)
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
         print(f"{arguments.calibrate}: {fitted}")

@@ -26,8 +26,8 @@ from fdetect_jax.evaluation.labelled import (
     quarantined,
     without_face,
 )
-from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.extract import extract_degraded_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
@@ -39,7 +39,7 @@ Seen = tuple[ScoredFile, Sequence[int]]  # yet without margins; of each face, it
 def score_degraded(
     root: Path,
     files: Sequence[LabelledFile],
-    predictor: Predictor,
+    predictor: Scorer,
     protocol: Protocol,
     seed: int = 0,
     workers: int | None = None,
@@ -67,7 +67,7 @@ def score_degraded(
 
 
 def score_degraded_prepared(
-    prepared: Prepared, predictor: Predictor, seed: int = 0, workers: int | None = None, seconds: float = 600.0
+    prepared: Prepared, predictor: Scorer, seed: int = 0, workers: int | None = None, seconds: float = 600.0
 ) -> Iterator[ScoredFile | Excluded]:
     """As ``labelled.score_prepared``, with ``ScoredFile.degraded``: crops are degraded, one person's as a clip.
 
@@ -78,7 +78,7 @@ def score_degraded_prepared(
 
 
 def _of_prepared(
-    prepared: Prepared, predictor: Predictor, seed: int, workers: int | None, seconds: float
+    prepared: Prepared, predictor: Scorer, seed: int, workers: int | None, seconds: float
 ) -> Iterator[ScoredFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
@@ -99,21 +99,21 @@ def _of_prepared(
             yield from _judged(seen(), Path(folder), predictor)
 
 
-def _judged(seen: Iterator[Seen | Excluded], folder: Path, predictor: Predictor) -> Iterator[ScoredFile | Excluded]:
+def _judged(seen: Iterator[Seen | Excluded], folder: Path, predictor: Scorer) -> Iterator[ScoredFile | Excluded]:
     """seen: of each file; its crops lie in ``folder`` under its number, and go once they are judged."""
 
-    def groups() -> Iterator[tuple[tuple, Sequence[np.ndarray]]]:
+    def groups() -> Iterator[tuple[tuple, Sequence[np.ndarray], Sequence[int]]]:
         for number, one in enumerate(seen):
             path = folder / str(number)
             if isinstance(one, Excluded):
                 path.unlink(missing_ok=True)
-                yield (one, None, None), ()
+                yield (one, None, None), (), ()
                 continue
             known, rows = one
             crops = read_degraded(path, predictor.size)
             last = len(rows) - 1
             for face, row in enumerate(rows):
-                yield (known, path if face == last else None, crops[row]), crops[row]
+                yield (known, path if face == last else None, crops[row]), crops[row], range(len(crops[row]))
 
     margins, crops = [], []  # of the file at hand, face by face
     for (known, path, images), of_face in predictor.margins_of_each(groups()):

@@ -1,188 +1,156 @@
-"""``fdetect evaluate``'s figures: judged files in, a report of frames and videos out, per source and method."""
+"""``fdetect evaluate``'s report: scored files in, tests of videos and of frames out, pooled, per source and method."""
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.evaluation import metrics
-from fdetect_jax.evaluation.bootstrap import auc_interval
+from fdetect_jax.evaluation import schema
 from fdetect_jax.evaluation.labelled import Excluded, ScoredFile
+from fdetect_jax.evaluation.results import measure_all
+from fdetect_jax.evaluation.table import Scored, Test
+from fdetect_jax.evaluation.units import LEVELS, units_of
 from fdetect_jax.inference.calibration import Calibration, best_threshold, fit
 from fdetect_jax.inference.protocol import Protocol
-from fdetect_jax.types import FAKE, REAL
-
-RATES = {"tpr_at_fpr_1%": 0.01, "tpr_at_fpr_0.1%": 0.001}
+from fdetect_jax.types import REAL
 
 
 @dataclass(frozen=True)
-class Level:
-    """Scores of one kind of unit, frames or videos.
+class Group:
+    """Files that are measured together.
 
-    labels, scores, videos: (N,) each unit's label, P(fake), and the number of its video among all.
+    name: "" for all, "/SET", "/SOURCE" or "/SOURCE/METHOD", which follows the level in a test's name. title: what a
+    reader sees. files: their numbers. shown: it is no repetition of another group.
     """
 
-    labels: np.ndarray
-    scores: np.ndarray
-    videos: np.ndarray
-
-    def of(self, videos: Sequence[int]) -> "Level":
-        """The units of these videos."""
-        kept = np.isin(self.videos, videos)
-        return Level(self.labels[kept], self.scores[kept], self.videos[kept])
+    name: str
+    title: str
+    files: tuple[int, ...]
+    shown: bool = True
 
 
-def levels(judged: Sequence[ScoredFile], calibration: Calibration, protocol: Protocol) -> dict[str, Level]:
-    """``frame`` and ``video``: one unit for each frame that shows a face, one for each file; an image is both."""
-    frames: list[np.ndarray] = []
-    videos: list[float] = []
-    for one in judged:
-        scores = calibration.scores(one.margins)
-        frames.append(protocol.frame_scores(one.frames, one.areas, scores, image=one.image)[1])
-        videos.append(protocol.file_score(frames[-1]))
-    labels, numbers = np.array([one.file.label for one in judged]), np.arange(len(judged))
-    counts = [len(scores) for scores in frames]
-    return {
-        "frame": Level(np.repeat(labels, counts), np.concatenate(frames), np.repeat(numbers, counts)),
-        "video": Level(labels, np.array(videos), numbers),
-    }
+def groups(files: Sequence[ScoredFile], sets: Sequence[str] | None = None) -> list[Group]:
+    """All files, then of each data set all of it where it holds several sources, each source, and each method with the
+    reals of its source.
 
-
-def groups(judged: Sequence[ScoredFile]) -> dict[tuple[str, str | None], list[int]]:
-    """(source, method) -> numbers of its files: all of a source for method None, and each method with the reals of its
-    source."""
-    members: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    reals: dict[str, list[int]] = defaultdict(list)
-    for number, one in enumerate(judged):
-        members[one.file.source, None].append(number)
-        if one.file.label == REAL:
-            reals[one.file.source].append(number)
-        else:
-            members[one.file.source, one.file.method].append(number)
-    ordered = sorted(members, key=lambda group: (group[0], group[1] or ""))
-    return {group: members[group] if group[1] is None else reals[group[0]] + members[group] for group in ordered}
-
-
-def figures(level: Level, threshold: float, seed: int = 0) -> dict:
-    """How well the scores of one level tell fakes from reals.
-
-    Returns:
-      n_real, n_fake, n_videos; accuracy and balanced_accuracy at the threshold; auc and auc_interval (95 %, by videos,
-      ``bootstrap.auc_interval``); eer, ap; tpr_at_fpr_1% and _0.1% (``metrics.tpr_at``); ece and brier. What these
-      units do not determine is None, with its reason under ``undefined``.
+    sets: of each file the data set that it is from; None: they are all from one.
     """
-    labels, scores = level.labels, level.scores
-    undefined: dict[str, str] = {}
-
-    def unless_undefined(name: str, figure: Callable):
-        try:
-            return figure()
-        except ValueError as error:
-            undefined[name] = str(error)
-            return None
-
-    right = (scores >= threshold) == (labels == FAKE)
-    found = {"n_real": int(np.sum(labels == REAL)), "n_fake": int(np.sum(labels == FAKE))}
-    found["n_videos"] = len(np.unique(level.videos))
-    found["accuracy"] = float(np.mean(right)) if len(right) else None
-    both = unless_undefined("auc", lambda: metrics.classification(labels, scores, threshold)) or {}
-    found["balanced_accuracy"] = (
-        float((right[labels == REAL].mean() + right[labels == FAKE].mean()) / 2) if both else None
-    )
-    found["auc"] = both.get("auc")
-    found["auc_interval"] = unless_undefined(
-        "auc_interval", lambda: list(auc_interval(labels, scores, level.videos, seed=seed))
-    )
-    found |= {name: both.get(name) for name in ("eer", "ap")}
-    for name, rate in RATES.items():
-        found[name] = unless_undefined(name, lambda rate=rate: metrics.tpr_at(labels, scores, rate))
-    found["ece"] = unless_undefined("ece", lambda: metrics.calibration_error(labels, scores))
-    found["brier"] = unless_undefined("brier", lambda: metrics.brier(labels, scores))
-    return found | {"undefined": undefined}
-
-
-def report(
-    judged: Sequence[ScoredFile],
-    excluded: Sequence[Excluded],
-    calibration: Calibration,
-    protocol: Protocol,
-    seed: int = 0,
-) -> dict:
-    """Everything that is known of a detector on these files, fit for JSON.
-
-    Returns:
-      protocol, calibration, seed; ``data``: counts, and the excluded files by reason; ``frame`` and ``video``, see
-      ``figures``; the same under ``sources`` (source -> level) and ``methods`` (source -> method -> level), a method
-      against the reals of its source; ``files``: what each was given.
-
-    Raises:
-      ValueError: no file is left.
-    """
-    if not judged:
-        reasons = sorted({one.reason for one in excluded})
-        raise UserError(f"found no face in any of {len(excluded)} files ({'; '.join(reasons[:3])})")
-    all_levels = levels(judged, calibration, protocol)
-
-    def of(videos: Sequence[int]) -> dict:
-        return {name: figures(level.of(videos), protocol.threshold, seed) for name, level in all_levels.items()}
-
-    by_reason = defaultdict(list)
-    for one in excluded:
-        by_reason[one.reason].append(one.file.name)
-    sources: dict[str, dict] = {}
-    methods: dict[str, dict] = defaultdict(dict)
-    for (source, method), videos in groups(judged).items():
-        if method is None:
-            sources[source] = of(videos)
-        else:
-            methods[source][method] = of(videos)
-    frames = np.bincount(all_levels["frame"].videos, minlength=len(judged))
-    return {
-        "protocol": protocol.to_dict(),
-        "calibration": dataclasses.asdict(calibration),
-        "seed": seed,
-        "data": {"judged": len(judged), "excluded": len(excluded), "reasons": dict(by_reason)},
-        **of(range(len(judged))),
-        "sources": sources,
-        "methods": dict(methods),
-        "files": [
-            {**dataclasses.asdict(one.file), "frames": int(count), "score": round(float(score), 6)}
-            for one, count, score in zip(judged, frames, all_levels["video"].scores, strict=True)
-        ],
-    }
-
-
-def lines(report: Mapping) -> list[tuple[str, Mapping, tuple[str, str | None] | None]]:
-    """A table's lines: (title, level -> figures, key in ``groups`` or None for all), none that repeats another."""
-    found: list[tuple[str, Mapping, tuple[str, str | None] | None]] = [("All", report, None)]
-    several = len(report["sources"]) > 1
-    for source, of_source in report["sources"].items():
-        if several:
-            found.append((source, of_source, (source, None)))
-        methods = report["methods"].get(source, {})
-        if len(methods) > 1:
-            for method, of_method in methods.items():
-                found.append((f"{source}: {method}" if several else method, of_method, (source, method)))
+    members: dict[str, dict[str, dict[str, list[int]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    of_sets = [""] * len(files) if sets is None else sets
+    for number, (name, one) in enumerate(zip(of_sets, files, strict=True)):
+        members[name][one.file.source]["" if one.file.label == REAL else one.file.method].append(number)
+    found = [Group("", "All", tuple(range(len(files))))]
+    several = sum(map(len, members.values())) > 1
+    for name, sources in sorted(members.items()):
+        if len(sources) > 1 and len(members) > 1:
+            every = (number for methods in sources.values() for part in methods.values() for number in part)
+            found.append(Group(f"/{name}", name, tuple(sorted(every))))
+        for source, methods in sorted(sources.items()):
+            reals = methods.pop("", [])
+            every = sorted([*reals, *(number for part in methods.values() for number in part)])
+            found.append(Group(f"/{source}", source, tuple(every), shown=several))
+            for method, fakes in sorted(methods.items()):
+                title = f"{source}: {method}" if several else method
+                found.append(Group(f"/{source}/{method}", title, (*reals, *fakes), shown=len(methods) > 1))
     return found
 
 
-def titles(report: Mapping) -> dict[str, str]:
-    """level -> what a reader calls it; "video" alone where every file is one frame."""
-    if report["frame"]["n_real"] + report["frame"]["n_fake"] == report["data"]["judged"]:
+def tests_of(levels: Mapping[str, Scored], found: Sequence[Group]) -> dict[str, list[Test]]:
+    """Level -> the test of each group. levels: of ``units_of`` of the same files."""
+    tests = {}
+    for level, units in levels.items():
+        rows = [units.rows(np.isin(units.group, group.files)) for group in found]
+        tests[level] = [
+            Test(f"{level}{group.name}", group.title, own, level) for group, own in zip(found, rows, strict=True)
+        ]
+    return tests
+
+
+def titles(levels: Mapping[str, Scored]) -> dict[str, str]:
+    """Level -> what a reader calls it; "video" alone where every file is one frame."""
+    if len(levels["frame"]) == len(levels["video"]):
         return {"video": "Files"}
     return {"video": "Videos", "frame": "Frames"}
 
 
-def calibrate(judged: Sequence[ScoredFile], protocol: Protocol, data: str) -> Calibration:
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation: what report.json holds, and what it was made of.
+
+    content: see ``schema``. groups, tests: of ``groups`` and ``tests_of``. titles: of ``titles``, the levels to show.
+    """
+
+    content: dict[str, Any]
+    groups: list[Group]
+    tests: dict[str, list[Test]]
+    titles: dict[str, str]
+
+    @property
+    def shown(self) -> list[str]:
+        """The names of the tests that a reader sees."""
+        return [f"{level}{group.name}" for group in self.groups if group.shown for level in self.titles]
+
+
+def evaluate(
+    files: Sequence[ScoredFile],
+    excluded: Sequence[Excluded],
+    calibration: Calibration,
+    protocol: Protocol,
+    seed: int = 0,
+    *,
+    title: str = "",
+    model: Mapping[str, Any] | None = None,
+    sets: Sequence[str] | None = None,
+) -> Evaluated:
+    """Everything that is known of a detector on these files.
+
+    title: of the report. model: of ``schema``, with its description. sets: of ``groups``.
+
+    Raises:
+      UserError: no file is left.
+    """
+    if not files:
+        reasons = sorted({one.reason for one in excluded})
+        raise UserError(f"found no face in any of {len(excluded)} files ({'; '.join(reasons[:3])})")
+    levels = units_of(files, calibration, protocol)
+    found = groups(files, sets)
+    tests = tests_of(levels, found)
+    every = [test for level in LEVELS for test in tests[level]]
+    measured = measure_all(every, calibration, protocol.threshold, seed)
+    reasons = defaultdict(list)
+    for one in excluded:
+        reasons[one.reason].append(one.file.name)
+    counts = np.bincount(levels["frame"].group, minlength=len(files))
+    scores = calibration.scores(levels["video"].margin)
+    description = model["description"] if model else ""
+    content = schema.base(
+        "evaluation", title, description, calibration, protocol.threshold, seed, measured, {}, model
+    ) | {
+        "protocol": protocol.to_dict(),
+        "data": {"scored": len(files), "excluded": len(excluded), "reasons": dict(reasons)},
+        "files": [
+            _row(one) | {"frames": int(count), "score": round(float(score), 6)}
+            for one, count, score in zip(files, counts, scores, strict=True)
+        ],
+    }
+    return Evaluated(content, found, tests, titles(levels))
+
+
+def _row(one: ScoredFile) -> dict[str, Any]:
+    return {name: getattr(one.file, name) for name in ("name", "label", "method", "source")}
+
+
+def calibrate(files: Sequence[ScoredFile], protocol: Protocol, data: str) -> Calibration:
     """Temperature and bias from the margins of frames, the threshold from the scores of files, as they will be used.
 
-    data: a name for these files. Raises ValueError like ``calibration.fit``.
+    data: a name for these files. Raises UserError like ``calibration.fit``.
     """
-    margins = [protocol.frame_scores(one.frames, one.areas, one.margins, image=one.image)[1] for one in judged]
-    labels = np.repeat([one.file.label for one in judged], [len(of_file) for of_file in margins])
+    margins = [protocol.frame_scores(one.frames, one.areas, one.margins, image=one.image)[1] for one in files]
+    labels = np.repeat([one.file.label for one in files], [len(of_file) for of_file in margins])
     found = fit(np.concatenate(margins), labels, data)
-    videos = levels(judged, found, protocol)["video"]
-    return dataclasses.replace(found, threshold=best_threshold(videos.scores, videos.labels))
+    videos = units_of(files, found, protocol)["video"]
+    return dataclasses.replace(found, threshold=best_threshold(found.scores(videos.margin), videos.label))

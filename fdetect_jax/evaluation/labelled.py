@@ -16,8 +16,8 @@ import numpy as np
 from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
 from fdetect_jax.datasets.prepare import QUARANTINE
 from fdetect_jax.errors import UserError
-from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.clips import MediaFaces
 from fdetect_jax.media.extract import extract_faces
 from fdetect_jax.media.faces import area
@@ -98,7 +98,7 @@ def files_of(root: Path) -> list[LabelledFile]:
 def score_files(
     root: Path,
     files: Sequence[LabelledFile],
-    predictor: Predictor,
+    predictor: Scorer,
     protocol: Protocol,
     workers: int | None = None,
     seconds: float = 600.0,
@@ -112,12 +112,13 @@ def score_files(
 
 
 def _judged(
-    files: Sequence[LabelledFile], looked: Iterator[MediaFaces | Rejected], predictor: Predictor
+    files: Sequence[LabelledFile], looked: Iterator[MediaFaces | Rejected], predictor: Scorer
 ) -> Iterator[ScoredFile | Excluded]:
     with closing(looked):
         groups = (
-            ((file, seen), [] if isinstance(seen, Rejected) else [one.example["image"] for one in seen.crops])
+            ((file, seen), [one.example["image"] for one in crops], [one.track for one in crops])
             for file, seen in zip(files, looked, strict=True)
+            for crops in [() if isinstance(seen, Rejected) else seen.crops]
         )
         for (file, seen), margins in predictor.margins_of_each(groups):
             if (excluded := without_face(file, seen)) is not None:
@@ -140,7 +141,7 @@ def face_columns(seen: MediaFaces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.array(column) for column in columns)
 
 
-def score_prepared(prepared: Prepared, predictor: Predictor) -> Iterator[ScoredFile | Excluded]:
+def score_prepared(prepared: Prepared, predictor: Scorer) -> Iterator[ScoredFile | Excluded]:
     """Judges what ``fdetect prepare`` made of each file, in order.
 
     Raises:
@@ -150,7 +151,7 @@ def score_prepared(prepared: Prepared, predictor: Predictor) -> Iterator[ScoredF
     return _of_prepared(prepared, predictor)
 
 
-def check_recipe(prepared: Prepared, predictor: Predictor) -> None:
+def check_recipe(prepared: Prepared, predictor: Scorer) -> None:
     """Raises ValueError where crops were cut by another recipe than the detector's."""
     ours, theirs = predictor.recipe.to_dict(), prepared.recipe.to_dict()
     if differ := [name for name in ours if ours[name] != theirs[name]]:
@@ -158,16 +159,16 @@ def check_recipe(prepared: Prepared, predictor: Predictor) -> None:
         raise UserError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
 
 
-def _of_prepared(prepared: Prepared, predictor: Predictor) -> Iterator[ScoredFile | Excluded]:
+def _of_prepared(prepared: Prepared, predictor: Scorer) -> Iterator[ScoredFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     order = [index for file in files for index in file.indices]
     ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * predictor.batch_size)
     examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(ahead))
 
-    def groups() -> Iterator[tuple[tuple, list[np.ndarray]]]:
+    def groups() -> Iterator[tuple[tuple, list[np.ndarray], list[int]]]:
         for file in files:
             crops = [next(examples) for _ in file.indices]
-            yield (file, crops), [one["image"] for one in crops]
+            yield (file, crops), [one["image"] for one in crops], [one["track"] for one in crops]
 
     for (file, crops), margins in predictor.margins_of_each(groups()):
         labelled, image = labelled_file(file)

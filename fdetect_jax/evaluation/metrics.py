@@ -1,123 +1,171 @@
-"""Figures of merit on the host: (labels, scores) -> classification metrics, image pairs -> PSNR and SSIM.
+"""Figures of merit on the host: the registry of what is measured of every test, and PSNR and SSIM of image pairs.
 
-Labels are 0 = real, 1 = fake; a score is P(fake) in [0, 1].
+To add a metric, write a function of a ``View`` and register it in one line; it then stands in every report's JSON,
+table and text::
+
+    METRICS["misses"] = Metric(lambda view: float(np.mean(view.scores[view.labels == 1] < view.threshold)),
+                               "Misses", "The share of fakes below the threshold.", "share", "lower")
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from skimage.metrics import structural_similarity
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from fdetect_jax.errors import UserError
+from fdetect_jax.evaluation.bootstrap import auc_interval
+from fdetect_jax.evaluation.view import Undefined, View
+from fdetect_jax.types import FAKE, REAL
+
+__all__ = ["METRICS", "Metric", "Undefined", "View", "psnr", "ssim"]
 
 _SSIM_WINDOW = 11
-_ROUNDING = 1e-5  # a float32 softmax may leave [0, 1] by this much
+_ROUNDING = 1e-5  # a float32 image may leave [0, 1] by this much
+FORMATS = ("number", "share", "interval")
 
 
 @dataclass(frozen=True)
-class Test:
-    """One labelled set that a detector has scored.
+class Metric:
+    """One registered metric.
 
-    name: key in report.json. title: what a reader sees. labels: (N,) in {0, 1}. scores: (N,) P(fake).
+    function: View -> float, or a pair (low, high) of floats for the format "interval"; raises ``Undefined`` where the
+      units do not determine it.
+    title: heads its column. note: one sentence that explains it; ``{threshold}`` stands for the threshold.
+    format: "number", "share" (shown in percent), or "interval". better: "higher", "lower", or None where neither is.
     """
 
-    __test__ = False  # the name would make pytest collect it
-
-    name: str
+    function: Callable[[View], float | tuple[float, float]]
     title: str
-    labels: np.ndarray
-    scores: np.ndarray
+    note: str = ""
+    format: str = "number"
+    better: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS or self.better not in ("higher", "lower", None):
+            raise ValueError(f"metric {self.title!r}: found format {self.format!r} and better {self.better!r}")
 
 
-def classification(labels, scores, threshold: float = 0.5) -> dict[str, float | int]:
-    """How well scores tell fakes from reals.
-
-    Args:
-      labels: (N,) 0 = real, 1 = fake; both must occur.
-      scores: (N,) P(fake) in [0, 1].
-      threshold: a face counts as fake from this score on; only ``accuracy`` depends on it.
-
-    Returns:
-      accuracy: share of faces on their side of the threshold.
-      auc: probability that a fake outscores a real, ties counting half (Hanley and McNeil 1982).
-      eer: the rate at which false alarms equal misses, see ``equal_error_rate``.
-      ap: average precision with fakes as positives, sum of (R_k - R_{k-1}) P_k without interpolation.
-      n_real, n_fake: counts.
-
-    Raises:
-      ValueError: on unequal lengths, other labels, one class only, or a score that is NaN or outside [0, 1].
-    """
-    labels, scores = _checked(labels, scores)
-    fpr, tpr = roc(labels, scores)
-    return {
-        "accuracy": float(np.mean((scores >= threshold) == (labels == 1))),
-        "auc": float(roc_auc_score(labels, scores)),
-        "eer": equal_error_rate(fpr, tpr),
-        "ap": float(average_precision_score(labels, scores)),
-        "n_real": int(np.sum(labels == 0)),
-        "n_fake": int(np.sum(labels == 1)),
-    }
+def accuracy(view: View) -> float:
+    """Share of units on their side of the threshold. One class is enough."""
+    view.need_units()
+    return float(np.mean(_right(view)))
 
 
-def roc(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the ROC curve, (K,) false and true positive rates, from (0, 0) to (1, 1) (Fawcett 2006).
-
-    Equal scores move together, so ties give a slanted segment. Raises like ``classification``.
-    """
-    fpr, tpr, _ = roc_curve(*_checked(labels, scores))
-    return fpr, tpr
+def balanced_accuracy(view: View) -> float:
+    """Mean over both classes of the share on its side of the threshold."""
+    view.need_both()
+    right = _right(view)
+    return float(np.mean([right[view.labels == label].mean() for label in (REAL, FAKE)]))
 
 
-def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
+def auc(view: View) -> float:
+    """Probability that a fake's margin is above a real's, ties counting half (Hanley and McNeil 1982)."""
+    view.need_both()
+    return float(roc_auc_score(view.labels, view.margins))
+
+
+def interval(view: View) -> tuple[float, float]:
+    """``bootstrap.auc_interval`` over groups, 95 %."""
+    view.need_both()
+    return auc_interval(view.labels, view.margins, view.groups, seed=view.seed)
+
+
+def eer(view: View) -> float:
     """Where the ROC curve meets the line tpr = 1 - fpr, with straight lines between corners.
 
-    fpr, tpr: (K,) as ``roc`` returns them. The crossing is unique: fpr - (1 - tpr) climbs from -1 to 1.
+    The crossing is unique: fpr - (1 - tpr) climbs from -1 to 1.
     """
-    excess = fpr - (1.0 - tpr)
-    return float(np.interp(0.0, excess, fpr))
+    fpr, tpr = roc(view)
+    return float(np.interp(0.0, fpr - (1.0 - tpr), fpr))
 
 
-def tpr_at(labels, scores, fpr: float) -> float:
+def average_precision(view: View) -> float:
+    """Sum of (R_k - R_{k-1}) P_k with fakes as positives, without interpolation."""
+    view.need_both()
+    return float(average_precision_score(view.labels, view.margins))
+
+
+def tpr_at(view: View, fpr: float) -> float:
     """Share of fakes that are caught where ``fpr`` of the reals are called fake, straight between the ROC's corners.
 
-    Where the curve rises at that very rate it is the upper end. Raises like ``classification``, and ValueError where
-    there are fewer than 1 / fpr reals: one false alarm alone would exceed the rate.
+    Where the curve rises at that very rate it is the upper end. Undefined where there are fewer than 1 / fpr reals: one
+    false alarm alone would exceed the rate.
     """
-    labels, scores = _checked(labels, scores)
-    reals, needed = int(np.sum(labels == 0)), math.ceil(1 / fpr - 1e-9)
+    corners = roc(view)
+    reals, needed = int(np.sum(view.labels == REAL)), math.ceil(1 / fpr - 1e-9)
     if reals < needed:
-        raise UserError(f"a rate of {fpr:g} needs {needed} reals, found {reals}")
-    return float(np.interp(fpr, *roc(labels, scores)))
+        raise Undefined(f"a rate of {fpr:g} needs {needed} reals, found {reals}")
+    return float(np.interp(fpr, *corners))
 
 
-def brier(labels, scores) -> float:
-    """Mean of (score - label)² (Brier 1950). One class is enough; else raises like ``classification``."""
-    labels, scores = _checked(labels, scores, both=False)
-    return float(np.mean((scores - labels) ** 2))
-
-
-def reliability(labels, scores, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether P(fake) is what it says: its range in ``bins`` equal parts, of which those that hold scores are returned.
-
-    Returns (mean score, share of fakes, count), (K,) each. One class is enough; else raises like ``classification``.
-    """
-    labels, scores = _checked(labels, scores, both=False)
-    part = np.clip((scores * bins).astype(int), 0, bins - 1)
-    count = np.bincount(part, minlength=bins)
-    kept = count > 0
-    score, fakes = (np.bincount(part, x, bins)[kept] / count[kept] for x in (scores, labels))
-    return score, fakes, count[kept]
-
-
-def calibration_error(labels, scores, bins: int = 15) -> float:
+def calibration_error(view: View) -> float:
     """Expected calibration error: the mean over ``reliability``'s bins of |mean score - share of fakes|, by count.
 
     The binary form, on P(fake) (Naeini et al. 2015), not that on the confidence of the class called (Guo et al. 2017).
     """
-    score, fakes, count = reliability(labels, scores, bins)
+    score, fakes, count = reliability(view)
     return float(np.sum(np.abs(score - fakes) * count) / np.sum(count))
+
+
+def brier(view: View) -> float:
+    """Mean of (score - label)² (Brier 1950). One class is enough."""
+    view.need_units()
+    return float(np.mean((view.scores - view.labels) ** 2))
+
+
+METRICS: dict[str, Metric] = {
+    "auc": Metric(auc, "AUC", "The probability that a fake scores above a real.", better="higher"),
+    "auc_interval": Metric(interval, "95 %", "Of the AUC, by a bootstrap over groups of units.", "interval"),
+    "accuracy": Metric(accuracy, "Accuracy", "At P(fake) = {threshold}.", "share", "higher"),
+    "balanced_accuracy": Metric(
+        balanced_accuracy, "Balanced", "The mean of the accuracies on reals and on fakes.", "share", "higher"
+    ),
+    "eer": Metric(eer, "EER", "The rate at which false alarms equal misses.", "share", "lower"),
+    "ap": Metric(average_precision, "AP", "Average precision with fakes as positives.", better="higher"),
+    "tpr_at_fpr_1%": Metric(
+        partial(tpr_at, fpr=0.01), "TPR 1 %", "Fakes caught where 1 % of the reals are called fake.", "share", "higher"
+    ),
+    "tpr_at_fpr_0.1%": Metric(
+        partial(tpr_at, fpr=0.001),
+        "TPR 0.1 %",
+        "Fakes caught where 0.1 % of the reals are called fake.",
+        "share",
+        "higher",
+    ),
+    "ece": Metric(
+        calibration_error,
+        "ECE",
+        "Over 15 equal bins of P(fake), the mean distance of the mean score from the share of fakes.",
+        better="lower",
+    ),
+    "brier": Metric(brier, "Brier", "The mean squared distance of P(fake) from the label.", better="lower"),
+}
+
+
+def roc(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the ROC curve, (K,) false and true positive rates, from (0, 0) to (1, 1) (Fawcett 2006).
+
+    Equal margins move together, so ties give a slanted segment. Raises Undefined for one class alone.
+    """
+    view.need_both()
+    fpr, tpr, _ = roc_curve(view.labels, view.margins)
+    return fpr, tpr
+
+
+def reliability(view: View, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether P(fake) is what it says: its range in ``bins`` equal parts, of which those that hold scores are returned.
+
+    Returns (mean score, share of fakes, count), (K,) each. One class is enough; raises Undefined without any unit.
+    """
+    view.need_units()
+    part = np.clip((view.scores * bins).astype(int), 0, bins - 1)
+    count = np.bincount(part, minlength=bins)
+    kept = count > 0
+    score, fakes = (np.bincount(part, x, bins)[kept] / count[kept] for x in (view.scores, view.labels))
+    return score, fakes, count[kept]
 
 
 def psnr(a, b) -> np.ndarray:
@@ -141,35 +189,24 @@ def ssim(a, b) -> np.ndarray:
     """
     a, b = _images(a, b)
     if min(a.shape[1:3]) < _SSIM_WINDOW:
-        raise UserError(f"ssim needs images of at least {_SSIM_WINDOW} pixels a side, found {a.shape[1:3]}")
+        raise ValueError(f"ssim needs images of at least {_SSIM_WINDOW} pixels a side, found {a.shape[1:3]}")
     options = {"channel_axis": -1, "data_range": 1.0, "gaussian_weights": True, "sigma": 1.5}
     values = [structural_similarity(x, y, use_sample_covariance=False, **options) for x, y in zip(a, b, strict=True)]
     return np.asarray(values, np.float64)
 
 
-def _checked(labels, scores, both: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    if labels.ndim != 1 or labels.shape != scores.shape:
-        raise UserError(f"labels and scores must both be (N,), found {labels.shape} and {scores.shape}")
-    if not np.isin(labels, (0, 1)).all():
-        raise UserError(f"labels must be 0 (real) or 1 (fake), found {np.unique(labels)[:8].tolist()}")
-    if bad := int(np.sum(~np.isfinite(scores))):
-        raise UserError(f"scores must be finite, found {bad} of {len(scores)} that are NaN or infinite")
-    n_fake = int(np.sum(labels == 1))
-    if not len(labels) or (both and n_fake in (0, len(labels))):
-        raise UserError(f"both classes are needed, found {len(labels) - n_fake} real and {n_fake} fake")
-    if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
-        raise UserError(f"scores must be P(fake) in [0, 1], found [{scores.min():.4g}, {scores.max():.4g}]")
-    return labels.astype(np.int64), scores
+def _right(view: View) -> np.ndarray:
+    """(N,) whether each unit is on its side of the threshold."""
+    return (view.scores >= view.threshold) == (view.labels == FAKE)
 
 
 def _images(a, b) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 4 or a.shape[-1] != 3 or a.shape != b.shape:
-        raise UserError(f"images must both be (N, H, W, 3), found {a.shape} and {b.shape}")
+        raise ValueError(f"images must both be (N, H, W, 3), found {a.shape} and {b.shape}")
     for x in (a, b):
         if not np.issubdtype(x.dtype, np.floating):
-            raise UserError(f"images must be floats in [0, 1], found {x.dtype}")
+            raise ValueError(f"images must be floats in [0, 1], found {x.dtype}")
         if x.size and not (x.min() >= -_ROUNDING and x.max() <= 1 + _ROUNDING):
-            raise UserError(f"images must lie in [0, 1], found [{x.min():.4g}, {x.max():.4g}]")
+            raise ValueError(f"images must lie in [0, 1], found [{x.min():.4g}, {x.max():.4g}]")
     return a.astype(np.float64), b.astype(np.float64)

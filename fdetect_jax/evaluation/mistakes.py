@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+from scipy.special import expit
 
 from fdetect_jax.evaluation.labelled import CLASSES, LabelledFile, ScoredFile
 from fdetect_jax.inference.calibration import Calibration
-from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.protocol import Protocol, to_score
 from fdetect_jax.report.page import picture, section
 from fdetect_jax.types import FAKE, REAL
 
@@ -55,9 +56,11 @@ class Mistakes:
     def add(self, one: ScoredFile) -> None:
         """Looks at one file, which still has its ``crops``."""
         scores = self._calibration.scores(one.margins)
-        frames, frame_scores = self._protocol.frame_scores(one.frames, one.areas, scores, image=one.image)
-        score, label = self._protocol.file_score(frame_scores), one.file.label
-        if self._protocol.is_fake(score) == (label == FAKE):
+        margins = self._calibration.margins(one.margins)
+        frames, frame_margins = self._protocol.frame_margins(one.frames, one.areas, margins, image=one.image)
+        margin, label = self._protocol.file_margin(frame_margins), one.file.label
+        score, frame_scores = to_score(margin), expit(frame_margins)
+        if self._protocol.is_fake(margin) == (label == FAKE):
             return
         kept, key = self._kept[label], (score if label == FAKE else -score, one.file.name)
         place = bisect.bisect(kept, key, key=lambda item: item[:2])

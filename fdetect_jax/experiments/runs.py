@@ -62,7 +62,7 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     for run in runs[: len(config.rows)]:
         try:
             checks.check(run.config)
-        except ValueError as error:
+        except UserError as error:
             raise UserError(f"variants.{run.variant}: {error}") from None
     return runs
 
@@ -71,13 +71,6 @@ def _variant_config(config: ConfigDict, variant: str, seed: int) -> ConfigDict:
     fields = {name: value for name, value in config.to_dict().items() if name not in _OWN}
     changes = config.variants[variant].to_dict()
     made = ConfigDict(fields | {"task": "detector", "seed": seed, "description": changes.pop("title")})
-    forgery = changes.pop("forgery")
-    begins = {
-        "latent": fields["evaluation"]["forgery"],
-        "reconstruction": {name: fields["evaluation"]["forgery"].get(name) for name in ("pair", "dtype", "remat")},
-    }
-    made.forgery = begins.get(forgery["kind"], {})
-    made.forgery.update(forgery)
     if "overrides" in changes.get("detector", {}):  # another detector's have nothing to do with the shared one's
         made.detector.overrides = changes["detector"].pop("overrides")
     made.update(changes)

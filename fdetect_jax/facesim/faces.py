@@ -107,6 +107,16 @@ class FaceSim:
         return {"image": image, "landmarks": landmarks, "mask": mask, "identity": np.int32(identity)}
 
     @property
+    def video(self) -> bool:
+        """Pictures, not frames."""
+        return False
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(N,) int: the person of each picture, counted within the split."""
+        return np.repeat(np.arange(self.identities), self.per_identity)
+
+    @property
     def recipe(self) -> None:
         """Drawn as they are, not cut from photographs."""
         return None

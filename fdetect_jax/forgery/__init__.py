@@ -1,43 +1,166 @@
-"""Forgeries made on the device, by name. A new one is a file here and a line in ``FORGERIES``."""
+"""Every forgery, made on the host or on the device, by name. A new one is a file here and a line in ``FORGERIES``."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-from ml_collections import ConfigDict
-
-from fdetect_jax import assets
+from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
-from fdetect_jax.forgery.base import Classify, Forged, Forgery
-from fdetect_jax.forgery.latent import LatentAdversary, Reconstruction
-from fdetect_jax.forgery.pgd import Attack
-from fdetect_jax.gan import inversion
+from fdetect_jax.fields import known
+from fdetect_jax.forgery.base import DeviceForgery, Forged, Forgery, Scene, Setup
+from fdetect_jax.forgery.dataset_fakes import DatasetFakes, without_fakes
+from fdetect_jax.forgery.fwa import WarpArtefacts
+from fdetect_jax.forgery.latent import (
+    INVERTER,
+    check_latent,
+    check_reconstruction,
+    make_latent,
+    make_reconstruction,
+)
+from fdetect_jax.forgery.mix import Mix, deal
+from fdetect_jax.forgery.sbi import SelfBlend
+from fdetect_jax.forgery.swap import blended_swap
+from fdetect_jax.forgery.swap import stages as swap_stages
+from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.types import FAKE, HostForgery
 
-__all__ = ["FORGERIES", "Classify", "Forged", "Forgery", "make_forgery"]
+__all__ = [
+    "FORGERIES",
+    "DeviceForgery",
+    "Forged",
+    "Forgery",
+    "Mix",
+    "Scene",
+    "Setup",
+    "check_mix",
+    "check_options",
+    "deal",
+    "find_forgery",
+    "make_forgery",
+    "make_mix",
+    "needs_context",
+    "weights_of",
+]
+
+_INVERTED = ("gan_inverted", "GAN-inverted faces")
+
+FORGERIES: dict[str, Forgery] = {
+    "latent": Forgery(
+        "Latent adversaries",
+        "entire synthesis",
+        make_latent,
+        "device",
+        options=(*INVERTER, "space", "render", "warmup", "attack"),
+        check=check_latent,
+        tests={"reconstruction": _INVERTED, "image": ("adversarial", "Latent adversaries")},
+    ),
+    "reconstruction": Forgery(
+        "GAN-inverted faces",
+        "entire synthesis",
+        make_reconstruction,
+        "device",
+        options=INVERTER,
+        check=check_reconstruction,
+        tests={"image": _INVERTED},
+    ),
+    "swap": Forgery(
+        "Blended swaps",
+        "swap",
+        lambda setup: blended_swap,
+        stages=lambda forge, rng, face, donor: swap_stages(rng, face, donor),
+    ),
+    "sbi": Forgery(
+        "Self-blended images",
+        "swap",
+        lambda setup: SelfBlend(setup.recipe, setup.training),
+        crop="context",
+        stages=lambda forge, rng, face, donor: forge.stages(rng, face),
+    ),
+    "fwa": Forgery(
+        "Warping artefacts",
+        "swap",
+        lambda setup: WarpArtefacts(setup.recipe, setup.training),
+        crop="context",
+        stages=lambda forge, rng, face, donor: forge.stages(rng, face),
+    ),
+    "given": Forgery(
+        "Dataset fakes",
+        "unknown",
+        lambda setup: DatasetFakes(setup.fakes(), setup.recipe, setup.training),
+        crop="context",
+        allows=without_fakes,
+    ),
+}
 
 
-def _load(config: ConfigDict) -> tuple[inversion.Inverter, Any]:
-    return inversion.load(assets.inverter(config.inverter), jnp.dtype(config.dtype), config.remat)
-
-
-def _latent(config: ConfigDict) -> Forgery:
-    inverter, frozen = _load(config)
-    return LatentAdversary(inverter, Attack(**config.attack.to_dict()), config.space, config.render, frozen)
-
-
-def _reconstruction(config: ConfigDict) -> Forgery:
-    inverter, frozen = _load(config)
-    return Reconstruction(inverter, frozen)
-
-
-FORGERIES: dict[str, Any] = {"latent": _latent, "reconstruction": _reconstruction}
-
-
-def make_forgery(config: ConfigDict) -> Forgery:
-    """The forgery ``config.kind``, with its frozen variables.
+def find_forgery(name: str, field: str = "forgery.mix") -> Forgery:
+    """What is registered under ``name``.
 
     Raises:
-      ValueError: an unknown kind, or a field that cannot be used; names it.
+      UserError: nothing is; names ``field``.
     """
-    if config.kind not in FORGERIES:
-        raise UserError(f"forgery.kind: found {config.kind!r}, wanted one of {sorted(FORGERIES)}")
-    return FORGERIES[config.kind](config)
+    if name not in FORGERIES:
+        raise UserError(f"{field}: found {name!r}, wanted some of {sorted(FORGERIES)}")
+    return FORGERIES[name]
+
+
+def weights_of(options: Mapping[str, Any]) -> dict[str, float]:
+    """The forgeries of a config's ``forgery`` with their weights, those without weight left out."""
+    return {name: float(weight) for name, weight in options["mix"].items() if weight}
+
+
+def check_mix(options: Mapping[str, Any], data: Any) -> None:
+    """Checks a config's ``forgery``: ``mix`` (name -> weight), and the fields of each forgery under its name.
+
+    Raises:
+      UserError: names the field.
+    """
+    for name, weight in options["mix"].items():
+        spec = find_forgery(name)
+        if not weight >= 0:
+            raise UserError(f"forgery.mix.{name}: found {weight!r}, wanted a weight of 0 or more")
+        if weight and (reason := spec.allows(data)):
+            raise UserError(f"forgery.mix.{name}: found {weight!r}, wanted 0: {reason}")
+        if weight:
+            check_options(name, options.get(name, {}), f"forgery.{name}")
+    if not weights_of(options):
+        raise UserError(f"forgery.mix: found no weight above 0, wanted one for some of {sorted(FORGERIES)}")
+
+
+def check_options(name: str, options: Mapping[str, Any], path: str) -> None:
+    """Checks the fields of one forgery. Raises UserError."""
+    spec = find_forgery(name)
+    known(options, spec.options, path)
+    spec.check(options, path)
+
+
+def make_forgery(
+    name: str, options: Mapping[str, Any], data: Any, split: str, recipe: CropRecipe | None, training: bool
+) -> HostForgery | DeviceForgery:
+    """One forgery.
+
+    Args:
+      name: a key of ``FORGERIES``. options: its fields. data, split: where the fakes of a data set are found.
+      recipe: how the faces are cropped. training: whether it draws margins and augments.
+
+    Raises:
+      UserError: names the field that cannot be used.
+    """
+
+    def fakes() -> Any:
+        context = recipe is not None and recipe.training_margins is not None
+        return make_source(data, split, context=context, label=FAKE)
+
+    return find_forgery(name).make(Setup(options, recipe, training, fakes))
+
+
+def make_mix(options: Mapping[str, Any], data: Any, split: str, recipe: CropRecipe | None, training: bool) -> Mix:
+    """The forgeries of a config's ``forgery``. Arguments and errors as for ``make_forgery``."""
+    weights = weights_of(options)
+    specs = {name: find_forgery(name) for name in weights}
+    made = {name: make_forgery(name, options.get(name, {}), data, split, recipe, training) for name in weights}
+    return Mix(weights, specs, made)
+
+
+def needs_context(options: Mapping[str, Any]) -> bool:
+    """Whether any forgery of a config's ``forgery`` takes context crops."""
+    return any(find_forgery(name).crop == "context" for name in weights_of(options))

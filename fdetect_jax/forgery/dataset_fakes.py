@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from fdetect_jax.data.pipeline import ForgedPair
 from fdetect_jax.data.source import Source
-from fdetect_jax.types import Example
+from fdetect_jax.data.sources import MIXTURE
+from fdetect_jax.media.crop import CropRecipe, face_area, face_crop, stretched
+from fdetect_jax.types import Example, ForgedPair
 
 
 class Located(Source, Protocol):
@@ -21,15 +22,28 @@ class Located(Source, Protocol):
         ...
 
 
+def without_fakes(data: Any) -> str:
+    """Why ``config.data`` hold no fakes of their own, or ""."""
+    parts = data.parts.items() if data.source == MIXTURE else [("", data)]
+    for name, part in parts:
+        if part.source != "prepared":
+            where = f"data.parts.{name}" if name else "data"
+            return f"{where}.source is {part.source!r}, and only 'prepared' data come with fakes of their own"
+    return ""
+
+
 @dataclass(frozen=True)
-class Given:
+class DatasetFakes:
     """A HostForgery: a fake of the same person, any of the person's fakes alike, at the moment nearest to the face's.
 
-    A person without fakes gets anybody's. The mask is where the data set says that it was altered, and all of the
-    image where it does not say.
+    A person without fakes gets anybody's. The mask is where the data set says that it was altered, None where it does
+    not say. Face and fake are cut by the same margins, drawn at random when training where the recipe has them: cut
+    differently they could be told apart by that.
     """
 
     fakes: Located
+    recipe: CropRecipe | None = None
+    training: bool = False
 
     def __call__(self, rng: np.random.Generator, face: Example, donor: Callable[[], Example]) -> ForgedPair:
         """face: with ``identity`` and ``frame``."""
@@ -37,8 +51,21 @@ class Given:
         crops = videos[int(rng.integers(len(videos)))]
         apart = np.abs(self.fakes.origins[crops, 2] - int(face["frame"]))
         fake = self.fakes[int(crops[np.argmin(apart)])]
-        mask = fake.get("altered", np.ones(fake["image"].shape[:2]))
-        return ForgedPair(face["image"], fake["image"], mask.astype(np.float32), face.get("mask"))
+        targets = {name: fake[name] for name in ("kind",) if name in fake}
+        if "box" in face:
+            seed = int(rng.integers(2**63))
+            face, fake = (self._cut(one, seed) for one in (face, fake))
+        mask = fake.get("altered")
+        mask = None if mask is None else mask.astype(np.float32)
+        return ForgedPair(face["image"], fake["image"], mask, face.get("mask"), targets)
+
+    def _cut(self, example: Example, seed: int) -> Example:
+        """A context crop -> the face crop, and ``altered`` cut alike."""
+        margins = [np.random.default_rng(seed) if self.training else None for _ in range(2)]
+        cut = face_crop(example, self.recipe, margins[0])
+        if "altered" in example:
+            cut["altered"], _ = stretched(example["altered"], face_area(example, self.recipe, margins[1]), self.recipe)
+        return cut
 
     @cached_property
     def _videos(self) -> dict[int, list[np.ndarray]]:

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from fdetect_jax.data.pipeline import ForgedPair
 from fdetect_jax.media.crop import CropRecipe, face_area, stretched
 from fdetect_jax.media.landmarks import face_mask, mirror
-from fdetect_jax.types import Example
+from fdetect_jax.types import Example, ForgedPair
 
 Area = tuple[int, int, int, int]
 

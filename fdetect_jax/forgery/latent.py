@@ -1,23 +1,31 @@
 """Forgeries in a generator's latent space: the reconstruction G(E(x)), and the latent adversary of Algorithm 1."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 
+from fdetect_jax import assets
 from fdetect_jax.errors import UserError
-from fdetect_jax.forgery.base import Classify, Forged
+from fdetect_jax.fields import at_least, get, known, one_of
+from fdetect_jax.forgery.base import Forged, Scene, Setup
 from fdetect_jax.forgery.pgd import Attack, ascend, trajectory
 from fdetect_jax.forgery.projection import radius
+from fdetect_jax.gan import inversion
 from fdetect_jax.gan.inversion import Inverter
-from fdetect_jax.types import FAKE, REAL
+from fdetect_jax.nn.keys import purposes
+from fdetect_jax.types import margin, score
 
 SPACES = ("w", "w+", "z")
 RENDERS = ("full", "fit")
+INVERTER = ("inverter", "dtype", "remat")  # fields of the config that name the networks
+_INVERTER_HINT = (
+    "the paper's is a 1024 px StyleGAN2 with HyperInverter on FFHQ (https://github.com/NVlabs/ffhq-dataset): "
+    "configs/gan.py:config_f and then configs/inversion.py:paper write one to <workdir>/inverter"
+)
 
 
 def fit(image: jax.Array, size: int) -> jax.Array:
@@ -27,17 +35,27 @@ def fit(image: jax.Array, size: int) -> jax.Array:
     return jax.image.resize(image, (image.shape[0], size, size, 3), "linear", antialias=True)
 
 
+def when(wanted: bool | jax.Array, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns where it is wanted, zeros of the same shapes elsewhere; it costs nothing then."""
+    if isinstance(wanted, bool) and wanted:
+        return make()
+    shapes = jax.eval_shape(make)
+    nothing = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)
+    return nothing if isinstance(wanted, bool) else jax.lax.cond(wanted, make, lambda: nothing)
+
+
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
-    """G(E(x)), with HyperInverter's offsets where the pair has H. No attack."""
+    """G(E(x)), with HyperInverter's offsets where the inverter has H. No attack."""
 
     inverter: Inverter
     frozen: Any = None
+    counterpart: bool = True
 
-    def forge(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> Forged:
-        made = fit(self.inverter.invert(frozen, images).image, images.shape[1])
-        nothing = jnp.zeros(images.shape[0])
-        return Forged(made, made, nothing, nothing)
+    def forge(self, keys: jax.Array, scene: Scene) -> Forged:
+        made = fit(self.inverter.invert(scene.frozen, scene.images).image, scene.images.shape[1])
+        metrics = when(scene.logged, lambda: {"p_fake/reconstruction": jnp.mean(score(scene.classify(made)))})
+        return Forged(made, metrics=metrics)
 
 
 @flax.struct.dataclass
@@ -64,43 +82,67 @@ class _Climb(NamedTuple):
 class LatentAdversary:
     """Moves the latent of a face up the detector's loss of the label *fake*, so that the rendered fake passes for real.
 
-    space: "w" moves one vector with Δθ held fixed, "w+" one per layer, "z" starts from a random face of G.
-    render: "full" renders at G's resolution, as the paper; "fit" at the next above the detector's, which costs less.
+    space: "w" moves one vector with Δθ held fixed, "w+" one per layer, "z" starts from a random face of G, so that the
+    fake is no counterpart of the face. render: "full" renders at G's resolution, as the paper; "fit" at the next above
+    the detector's, which costs less. warmup: over so many steps adversaries take the place of plain reconstructions row
+    by row: a detector that knows nothing learns nothing from fakes made against it. Stages: "reconstruction".
     """
 
     inverter: Inverter
     attack: Attack
     space: str = "w"
     render: str = "full"
+    warmup: int = 0
     frozen: Any = None
 
     def __post_init__(self):
         for name, allowed in (("space", SPACES), ("render", RENDERS)):
             if getattr(self, name) not in allowed:
-                raise UserError(f"forgery.{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
+                raise UserError(f"{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
 
-    def forge(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> Forged:
-        climb = self._climb(keys, classify, images, frozen)
+    @property
+    def counterpart(self) -> bool:
+        return self.space != "z"
+
+    def forge(self, keys: jax.Array, scene: Scene) -> Forged:
+        climb = self._climb(keys, scene)
         delta = ascend(climb.objective, climb.keys, climb.origin.shape[1:], self.attack)
-        length = radius(delta, self.attack.norm)
-        on_surface = (length >= self.attack.epsilon * (1 - 1e-4)).astype(jnp.float32)
-        return Forged(climb.render(climb.origin + delta), climb.render(climb.origin), length, on_surface)
+        made = climb.render(climb.origin + delta)
+        warming = scene.step + 1 < self.warmup if self.warmup else False
+        wanted = True if scene.stages or scene.logged is True else scene.logged | warming
+        start = when(wanted, lambda: climb.render(climb.origin))
+        fake = made
+        if self.warmup:
+            draws = jax.vmap(jax.random.uniform)(purposes(keys, "warm-up"))
+            attacked = draws < (scene.step + 1) / self.warmup
+            fake = jnp.where(attacked[:, None, None, None], made, start)
+        metrics = when(scene.logged, lambda: self._metrics(scene, start, made, delta))
+        return Forged(fake, stages={"reconstruction": start} if scene.stages else {}, metrics=metrics)
 
-    def path(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> AttackPath:
+    def _metrics(self, scene: Scene, start: jax.Array, made: jax.Array, delta: jax.Array) -> dict[str, jax.Array]:
+        length = radius(delta, self.attack.norm)
+        before, after = jnp.split(score(scene.classify(jnp.concatenate([start, made]))), 2)
+        return {
+            "p_fake/reconstruction": jnp.mean(before),
+            "p_fake/adversary": jnp.mean(after),
+            "delta_norm": jnp.mean(length),
+            "on_sphere": jnp.mean((length >= self.attack.epsilon * (1 - 1e-4)).astype(jnp.float32)),
+        }
+
+    def path(self, keys: jax.Array, scene: Scene) -> AttackPath:
         """The way to what ``forge`` makes of the same arguments, step by step."""
-        climb = self._climb(keys, classify, images, frozen)
+        climb = self._climb(keys, scene)
         deltas = trajectory(climb.objective, climb.keys, climb.origin.shape[1:], self.attack)
         length = jax.vmap(lambda delta: radius(delta, self.attack.norm))(deltas)
         return AttackPath(jax.lax.map(lambda delta: climb.render(climb.origin + delta), deltas), length)
 
-    def _climb(self, keys: jax.Array, classify: Classify, images: jax.Array, frozen: Any) -> _Climb:
-        size, g = images.shape[1], self.inverter.generator.config
-        start, keys = _split(keys)
+    def _climb(self, keys: jax.Array, scene: Scene) -> _Climb:
+        size, g, frozen = scene.images.shape[1], self.inverter.generator.config, scene.frozen
         if self.space == "z":
-            origin = jax.vmap(lambda key: jax.random.normal(key, (g.z_dim,)))(start)
+            origin = jax.vmap(lambda key: jax.random.normal(key, (g.z_dim,)))(purposes(keys, "random face"))
             offsets = None
         else:
-            found = self.inverter.invert(frozen, images)
+            found = self.inverter.invert(frozen, scene.images)
             origin, offsets = found.w, found.offsets
             if self.space == "w+":
                 origin = jnp.broadcast_to(origin[:, None], (origin.shape[0], g.num_ws, g.w_dim))
@@ -112,16 +154,55 @@ class LatentAdversary:
             return fit(self.inverter.render(frozen, w, offsets, resolution), size)
 
         def loss_of_fake(delta: jax.Array) -> jax.Array:
-            logits = classify(render(origin + delta)).astype(jnp.float32)
+            towards_real = -margin(scene.classify(render(origin + delta)))
             if self.attack.gradient == "normalized":
                 # The loss grows with this margin alone, so its normalised gradient is the same; but where the detector
                 # is sure, the loss's own gradient, (1 - p) times this one, is rounded to zero.
-                return logits[:, REAL] - logits[:, FAKE]
-            return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.full(logits.shape[0], FAKE))
+                return towards_real
+            return jax.nn.softplus(towards_real)  # cross-entropy of the label fake
 
-        return _Climb(origin, render, loss_of_fake, keys)
+        return _Climb(origin, render, loss_of_fake, purposes(keys, "start of the attack"))
 
 
-def _split(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
-    pairs = jax.vmap(jax.random.split)(keys)
-    return pairs[:, 0], pairs[:, 1]
+def make_reconstruction(setup: Setup) -> Reconstruction:
+    """From the fields ``inverter``, ``dtype`` and ``remat``."""
+    inverter, frozen = _networks(setup.options)
+    return Reconstruction(inverter, frozen)
+
+
+def make_latent(setup: Setup) -> LatentAdversary:
+    """From those, and ``space``, ``render``, ``warmup`` and ``attack``."""
+    inverter, frozen = _networks(setup.options)
+    options = setup.options
+    attack = Attack(**dict(options["attack"]))
+    return LatentAdversary(inverter, attack, options["space"], options["render"], options.get("warmup", 0), frozen)
+
+
+def _networks(options: Mapping[str, Any]) -> tuple[Inverter, Any]:
+    return inversion.load(assets.inverter(options["inverter"]), jnp.dtype(options["dtype"]), options["remat"])
+
+
+def check_reconstruction(options: Mapping[str, Any], path: str) -> None:
+    """Raises UserError naming the field that cannot be used."""
+    one_of(options, "dtype", ("float32", "bfloat16"), path)
+    one_of(options, "remat", (False, True), path)
+    try:
+        assets.inverter(get(options, "inverter", path))
+    except UserError as error:
+        hint = f"; {_INVERTER_HINT}, given as --config.{path}.inverter=DIR" if not options["inverter"] else ""
+        raise UserError(f"{path}.{error}{hint}") from None
+
+
+def check_latent(options: Mapping[str, Any], path: str) -> None:
+    """As ``check_reconstruction``, and the attack's fields."""
+    check_reconstruction(options, path)
+    one_of(options, "space", SPACES, path)
+    one_of(options, "render", RENDERS, path)
+    at_least(options, "warmup", 0, path)
+    fields = {field.name for field in dataclasses.fields(Attack)}
+    attack = dict(get(options, "attack", path))
+    known(attack, fields, f"{path}.attack")
+    try:
+        Attack(**attack)
+    except UserError as error:
+        raise UserError(f"{path}.attack.{error}") from None

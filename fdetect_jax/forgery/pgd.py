@@ -31,16 +31,14 @@ class Attack:
 
     def __post_init__(self):
         if self.epsilon <= 0:
-            raise UserError(f"forgery.attack.epsilon: found {self.epsilon}, wanted a number > 0")
+            raise UserError(f"epsilon: found {self.epsilon}, wanted a number > 0")
         if self.steps < 1:
-            raise UserError(f"forgery.attack.steps: found {self.steps}, wanted at least 1")
+            raise UserError(f"steps: found {self.steps}, wanted at least 1")
         if self.step_size < 0:
-            raise UserError(
-                f"forgery.attack.step_size: found {self.step_size}, wanted >= 0 (0 means epsilon/sqrt(steps))"
-            )
+            raise UserError(f"step_size: found {self.step_size}, wanted >= 0 (0 means epsilon/sqrt(steps))")
         for name, allowed in (("norm", NORMS), ("gradient", GRADIENTS)):
             if getattr(self, name) not in allowed:
-                raise UserError(f"forgery.attack.{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
+                raise UserError(f"{name}: found {getattr(self, name)!r}, wanted one of {allowed}")
 
     @property
     def eta(self) -> float:

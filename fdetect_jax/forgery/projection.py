@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax.nn.keys import purpose
+
 NORMS = ("l2", "linf")
 
 
@@ -36,12 +38,12 @@ def radius(x: jax.Array, norm: str) -> jax.Array:
 
 
 def random_in_ball(keys: jax.Array, shape: tuple[int, ...], epsilon: float, norm: str) -> jax.Array:
-    """A uniform point of the ball per key: (B,) keys -> (B, *shape). Source: Kang et al. 2019, specs E.3."""
+    """A uniform point of the ball per key: (B,) keys -> (B, *shape). Source: Kang et al. 2019."""
 
     def draw(key: jax.Array) -> jax.Array:
         if norm == "linf":
             return jax.random.uniform(key, shape, minval=-epsilon, maxval=epsilon)
-        direction, length = jax.random.split(key)
+        direction, length = purpose(key, "direction"), purpose(key, "length")
         x = jax.random.normal(direction, shape)
         x = x / jnp.sqrt(jnp.sum(jnp.square(x)))
         return epsilon * jax.random.uniform(length) ** (1.0 / x.size) * x

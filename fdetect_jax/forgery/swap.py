@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay, QhullError
 
-from fdetect_jax.data.pipeline import ForgedPair
 from fdetect_jax.media.landmarks import facing, forehead, mirror, usable
 from fdetect_jax.media.warp import similarity
-from fdetect_jax.types import Example
+from fdetect_jax.types import Example, ForgedPair
 
 _SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, in units of the image's side
 _COLOUR = (0.7, 1.0)  # how far the source's colours are moved to the target's

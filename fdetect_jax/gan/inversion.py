@@ -4,6 +4,7 @@ The modules are static; their variables travel as an argument, ``{"generator": â
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +100,24 @@ def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inve
       weights.WeightsError: a file is missing or is not what its name says.
     """
     path = Path(path)
-    if path.is_file():
-        configs, variables, _ = weights.read(path, "hyperinverter")
-        return build(configs, dtype=dtype, remat=remat), variables
+    files = (path,) if path.is_file() else tuple(path / f"{part}.safetensors" for part in PARTS)
+    found = tuple((file, file.stat().st_mtime_ns if file.exists() else None) for file in files)
+    configs, variables = _read(found)
+    return build(configs, dtype=dtype, remat=remat), variables
+
+
+@functools.lru_cache(maxsize=4)
+def _read(files: tuple[tuple[Path, int | None], ...]) -> tuple[dict, dict]:
+    """Configs and variables, read once by all who ask; files: with their time of change, None where there is none."""
+    if len(files) == 1:
+        configs, variables, _ = weights.read(files[0][0], "hyperinverter")
+        return configs, variables
     configs, variables = {}, {}
-    for part in PARTS:
-        file = path / f"{part}.safetensors"
-        if part == "hyper" and not file.exists():
+    for part, (file, changed) in zip(PARTS, files, strict=True):
+        if part == "hyper" and changed is None:
             continue
         configs[part], variables[part], _ = weights.read(file, part)
-    return build(configs, dtype=dtype, remat=remat), variables
+    return configs, variables
 
 
 def save(folder: str | Path, configs: dict[str, dict], variables: dict, dtype, **notes: str) -> None:

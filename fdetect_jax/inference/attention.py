@@ -1,4 +1,7 @@
-"""Where a detector looks: (variables, images) -> a heat map of each image, its own attention or Grad-CAM."""
+"""Where a detector finds what it decides by: (variables, images) -> a heat map of each image.
+
+Its attention where it has one, else where it localises the forgery (its mask), else Grad-CAM.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +15,34 @@ from fdetect_jax.types import Outputs, feature_maps, margin
 
 Run = Callable[[Any, jax.Array], Outputs]
 
+# Heads that are maps already, in order of preference, and how each becomes values in [0, 1].
+_MAPS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "attention": lambda x: jnp.clip(x, 0.0, 1.0),
+    "mask": jax.nn.sigmoid,
+}
+
 
 def heat(run: Run, variables: Any, images: jax.Array) -> jax.Array:
-    """The detector's attention where it has one, else ``grad_cam``. Returns (B, h, w) in [0, 1]."""
-    if "attention" not in jax.eval_shape(run, variables, images).heads:
-        return grad_cam(run, variables, images)
-    return jnp.clip(run(variables, images).heads["attention"][..., 0], 0.0, 1.0)
+    """The heat map of each image, or of each frame of a clip.
+
+    It is the head ``attention``, else the logistic function of the head ``mask``, else ``grad_cam``.
+
+    Args:
+      run: a Linen module's application. images: (B, H, W, 3), or clips (B, T, H, W, 3).
+
+    Returns:
+      (B, h, w) in [0, 1], or (B, T, h, w) for clips.
+
+    Raises:
+      UserError: the detector has no such head and no feature map; a detector of clips needs a head (B, T, h, w, 1).
+    """
+    heads = jax.eval_shape(run, variables, images).heads
+    for name, to_heat in _MAPS.items():
+        if name in heads and heads[name].ndim == images.ndim:
+            return to_heat(run(variables, images).heads[name][..., 0].astype(jnp.float32))
+    if images.ndim == 5:
+        raise UserError("heat map: this detector of clips has no head attention or mask (B, T, h, w, 1) to show")
+    return grad_cam(run, variables, images)
 
 
 def grad_cam(run: Run, variables: Any, images: jax.Array) -> jax.Array:
@@ -33,7 +58,7 @@ def grad_cam(run: Run, variables: Any, images: jax.Array) -> jax.Array:
       (B, h, w) in [0, 1], h and w of the last of the feature maps.
 
     Raises:
-      ValueError: there is no feature map that a layer of the detector returns.
+      UserError: there is no feature map that a layer of the detector returns.
     """
     number, shape = _last_map(run, variables, images)
 
@@ -80,5 +105,5 @@ def _last_map(run: Run, variables: Any, images: jax.Array) -> tuple[int, jax.Sha
 
     shape = jax.eval_shape(trace, variables, images)
     if not found or len(shape.shape) != 4:
-        raise UserError("attention: found no feature map that a layer returns, wanted a head features/…")
+        raise UserError("heat map: found no feature map that a layer returns, wanted a head features/…")
     return found[0], shape

@@ -1,23 +1,27 @@
-"""From a detector's margins to P(fake) and a verdict: Platt scaling and a threshold, fitted on held-out faces.
+"""From a detector's margins to P(fake) and a verdict: Platt scaling and a threshold, fitted on held-out files.
 
-A margin is logit(fake) - logit(real); without a calibration P(fake) is its logistic function, the softmax.
+A margin is log P(fake) / P(real) as the detector gives it; without a calibration P(fake) is its logistic function.
+Temperature and bias are fitted to the margins of frames, the threshold to the scores of files, each what it is later
+applied to.
 """
 
 import dataclasses
 import json
 import math
 import os
+import typing
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from fdetect_jax import weights
 from fdetect_jax.errors import UserError
+from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import FAKE, REAL
 
 KEY = "calibration"  # of the metadata of a safetensors file
-_ROUNDING = 2.0**-24  # a float32 softmax cannot tell 1 from less than this below it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,47 +47,123 @@ class Calibration:
         if not self.temperature:
             raise UserError("calibration.temperature: found 0, wanted a number above it")
 
+    def margins(self, margins: np.ndarray) -> np.ndarray:
+        """(N,) margins -> (N,) float64 calibrated margins; compare and aggregate these, not scores."""
+        return np.asarray(margins, np.float64) / self.temperature + self.bias
+
     def scores(self, margins: np.ndarray) -> np.ndarray:
-        """(N,) margins -> (N,) float64 P(fake)."""
-        return expit(np.asarray(margins, np.float64) / self.temperature + self.bias)
+        """(N,) margins -> (N,) float64 P(fake), 1 from a calibrated margin of 37 on."""
+        return expit(self.margins(margins))
 
     def to_json(self) -> str:
+        """The text that ``from_metadata`` reads."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    def to_metadata(self) -> dict[str, str]:
+        """A note for ``weights.save``."""
+        return {KEY: self.to_json()}
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "Calibration":
         """The one that a weights file carries; the identity with threshold 0.5 where it carries none.
 
         Raises:
-          ValueError: it carries something else under that name.
+          UserError: it carries something else under that name.
         """
         if KEY not in metadata:
             return cls()
+        wanted = {field.name for field in dataclasses.fields(cls)}
         try:
-            return cls(**json.loads(metadata[KEY]))
-        except (TypeError, json.JSONDecodeError):  # of other fields, no object, or no JSON
-            wanted = [field.name for field in dataclasses.fields(cls)]
-            raise UserError(f"{KEY}: found {metadata[KEY]}, wanted the fields {wanted}") from None
+            fields = json.loads(metadata[KEY])
+        except json.JSONDecodeError:
+            fields = None
+        if not isinstance(fields, dict) or not set(fields) <= wanted:
+            raise UserError(f"{KEY}: found {metadata[KEY]}, wanted the fields {sorted(wanted)}")
+        return cls(**fields)
+
+
+class ScoredFaces(typing.Protocol):
+    """The scored faces of one file: anything with these attributes. frames, areas, margins: (K,), K > 0, of each face
+    its frame, its box's area and its margin, not calibrated. image: the file is an image, not a video."""
+
+    frames: np.ndarray
+    areas: np.ndarray
+    margins: np.ndarray
+    image: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFaces:
+    """The simplest ``ScoredFaces``."""
+
+    frames: np.ndarray
+    areas: np.ndarray
+    margins: np.ndarray
+    image: bool = False
+
+
+def grouped(margins: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[list[FileFaces], np.ndarray]:
+    """Held-out faces as files, for ``calibrate``: those of one group and one label are a file, each face a frame of it.
+
+    Args:
+      margins: (N,). labels: (N,). groups: (N,) of each face, its video or its person.
+
+    Returns:
+      The files, and (F,) the label of each.
+    """
+    margins, labels, groups = np.asarray(margins), np.asarray(labels), np.asarray(groups)
+
+    def files() -> Iterator[tuple[FileFaces, int]]:
+        for group in np.unique(groups):
+            for label in np.unique(labels[groups == group]):
+                own = margins[(groups == group) & (labels == label)]
+                yield FileFaces(np.arange(len(own)), np.ones(len(own)), own), label
+
+    found = list(files())
+    return [file for file, _ in found], np.array([label for _, label in found])
+
+
+def calibrate(files: Sequence[ScoredFaces], labels: Sequence[int], protocol: Protocol, data: str) -> Calibration:
+    """Temperature and bias from the margins of frames, the threshold from the scores of files under the protocol.
+
+    Args:
+      files: that the detector was not trained on, each with a face. labels: (F,) 0 = real, 1 = fake; both must occur.
+      protocol: as the detector will be used; its threshold is ignored. data: what the files are, for whoever reads it.
+
+    Raises:
+      UserError: as ``fit`` does.
+    """
+
+    def of_frames(one: ScoredFaces, margins: np.ndarray) -> np.ndarray:
+        return protocol.frame_margins(one.frames, one.areas, margins, image=one.image)[1]
+
+    frames = [of_frames(one, one.margins) for one in files]
+    if not frames:
+        raise UserError("calibration: found no file with a face, wanted real and fake ones")
+    found = fit(np.concatenate(frames), np.repeat(labels, [len(own) for own in frames]), data)
+    margins = [protocol.file_margin(of_frames(one, found.margins(one.margins))) for one in files]
+    return dataclasses.replace(found, threshold=best_threshold(expit(margins), np.asarray(labels)))
 
 
 def fit(margins: np.ndarray, labels: np.ndarray, data: str) -> Calibration:
-    """Platt scaling by maximum likelihood, at even odds, and the threshold that suits it.
+    """Platt scaling by maximum likelihood, at even odds. The threshold stays 0.5: ``calibrate`` fits it to files.
 
     Each class weighs one half, whatever its share: how many of the files that a detector will be asked about are fake
-    is not known here. Targets are Platt's (n + 1) / (n + 2), so that classes which part do not ask for certainty
-    (Platt 1999, "Probabilistic outputs for support vector machines", 2.1). The threshold is ``best_threshold``'s.
+    is not known here. Targets are Platt's (n + 1) / (n + 2), so that separable classes do not ask for certainty
+    (Platt 1999, "Probabilistic outputs for support vector machines", 2.1).
 
     Args:
-      margins: (N,) of faces that the detector was not trained on. labels: (N,) 0 = real, 1 = fake; both must occur.
-      data: what they are, for whoever reads the file.
+      margins: (N,) of faces or frames that the detector was not trained on. labels: (N,) 0 = real, 1 = fake; both must
+        occur. data: what they are, for whoever reads the file.
 
     Raises:
-      ValueError: shapes or labels are wrong, one class only, margins that are not finite, or a detector that ranks
-        reals above fakes on average, for which no temperature above 0 is best.
+      UserError: one class only, margins that are not finite, or a detector that ranks reals above fakes on average, for
+        which no temperature above 0 is best.
+      ValueError: the shapes differ.
     """
     margins, labels = np.asarray(margins, np.float64), np.asarray(labels)
     if margins.ndim != 1 or margins.shape != labels.shape:
-        raise UserError(f"calibration: margins and labels must both be (N,), found {margins.shape}, {labels.shape}")
+        raise ValueError(f"calibration: margins and labels must both be (N,), found {margins.shape}, {labels.shape}")
     if not np.isfinite(margins).all():
         raise UserError("calibration: found margins that are not finite")
     counts = [int(np.sum(labels == label)) for label in (REAL, FAKE)]
@@ -103,8 +183,7 @@ def fit(margins: np.ndarray, labels: np.ndarray, data: str) -> Calibration:
     slope = float(model.coef_[0, 0]) / scale
     if slope <= 0:
         raise UserError(f"calibration: found a slope of {slope:.3g}, wanted a detector that ranks fakes above reals")
-    found = Calibration(1 / slope, float(model.intercept_[0]), 0.5, data, *counts)
-    return dataclasses.replace(found, threshold=best_threshold(found.scores(margins), labels))
+    return Calibration(1 / slope, float(model.intercept_[0]), data=data, n_real=counts[REAL], n_fake=counts[FAKE])
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -125,24 +204,10 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(cuts[best][np.argmax(gaps[best])])
 
 
-def margins_of(scores: np.ndarray) -> np.ndarray:
-    """(N,) uncalibrated float32 P(fake) -> (N,) margins, at most 16.6 in magnitude: beyond that a softmax is 1."""
-    return logit(np.clip(np.asarray(scores, np.float64), _ROUNDING, 1 - _ROUNDING))
-
-
-def notes_of(scores: np.ndarray, labels: np.ndarray, data: str) -> dict[str, str]:
-    """The calibration as a note for ``weights.save``; none where ``fit`` finds none, as for a detector that has not
-    learned. scores: (N,) uncalibrated P(fake) of held-out faces. labels, data: as for ``fit``."""
-    try:
-        return {KEY: fit(margins_of(scores), labels, data).to_json()}
-    except ValueError:
-        return {}
-
-
 def write_calibrated(path: str | os.PathLike, output: str | os.PathLike, calibration: Calibration) -> None:
     """Copies a weights file, bit for bit but for its metadata, where the calibration is put.
 
     Raises:
       WeightsError: ``path`` is no weights file. OSError: ``output`` cannot be written.
     """
-    weights.annotate(path, output, **{KEY: calibration.to_json()})
+    weights.annotate(path, output, **calibration.to_metadata())

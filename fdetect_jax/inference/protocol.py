@@ -1,6 +1,9 @@
-"""How the scores of faces become a score of their file: a protocol, shared by evaluation and prediction.
+"""How the margins of faces become a score of their file: a protocol, shared by evaluation and prediction.
 
-In: for each face its frame, its box's area and P(fake). Out: one score a frame, a track, and the file.
+In: for each face its frame, its box's area and its calibrated margin, log P(fake) / P(real). Out: one margin a frame, a
+track, and the file. Rules that average do so over P(fake), as SBI's protocol does, and not over margins: one frame with
+an extreme margin cannot outvote all others. The mean is taken in the log domain, so that scores next to 0 or 1, which
+float64 could not tell apart, keep their order.
 """
 
 import dataclasses
@@ -8,21 +11,34 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, log_expit, logit, logsumexp
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.video import Sampling
 
 
-def _top_third(scores: np.ndarray) -> np.ndarray:
-    return np.mean(np.sort(scores)[-max(1, len(scores) // 3) :])
+def mean_margin(margins: np.ndarray) -> float:
+    """The margin of the mean of P(fake) over (N,) margins; exact for margins of any size."""
+    margins = np.asarray(margins, np.float64)
+    return float(logsumexp(log_expit(margins)) - logsumexp(log_expit(-margins)))
+
+
+def _median(margins: np.ndarray) -> float:
+    """The median; of an even number the mean of P(fake) over the two in the middle."""
+    middle = np.sort(margins)[(len(margins) - 1) // 2 : len(margins) // 2 + 1]
+    return mean_margin(middle)
+
+
+def _top_third(margins: np.ndarray) -> float:
+    return mean_margin(np.sort(margins)[-max(1, len(margins) // 3) :])
 
 
 _FRAMES_32 = Sampling(count=32)
 FACES = ("largest", "all")
 MULTI_FACE = ("max", "mean", "largest")
-AGGREGATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mean": np.mean,
-    "median": np.median,
+AGGREGATIONS: dict[str, Callable[[np.ndarray], float]] = {
+    "mean": mean_margin,
+    "median": _median,
     "max": np.max,
     "top_third": _top_third,
 }
@@ -32,7 +48,7 @@ AGGREGATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class Protocol:
     """From faces to a file's score. The defaults are the evaluation of SBI (Shiohara and Yamasaki 2022, public code).
 
-    sampling: which frames of a video are looked at.
+    sampling: which frames of a video are used.
     faces: "all", or "largest": the one person seen largest over the clip.
     min_face_share: of the faces in a frame of a video, those count whose box has at least this share of the largest
       one's area, in [0, 1]. In an image every face counts.
@@ -42,7 +58,7 @@ class Protocol:
     threshold: a file counts as fake from this score on, in [0, 1].
 
     Raises:
-      ValueError: names ``protocol.<field>``, what was found and what was wanted.
+      UserError: names ``protocol.<field>``, what was found and what was wanted.
     """
 
     sampling: Sampling = _FRAMES_32
@@ -70,52 +86,66 @@ class Protocol:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Protocol":
-        """Inverse of ``to_dict``; unknown or missing fields raise ValueError."""
+        """Inverse of ``to_dict``; unknown or missing fields raise UserError."""
         wanted = {field.name for field in dataclasses.fields(cls)}
         if set(values) != wanted:
             raise UserError(f"protocol: found fields {sorted(values)}, wanted {sorted(wanted)}")
         return cls(**(values | {"sampling": Sampling.from_dict(values["sampling"])}))
 
-    def frame_scores(
-        self, frames: np.ndarray, areas: np.ndarray, scores: np.ndarray, *, image: bool = False
+    def frame_margins(
+        self, frames: np.ndarray, areas: np.ndarray, margins: np.ndarray, *, image: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The score of each frame that shows a face.
+        """The margin of each frame that shows a face.
 
         Args:
-          frames: (K,) of each face, its frame's index. areas: (K,) of its box, in any unit. scores: (K,) P(fake).
+          frames: (K,) of each face, its frame's index. areas: (K,) of its box, in any unit. margins: (K,), calibrated
+            where ``multi_face`` is "mean"; the other rules only compare.
           image: the file is an image, in which no face is too small.
 
         Returns:
-          (F,) the frames that show a face, ascending, and (F,) their scores; F = 0 for K = 0.
+          (F,) the frames that show a face, ascending, and (F,) their margins, float64; F = 0 for K = 0.
 
         Raises:
-          ValueError: unequal lengths, or a score that is NaN.
+          ValueError: unequal lengths, or a margin that is NaN.
         """
-        frames, areas, scores = np.asarray(frames), np.asarray(areas, float), np.asarray(scores, float)
-        if not frames.shape == areas.shape == scores.shape or frames.ndim != 1:
-            raise UserError(f"frames, areas, scores must be (K,), found {frames.shape}, {areas.shape}, {scores.shape}")
-        if np.isnan(scores).any():
-            raise UserError(f"scores: found {int(np.isnan(scores).sum())} of {len(scores)} that are NaN")
-        kept, combined = np.unique(frames), []
-        for frame in kept:
+        frames, areas, margins = np.asarray(frames), np.asarray(areas, float), np.asarray(margins, float)
+        if not frames.shape == areas.shape == margins.shape or frames.ndim != 1:
+            shapes = f"{frames.shape}, {areas.shape}, {margins.shape}"
+            raise ValueError(f"frames, areas, margins must be (K,), found {shapes}")
+        if np.isnan(margins).any():
+            raise ValueError(f"margins: found {int(np.isnan(margins).sum())} of {len(margins)} that are NaN")
+        combine = {"max": lambda _, own: own.max(), "mean": lambda _, own: mean_margin(own), "largest": _of_largest}
+        shown, combined = np.unique(frames), []
+        for frame in shown:
             here = frames == frame
-            area, score = areas[here], scores[here]
+            area, own = areas[here], margins[here]
             if not image:
                 large = area >= self.min_face_share * area.max()
-                area, score = area[large], score[large]
-            largest = score[np.argmax(area)]
-            combined.append({"max": score.max(), "mean": score.mean(), "largest": largest}[self.multi_face])
-        return kept, np.array(combined)
+                area, own = area[large], own[large]
+            combined.append(combine[self.multi_face](area, own))
+        return shown, np.array(combined, np.float64)
 
-    def file_score(self, frame_scores: np.ndarray) -> float | None:
-        """The score of an image or a video from those of its frames, (F,); None where no frame shows a face."""
-        return float(AGGREGATIONS[self.aggregation](np.asarray(frame_scores))) if len(frame_scores) else None
+    def file_margin(self, frame_margins: np.ndarray) -> float | None:
+        """The margin of an image or a video from the calibrated ones of its frames, (F,); None where F = 0.
 
-    def track_scores(self, tracks: np.ndarray, scores: np.ndarray) -> dict[int, float]:
-        """track -> its score over time, aggregated as a file's. tracks, scores: (K,), of each face."""
-        tracks, scores = np.asarray(tracks), np.asarray(scores, float)
-        return {int(track): self.file_score(scores[tracks == track]) for track in np.unique(tracks)}
+        Its logistic function is the file's score.
+        """
+        return float(AGGREGATIONS[self.aggregation](np.asarray(frame_margins))) if len(frame_margins) else None
 
-    def is_fake(self, score: float) -> bool:
-        """Whether a file of this score counts as fake."""
-        return score >= self.threshold
+    def track_margins(self, tracks: np.ndarray, margins: np.ndarray) -> dict[int, float]:
+        """track -> its margin over time, aggregated as a file's. tracks, margins: (K,), of each face."""
+        tracks, margins = np.asarray(tracks), np.asarray(margins, float)
+        return {int(track): self.file_margin(margins[tracks == track]) for track in np.unique(tracks)}
+
+    def is_fake(self, margin: float) -> bool:
+        """Whether a file of this calibrated margin counts as fake: its score is at or above the threshold."""
+        return bool(margin >= logit(self.threshold))
+
+
+def _of_largest(areas: np.ndarray, margins: np.ndarray) -> float:
+    return margins[np.argmax(areas)]
+
+
+def to_score(margin: float | None) -> float | None:
+    """P(fake) of a calibrated margin, to be shown; None stays None."""
+    return None if margin is None else float(expit(margin))

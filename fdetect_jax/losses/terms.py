@@ -1,29 +1,47 @@
 """Terms of a detector's loss, by name: ``(outputs, batch) -> (B,)``.
 
-A new one is a function (here, or in a file of its own) and a line in ``TERMS``.
+A new one is a function (here, or in a file of its own) and a line in ``TERMS`` that names the heads of the detector and
+the targets of the batch that it reads.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import above, between, one_of
+from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
-from fdetect_jax.types import Batch, Outputs
-
-Term = Callable[[Outputs, Batch], jax.Array]
+from fdetect_jax.types import FAKE, REAL, Batch, Outputs
 
 FORMS = ("hadsell", "squared_hinge")
 PAIRS = ("counterpart", "all")
 
 
 def cross_entropy(outputs: Outputs, batch: Batch) -> jax.Array:
-    """Softmax cross-entropy of the label, per row."""
-    return optax.softmax_cross_entropy_with_integer_labels(outputs.logits.astype(jnp.float32), batch.label)
+    """Cross-entropy of the label, per row: softmax over the real class against all fake ones together.
+
+    With two classes this is their softmax; with more, P(fake) is the sum over the fake classes.
+    """
+    logits = outputs.logits.astype(jnp.float32)
+    two = jnp.stack([logits[:, REAL], jax.nn.logsumexp(logits[:, FAKE:], axis=-1)], axis=-1)
+    return optax.softmax_cross_entropy_with_integer_labels(two, batch.label)
+
+
+def class_cross_entropy(outputs: Outputs, batch: Batch, target: str) -> jax.Array:
+    """Softmax cross-entropy of a class, per row; a fake of unknown class (-1) counts as any fake, as ``cross_entropy``.
+
+    target: the name of the target that holds the class, for example "kind".
+    """
+    classes = batch.targets[target]
+    logits = outputs.logits.astype(jnp.float32)
+    known = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(classes, 0))
+    return jnp.where(classes >= 0, known, cross_entropy(outputs, batch))
 
 
 def contrastive(
@@ -42,10 +60,11 @@ def contrastive(
 
     Args:
       margin: m. form: as above.
-      pairs: which unlike pairs count: ``counterpart``, a face x and the fakes x' made from it; or ``all``.
+      pairs: which unlike pairs count: ``counterpart``, a face x and the fakes x' made from it (equal targets ``pair``,
+        of which -1 has no counterpart); or ``all``.
       normalize: put embeddings on the unit sphere first, so that the margin has a scale.
     """
-    f = outputs.embedding.astype(jnp.float32)
+    f = outputs.heads["embedding"].astype(jnp.float32)
     if normalize:
         f = f * jax.lax.rsqrt(jnp.sum(jnp.square(f), axis=-1, keepdims=True) + 1e-12)
     squared = jnp.sum(jnp.square(f[:, None] - f[None]), axis=-1)
@@ -59,7 +78,8 @@ def contrastive(
     alike = (batch.label[:, None] == batch.label[None]) * counts
     unlike = (batch.label[:, None] != batch.label[None]) * counts
     if pairs == "counterpart":
-        unlike = unlike * (batch.pair[:, None] == batch.pair[None])
+        pair = batch.targets["pair"]
+        unlike = unlike * ((pair[:, None] == pair[None]) & (pair[None] >= 0))
 
     def mean(values: jax.Array, mask: jax.Array) -> jax.Array:
         return jnp.sum(values * mask, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1.0)
@@ -68,49 +88,88 @@ def contrastive(
 
 
 def arcface(outputs: Outputs, batch: Batch, margin: float = 0.5, scale: float = 16.0, form: str = "true") -> jax.Array:
-    """Softmax cross-entropy of the cosines with an angular margin, per row; options as ``nn.margin.margin_logits``.
-
-    Raises ValueError for a detector without cosines.
-    """
-    if outputs.cosines is None:
-        raise UserError("losses.arcface: found a detector without cosines, wanted one with an ArcFace head")
-    logits = margin_logits(outputs.cosines, batch.label, margin, scale, form)
+    """Softmax cross-entropy of the cosines with an angular margin, per row; options as ``nn.margin.margin_logits``."""
+    logits = margin_logits(outputs.heads["cosines"], batch.label, margin, scale, form)
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
 
 
 def attention(outputs: Outputs, batch: Batch) -> jax.Array:
-    """Binary cross-entropy between the attention and the share of each of its cells that the face covers, their mean.
-
-    Raises ValueError for a detector without attention.
-    """
-    if outputs.attention is None:
-        raise UserError("losses.attention: found a detector without attention, wanted one with an attention branch")
-    p = jnp.clip(outputs.attention[..., 0].astype(jnp.float32), 1e-6, 1 - 1e-6)
-    face = jax.image.resize(batch.face.astype(jnp.float32), p.shape, "linear")  # antialiased: the mean of a cell
+    """Binary cross-entropy of the attention against the share of each of its cells that the face covers, averaged."""
+    p = jnp.clip(outputs.heads["attention"][..., 0].astype(jnp.float32), 1e-6, 1 - 1e-6)
+    face = batch.targets["face"].astype(jnp.float32)
+    face = jax.image.resize(face, p.shape, "linear")  # antialiased: the mean of a cell
     return -jnp.mean(face * jnp.log(p) + (1 - face) * jnp.log1p(-p), axis=(1, 2))
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A term and the objective it belongs to: ``classifier`` or ``metric`` (the two that Eq. 5 weighs).
+OBJECTIVES = ("classifier", "metric")
 
-    face: whether it reads ``Batch.face``.
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """What is registered of a term.
+
+    function: ``(outputs, batch, **options) -> (B,)``. objective: of ``OBJECTIVES``, the two that Eq. 5 weighs.
+    heads, targets: names that it reads, of ``Outputs.heads`` and of ``data.targets.TARGETS``.
+    check: (options, the path of their fields) -> None; raises UserError for an option that is out of range.
     """
 
-    term: Callable[..., jax.Array]
+    function: Callable[..., jax.Array]
     objective: str
-    face: bool = False
+    heads: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    check: Callable[[Mapping[str, Any], str], None] = lambda options, path: None
 
 
-OBJECTIVES = ("classifier", "metric")
-TERMS: dict[str, Entry] = {
-    "cross_entropy": Entry(cross_entropy, "classifier"),
-    "contrastive": Entry(contrastive, "metric"),
-    "arcface": Entry(arcface, "classifier"),
-    "attention": Entry(attention, "classifier", face=True),
+def _check_contrastive(options: Mapping[str, Any], path: str) -> None:
+    one_of(options, "form", FORMS, path)
+    one_of(options, "pairs", PAIRS, path)
+    above(options, "margin", 0, path)
+
+
+def _check_arcface(options: Mapping[str, Any], path: str) -> None:
+    between(options, "margin", 0, 3.14, path)
+    above(options, "scale", 0, path)
+    one_of(options, "form", MARGIN_FORMS, path)
+
+
+TERMS: dict[str, Term] = {
+    "cross_entropy": Term(cross_entropy, "classifier"),
+    "kinds": Term(partial(class_cross_entropy, target="kind"), "classifier", targets=("kind",)),
+    "methods": Term(partial(class_cross_entropy, target="method"), "classifier", targets=("method",)),
+    "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
+    "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),
+    "attention": Term(attention, "classifier", ("attention",), ("face",)),
 }
 
 
-def make_term(name: str, options: dict) -> Term:
-    """The term ``name`` with its options bound."""
-    return partial(TERMS[name].term, **options)
+def find_term(name: str) -> Term:
+    """What is registered under ``name``.
+
+    Raises:
+      UserError: nothing is.
+    """
+    if name not in TERMS:
+        raise UserError(f"losses: found {name!r}, wanted terms among {sorted(TERMS)}")
+    return TERMS[name]
+
+
+def require(names: Sequence[str], outputs: Outputs, targets: Collection[str]) -> None:
+    """Says what the terms ``names`` lack, before any work.
+
+    outputs: of the detector, as ``jax.eval_shape`` gives them. targets: that the batches will have.
+
+    Raises:
+      UserError: names the term, what it reads and what there is.
+    """
+    for name in names:
+        term = find_term(name)
+        if lacking := [head for head in term.heads if head not in outputs.heads]:
+            found = sorted(head for head in outputs.heads if "/" not in head)
+            raise UserError(
+                f"losses.{name}: found a detector with the heads {found}, wanted one with {', '.join(lacking)}, "
+                f"since losses.{name}.weight > 0"
+            )
+        if lacking := [target for target in term.targets if target not in targets]:
+            raise UserError(
+                f"losses.{name}: found the targets {sorted(targets)}, wanted {', '.join(lacking)} among them"
+            )

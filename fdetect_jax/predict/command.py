@@ -14,19 +14,19 @@ FOUND_FAKE, NOT_ALL = 1, 3  # exit status
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judges, prints a line a file and returns the exit status: 1 with a fake, 3 with none but unreadable files."""
+    """Prints a line for each file and returns the exit status: 1 with a fake, 3 with none but unreadable files."""
     set_up()
-    from fdetect_jax.evaluation.command import chosen
     from fdetect_jax.files import write_atomic
+    from fdetect_jax.inference.options import chosen
     from fdetect_jax.media.files import find_files
     from fdetect_jax.predict.run import predict
 
     total = len(find_files(arguments.paths))
-    predictor, protocol = chosen(arguments)
+    scorer, protocol = chosen(arguments)
     rows: list[dict] = []
     found = predict(
         arguments.paths,
-        predictor,
+        scorer,
         protocol,
         arguments.output,
         arguments.heat_map,
@@ -37,10 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
         # Only a terminal gets a bar.
         for row in tqdm(found, total=total, unit="file", disable=None):
             rows.append(row)
-            score = "     " if row["score"] is None else f"{row['score']:.3f}"
-            note = f" ({row['note']})" if row["note"] else ""
-            tqdm.write(f"{_WORDS[row['verdict']]:13s} {score}  {row['file']}: {row['reason']}{note}", file=sys.stdout)
-    finally:  # what was judged before a stop is kept
+            for line in _lines(row):
+                tqdm.write(line, file=sys.stdout)
+    finally:  # what is finished before a stop is kept
         if arguments.json:
             write_atomic(arguments.json, json.dumps(rows, indent=1) + "\n")
     counts = Counter(row["verdict"] for row in rows)
@@ -48,3 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         print(arguments.output / "report.html", file=sys.stderr)
     return FOUND_FAKE if counts["fake"] else NOT_ALL if counts["unable_to_evaluate"] else 0
+
+
+def _lines(row: dict) -> list[str]:
+    """The verdict, and below it the evidence of each analysis; the detector's is the verdict's reason already."""
+    score = "     " if row["score"] is None else f"{row['score']:.3f}"
+    note = f" ({row['note']})" if row["note"] else ""
+    others = [one for one in row["evidence"] if one["words"] != row["reason"]]
+    return [
+        f"{_WORDS[row['verdict']]:13s} {score}  {row['file']}: {row['reason']}{note}",
+        *(f"{'':21s}{one['name']}: {one['words']}" for one in others),
+    ]

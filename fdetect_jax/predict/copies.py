@@ -1,4 +1,4 @@
-"""What the copies of judged files are called."""
+"""The names of the annotated copies."""
 
 from collections.abc import Sequence
 from pathlib import Path

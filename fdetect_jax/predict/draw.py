@@ -149,7 +149,7 @@ def _at(sightings: Sequence[Sighting], times: Sequence[float], time: float, gap:
 
 
 def heat_sheet(images: np.ndarray, attention: np.ndarray, scores: np.ndarray, side: int = 192) -> np.ndarray:
-    """Each face beside itself under the detector's attention, P(fake) below.
+    """Each face beside itself under the detector's heat map, P(fake) below.
 
     images: (N, S, S, 3) uint8. attention: (N, h, w) in [0, 1]. scores: (N,). Returns (H, W, 3) uint8.
     """

@@ -1,11 +1,14 @@
-"""What is said of one file: a word, a score, a reason, and where and when each face was judged."""
+"""The verdict on one file: a word, a score, a reason, the evidence, and where and when each face was scored."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
-from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.evidence import Evidence, of_detector
+from fdetect_jax.inference.protocol import Protocol, to_score
 from fdetect_jax.media.clips import MediaFaces
 from fdetect_jax.media.faces import area
 
@@ -32,12 +35,15 @@ class TrackVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one file.
+    """The verdict on one file.
 
     verdict: one of ``VERDICTS``: fake from ``threshold`` on; not_applicable: readable, and without a face;
     unable_to_evaluate: not readable. score: P(fake), None for the last two. reason: a sentence.
     kind: "image", "video", or None where that could not be told. duration: seconds, 0 for an image.
-    frames: (seconds, P(fake) or None where no face was usable) of every frame that was looked at.
+    frames: (seconds, P(fake) or None where no face was usable) of every sampled frame.
+    evidence: the detector's first, then that of each of ``analyses.ANALYSES`` that had something to say.
+    classes: of a detector with more than two classes, the name of each -> its mean probability over the faces, not
+    calibrated; else empty. notes: why an analysis is missing.
     """
 
     file: str
@@ -49,6 +55,9 @@ class Verdict:
     duration: float = 0.0
     frames: tuple[tuple[float, float | None], ...] = ()
     tracks: tuple[TrackVerdict, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    classes: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_row(self) -> dict[str, Any]:
         """Plain values, fit for JSON: seconds and scores with the digits that mean something."""
@@ -57,6 +66,8 @@ class Verdict:
             "verdict": self.verdict,
             "score": _rounded(self.score),
             "reason": self.reason,
+            "evidence": [one.to_row() for one in self.evidence],
+            "classes": {name: _rounded(value) for name, value in self.classes.items()},
             "threshold": self.threshold,
             "kind": self.kind,
             "duration": round(self.duration, 3),
@@ -79,47 +90,74 @@ class Verdict:
         }
 
 
-def decide(file: str, seen: MediaFaces, scores: np.ndarray, protocol: Protocol) -> Verdict:
+def decide(
+    file: str,
+    seen: MediaFaces,
+    margins: np.ndarray,
+    protocol: Protocol,
+    classes: np.ndarray | None = None,
+    names: Sequence[str] = (),
+    evidence: Sequence[Evidence] = (),
+    notes: Sequence[str] = (),
+) -> Verdict:
     """The verdict on a file that could be read, by the protocol's rules.
 
-    seen: its faces. scores: (K,) P(fake) of ``seen.crops``, in order.
+    Args:
+      seen: its faces. margins: (K,) calibrated margins of ``seen.crops``, in order. protocol: from faces to the file.
+      classes: (K, C) probabilities of the classes ``names``, the first of which is real; used where C > 2.
+      evidence, notes: of the analyses.
     """
     crops, image = seen.crops, seen.kind == "image"
     duration = seen.info.duration if seen.info else 0.0
-    said = {"file": file, "threshold": protocol.threshold, "kind": seen.kind, "duration": duration}
+    known = {"file": file, "threshold": protocol.threshold, "kind": seen.kind, "duration": duration}
+    known["notes"] = tuple(notes)
     if not crops:
-        reason = "no face in the image" if image else f"no face in any of the {len(seen.frames)} frames looked at"
+        reason = "no face in the image" if image else f"no face in any of the {len(seen.frames)} sampled frames"
         frames = tuple((time, None) for _, time in seen.frames)
-        return Verdict(verdict="not_applicable", score=None, reason=reason, frames=frames, **said)
+        known["evidence"] = tuple(evidence)
+        return Verdict(verdict="not_applicable", score=None, reason=reason, frames=frames, **known)
     index, tracks = np.array([one.frame for one in crops]), np.array([one.track for one in crops])
     areas = np.array([area(one.box) for one in crops])
-    found, of_frames = protocol.frame_scores(index, areas, scores, image=image)
-    score = protocol.file_score(of_frames)
-    at = dict(zip(found.tolist(), of_frames.tolist(), strict=True))
-    fake = protocol.is_fake(score)
-    where = (
-        "" if image else f", {protocol.aggregation} over {len(found)} of {len(seen.frames)} frames, those with a face"
+    found, of_frames = protocol.frame_margins(index, areas, margins, image=image)
+    margin = protocol.file_margin(of_frames)
+    score, fake = to_score(margin), protocol.is_fake(margin)
+    shares = {}
+    if len(names) > 2:
+        shares = dict(zip(names, np.mean(classes, axis=0).tolist(), strict=True))
+    over = f", {protocol.aggregation} over {len(found)} of {len(seen.frames)} frames, those with a face"
+    reason = (
+        f"P(fake) {score:.3f}{'' if image else over}, is {'at or above' if fake else 'below'} the threshold "
+        f"{protocol.threshold:.3f}{_kind(shares) if fake else ''}"
     )
-    side = "at or above" if fake else "below"
+    at = dict(zip(found.tolist(), expit(of_frames).tolist(), strict=True))
+    scores = expit(margins)
     return Verdict(
         verdict="fake" if fake else "real",
         score=score,
-        reason=f"P(fake) {score:.3f}{where}, is {side} the threshold {protocol.threshold:.3f}",
+        reason=reason,
         frames=tuple((time, at.get(frame)) for frame, time in seen.frames),
         tracks=tuple(
             TrackVerdict(
                 track,
-                value,
+                to_score(value),
                 tuple(
                     Sighting(one.time, float(p), one.box)
                     for one, p in zip(crops, scores, strict=True)
                     if one.track == track
                 ),
             )
-            for track, value in protocol.track_scores(tracks, scores).items()
+            for track, value in protocol.track_margins(tracks, margins).items()
         ),
-        **said,
+        evidence=(of_detector(score, fake, protocol, reason), *evidence),
+        classes=shares,
+        **known,
     )
+
+
+def _kind(classes: Mapping[str, float]) -> str:
+    """The likeliest class of a fake, as the end of a sentence."""
+    fakes = list(classes)[1:]
+    return f"; of the fakes it is most like {max(fakes, key=classes.__getitem__)}" if fakes else ""
 
 
 def unable(file: str, reason: str, protocol: Protocol) -> Verdict:

@@ -1,6 +1,7 @@
-"""What worker processes do for ``predict`` once a file is judged: draw its annotated copy. No JAX."""
+"""What worker processes do for ``predict`` once a file has its verdict: draw its annotated copy. No JAX."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from fdetect_jax.predict.verdict import Verdict
 
 @dataclasses.dataclass(frozen=True)
 class Heat:
-    """Crops of a file (N, S, S, 3) uint8, where the detector looks in them (N, h, w) in [0, 1], and P(fake) (N,)."""
+    """Crops of a file (N, S, S, 3) uint8, their heat maps (N, h, w) in [0, 1], and P(fake) (N,)."""
 
     images: np.ndarray
     attention: np.ndarray
@@ -25,17 +26,21 @@ class Heat:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What was written, as paths below the output folder, or None."""
+    """What was written, as paths below the output folder, or None. pictures: by the name of their evidence."""
 
-    annotated: str | None
-    heat_map: str | None
+    annotated: str | None = None
+    heat_map: str | None = None
+    pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
-    """Writes the annotated copy of one file, and its heat map where there is one; nothing for what cannot be read."""
+    """Writes the annotated copy of one file, its heat map and the pictures of its evidence, where there are such.
+
+    Nothing is written for a file that cannot be read.
+    """
     file, output, name, verdict, heat = task
     if verdict.kind is None:
-        return Shown(None, None)
+        return Shown()
     suffix = ".annotated.mp4" if verdict.kind == "video" else ".annotated.png"
     annotated = name.with_name(name.name + suffix)
     if verdict.kind == "video":
@@ -49,7 +54,13 @@ def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
     if heat is not None:
         heat_map = name.with_name(name.name + ".heat.png")
         write_atomic(output / heat_map, _png(heat_sheet(heat.images, heat.attention, heat.scores)))
-    return Shown(annotated.as_posix(), heat_map and heat_map.as_posix())
+    pictures = {}
+    for one in verdict.evidence:
+        if one.picture is not None:
+            picture = name.with_name(f"{name.name}.{one.name}.png")
+            write_atomic(output / picture, _png(one.picture))
+            pictures[one.name] = picture.as_posix()
+    return Shown(annotated.as_posix(), heat_map and heat_map.as_posix(), pictures)
 
 
 def _png(picture: np.ndarray) -> bytes:

@@ -34,25 +34,28 @@ def series_of(history: Sequence[dict]) -> dict[str, tuple[np.ndarray, np.ndarray
     return {name: (np.array(sorted(at)), np.array([at[s] for s in sorted(at)])) for name, at in points.items()}
 
 
-def attack_charts(history: Sequence[dict]) -> tuple[list[Chart], float | None]:
-    """Charts of the attack at work, and the mean drop in P(fake) over the last quarter of the logged steps.
-
-    Empty and None where ``p_fake/reconstruction`` and ``p_fake/adversary`` have no step in common.
-    """
+def attack_series(history: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Steps, and P(fake) there of reconstructions and of adversaries, (K,) each; None where no step has logged both."""
     scalars = series_of(history)
     if BEFORE not in scalars or AFTER not in scalars:
-        return [], None
+        return None
     steps = np.intersect1d(scalars[BEFORE][0], scalars[AFTER][0])
     if not len(steps):
-        return [], None
-    before, after = (values[np.isin(at, steps)] for at, values in (scalars[BEFORE], scalars[AFTER]))
-    pair = Series("reconstructions", steps, before), Series("adversaries", steps, after)
-    charts = [attack_chart(*pair, "attack")]
+        return None
+    return steps, *(values[np.isin(at, steps)] for at, values in (scalars[BEFORE], scalars[AFTER]))
+
+
+def attack_charts(history: Sequence[dict]) -> list[Chart]:
+    """Charts of the attack at work; none where ``attack_series`` has nothing."""
+    if (found := attack_series(history)) is None:
+        return []
+    steps, before, after = found
+    charts = [attack_chart(Series("reconstructions", steps, before), Series("adversaries", steps, after), "attack")]
+    scalars = series_of(history)
     for name, title in _BUDGET.items():
         if name in scalars:
             charts.append(curve_chart(title, [Series("", *scalars[name])], f"attack-{name}", name in _SHARES))
-    last = -max(1, len(steps) // 4)
-    return charts, float(np.mean((before - after)[last:]))
+    return charts
 
 
 def training_charts(history: Sequence[dict], titles: Mapping[str, str]) -> list[Chart]:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
-
-from fdetect_jax.evaluation.metrics import Test, reliability, roc
 
 # name -> (light, dark). Matplotlib draws the light value, which therefore must be unique.
 PALETTE = {
@@ -26,15 +25,16 @@ PALETTE = {
     "real": ("#1f77c9", "#5aa9f5"),
     "fake": ("#d9480e", "#ff8a50"),
     "s1": ("#2f5fd0", "#7ea6ff"),
-    "s2": ("#c2410d", "#ff9a5c"),
-    "s3": ("#0b8a6b", "#3fcfa6"),
-    "s4": ("#8a3ffc", "#bd93ff"),
-    "s5": ("#a16208", "#e6b84c"),
-    "s6": ("#c11574", "#ff7ec0"),
-    "s7": ("#0e7190", "#4fc6e8"),
-    "s8": ("#4b5563", "#b6c0cf"),
+    "s2": ("#b98900", "#e6b84c"),
+    "s3": ("#c11574", "#ff7ec0"),
+    "s4": ("#0aa2c0", "#4fd0e8"),
+    "s5": ("#30363d", "#c3ccd9"),
+    "s6": ("#7a3e10", "#d9966a"),
 }
+# Six colours that stay apart for the colour-blind too; after them the next dash. Dashed lines are evaluations.
 SERIES = tuple(name for name in PALETTE if re.fullmatch(r"s\d", name))
+_DASHES = {"solid": "-", "dotted": (0, (1, 1.2)), "dashdot": (0, (6, 1.5, 1, 1.5)), "dashed": (0, (3, 3))}
+_ROUNDS = ("solid", "dotted", "dashdot")
 
 _SIZE = (3.9, 2.5)  # inches; small, so that text stays readable on a phone
 _POINTS = 400
@@ -42,12 +42,52 @@ _SMOOTH_FROM = 60
 
 
 @dataclass(frozen=True)
+class Legend:
+    """One line of a legend. colour: of ``PALETTE``. label: plain text. dash: "solid", "dotted", "dashdot", "dashed"."""
+
+    colour: str
+    label: str
+    dash: str = "solid"
+
+
+@dataclass(frozen=True)
 class Chart:
-    """title: plain text. svg: an inline ``<svg>`` element. legend: (colour, plain label, dashed)."""
+    """title: plain text. svg: an inline ``<svg>`` element, safe as it is. legend: below it."""
 
     title: str
-    svg: str
-    legend: tuple[tuple[str, str, bool], ...] = ()
+    svg: Markup
+    legend: tuple[Legend, ...] = ()
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """label: plain text. fpr, tpr: (K,) corners from (0, 0) to (1, 1). n_real: how many reals they come from."""
+
+    label: str
+    fpr: np.ndarray
+    tpr: np.ndarray
+    n_real: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """P(fake) of a test by class. edges: (B + 1,) in [0, 1]. real, fake: (B,) shares of the class. threshold: drawn."""
+
+    title: str
+    edges: np.ndarray
+    real: np.ndarray
+    fake: np.ndarray
+    threshold: float
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """score, fakes, count: (K,) of each bin that holds units, mean P(fake), share of fakes, and number."""
+
+    label: str
+    score: np.ndarray
+    fakes: np.ndarray
+    count: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,7 +98,6 @@ class Series:
     steps: np.ndarray
     values: np.ndarray
     dashed: bool = False
-    colour: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,70 +109,63 @@ class SeverityCurve:
     intervals: np.ndarray | None
 
 
-def roc_chart(tests: Sequence[Test], aucs: Sequence[float], logarithmic: bool, identifier: str = "roc") -> Chart:
-    """ROC curves of all tests. logarithmic: false alarms on a log axis, down to one in the largest test."""
+def roc_chart(curves: Sequence[RocCurve], logarithmic: bool, identifier: str = "roc") -> Chart:
+    """ROC curves of several tests. logarithmic: false alarms on a log axis, down to one in the largest test."""
     figure, axes = _figure()
-    floor = 1.0 / max(int(np.sum(test.labels == 0)) for test in tests)
-    diagonal = np.linspace(0, 1, 200) if not logarithmic else np.geomspace(min(floor, 0.1), 1, 200)
-    axes.plot(diagonal, diagonal, color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
-    for index, test in enumerate(tests):
-        fpr, tpr = roc(test.labels, test.scores)
+    floor = min(1.0 / max(curve.n_real for curve in curves), 0.1)
+    diagonal = np.linspace(0, 1, 200) if not logarithmic else np.geomspace(floor, 1, 200)
+    _reference(axes, diagonal, diagonal)
+    for index, curve in enumerate(curves):
+        fpr, tpr = curve.fpr, curve.tpr
         if logarithmic:
             # straight between corners in linear axes, hence curved here
-            grid = np.geomspace(min(floor, 0.1), 1, 400)
+            grid = np.geomspace(floor, 1, 400)
             fpr, tpr = grid, np.interp(grid, fpr, tpr)
-        axes.plot(fpr, tpr, color=_c(_series(index)), linewidth=1.6, clip_on=False)
+        axes.plot(fpr, tpr, **_style(index), linewidth=1.6, clip_on=False)
     axes.set_ylim(0, 1)
-    axes.set_xlim(min(floor, 0.1) if logarithmic else 0, 1)
+    axes.set_xlim(floor if logarithmic else 0, 1)
     if logarithmic:
         axes.set_xscale("log")
         _plain_decades(axes.xaxis)
     axes.set_xlabel("reals called fake" + (", log scale" if logarithmic else ""))
     axes.set_ylabel("fakes caught")
-    legend = [
-        (_series(i), f"{t.title} · AUC {auc:.4f}", False) for i, (t, auc) in enumerate(zip(tests, aucs, strict=True))
-    ]
+    legend = [_legend(index, curve.label) for index, curve in enumerate(curves)]
     title = "ROC at few false alarms" if logarithmic else "ROC"
-    return Chart(
-        title, _svg(figure, f"{identifier}-log" if logarithmic else identifier), (*legend, ("muted", "chance", True))
-    )
+    svg = _svg(figure, f"{identifier}-log" if logarithmic else identifier)
+    return Chart(title, svg, (*legend, Legend("muted", "chance", "dashed")))
 
 
-def score_chart(test: Test, identifier: str, threshold: float = 0.5) -> Chart:
-    """Histogram of P(fake), each class that occurs as shares of itself, with the threshold."""
+def score_chart(shown: Histogram, identifier: str) -> Chart:
+    """Histogram of P(fake), each class as shares of itself, with the threshold."""
     figure, axes = _figure()
-    edges = np.linspace(0, 1, 26)
-    for label, colour in ((0, "real"), (1, "fake")):
-        scores = np.clip(test.scores[test.labels == label], 0, 1)
-        shares = np.histogram(scores, edges)[0] / max(1, len(scores))
-        axes.stairs(shares, edges, fill=True, color=_c(colour), alpha=0.28)
-        axes.stairs(shares, edges, color=_c(colour), linewidth=1.3)
-    axes.axvline(threshold, color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
+    for shares, colour in ((shown.real, "real"), (shown.fake, "fake")):
+        axes.stairs(shares, shown.edges, fill=True, color=_c(colour), alpha=0.28)
+        axes.stairs(shares, shown.edges, color=_c(colour), linewidth=1.3)
+    axes.axvline(shown.threshold, color=_c("muted"), linewidth=0.8, linestyle=_DASHES["dashed"])
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     axes.set_xlabel("P(fake)")
     axes.set_ylabel("share of class")
-    legend = (("real", "real", False), ("fake", "fake", False), ("muted", "threshold", True))
-    return Chart(test.title, _svg(figure, identifier), legend)
+    legend = (Legend("real", "real"), Legend("fake", "fake"), Legend("muted", "threshold", "dashed"))
+    return Chart(shown.title, _svg(figure, identifier), legend)
 
 
-def reliability_chart(title: str, tests: Sequence[Test], identifier: str) -> Chart:
-    """Share of fakes against the mean score, of each test's ``metrics.reliability``; dots grow with their count."""
+def reliability_chart(title: str, curves: Sequence[ReliabilityCurve], identifier: str) -> Chart:
+    """Share of fakes against the mean score; dots grow with their count."""
     figure, axes = _figure()
-    axes.plot([0, 1], [0, 1], color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
-    for index, test in enumerate(tests):
-        score, fakes, count = reliability(test.labels, test.scores)
-        axes.plot(score, fakes, color=_c(_series(index)), linewidth=1.2, clip_on=False)
-        sizes = 6 + 60 * count / count.sum()
-        axes.scatter(score, fakes, sizes, color=_c(_series(index)), linewidth=0, clip_on=False, zorder=3)
+    _reference(axes, [0, 1], [0, 1])
+    for index, curve in enumerate(curves):
+        axes.plot(curve.score, curve.fakes, **_style(index), linewidth=1.2, clip_on=False)
+        sizes, colour = 6 + 60 * curve.count / curve.count.sum(), _c(_colour(index))
+        axes.scatter(curve.score, curve.fakes, sizes, color=colour, linewidth=0, clip_on=False, zorder=3)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("mean P(fake)")
     axes.set_ylabel("share of fakes")
-    legend = [(_series(index), test.title, False) for index, test in enumerate(tests)]
-    return Chart(title, _svg(figure, identifier), (*legend, ("muted", "calibrated", True)))
+    legend = [_legend(index, curve.label) for index, curve in enumerate(curves)]
+    return Chart(title, _svg(figure, identifier), (*legend, Legend("muted", "calibrated", "dashed")))
 
 
 def severity_chart(
@@ -149,46 +181,50 @@ def severity_chart(
     parameter, values: what it is and the places along it, for the axis. floor: where the axis of the AUC ends below.
     """
     figure, axes = _figure()
-    axes.axhline(0.5, color=_c("muted"), linewidth=0.8, linestyle=(0, (3, 3)))
+    axes.axhline(0.5, color=_c("muted"), linewidth=0.8, linestyle=_DASHES["dashed"])
     steps = np.arange(len(values))
     for index, curve in enumerate(curves):
-        colour = _c(_series(index))
-        axes.plot(steps, curve.aucs, color=colour, linewidth=1.4, marker="o", markersize=2.6, clip_on=False)
+        axes.plot(steps, curve.aucs, **_style(index), linewidth=1.4, marker="o", markersize=2.6, clip_on=False)
         if curve.intervals is not None:
-            axes.fill_between(steps, *curve.intervals.T, color=colour, alpha=0.16, linewidth=0)
-    axes.set_xticks(steps, values)
+            axes.fill_between(steps, *curve.intervals.T, color=_c(_colour(index)), alpha=0.16, linewidth=0)
+    axes.set_xticks(steps, values, parse_math=False)
     axes.set_xlim(0, len(values) - 1)
     axes.set_ylim(floor, 1)
-    axes.set_xlabel(parameter)
+    axes.set_xlabel(parameter, parse_math=False)
     axes.set_ylabel("AUC")
-    legend = [(_series(index), curve.label, False) for index, curve in enumerate(curves)]
-    return Chart(title, _svg(figure, identifier), (*legend, ("muted", "chance", True)))
+    legend = [_legend(index, curve.label) for index, curve in enumerate(curves)]
+    return Chart(title, _svg(figure, identifier), (*legend, Legend("muted", "chance", "dashed")))
 
 
 def scatter_chart(title: str, points: Mapping[str, np.ndarray], labels: Sequence[str], identifier: str) -> Chart:
-    """Points of several kinds, (N, 2) by the kind's label; reals, the first, in their own colour, and on top."""
+    """Points of several kinds, (N, 2) by the kind's label; reals, the first, in their own colour, and on top.
+
+    Kinds beyond the colours get another marker. labels: of the two axes.
+    """
     figure, axes = _figure()
-    colours = ["real", *(_series(index + 1) for index in range(len(points) - 1))]
+    colours = ["real", *(_colour(index + 1) for index in range(len(points) - 1))]
     for rank, (colour, rows) in enumerate(zip(colours, points.values(), strict=True)):
-        style = {"linestyle": "", "marker": "o", "markersize": 2.4, "markeredgewidth": 0}
+        marker = "o" if rank <= len(SERIES) - 1 else "^" if rank <= 2 * len(SERIES) - 1 else "s"
+        style = {"linestyle": "", "marker": marker, "markersize": 2.4, "markeredgewidth": 0}
         axes.plot(*rows.T, color=_c(colour), alpha=0.65, zorder=3 + (rank == 0), **style)
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
+    axes.set_xlabel(labels[0], parse_math=False)
+    axes.set_ylabel(labels[1], parse_math=False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    legend = tuple((colour, label, False) for colour, label in zip(colours, points, strict=True))
-    return Chart(title, _svg(figure, identifier), legend)
+    legend = [Legend("real", next(iter(points)))]
+    legend += [_legend(index, label) for index, label in enumerate(points) if index]
+    return Chart(title, _svg(figure, identifier), tuple(legend))
 
 
 def attack_chart(reconstruction: Series, adversary: Series, identifier: str) -> Chart:
     """P(fake) before and after the attack, per logged step, the gap shaded. Both series share their steps."""
     figure, axes = _figure()
-    steps, before = _curve(axes, reconstruction, "s1")
-    _, after = _curve(axes, adversary, "s6")
-    axes.fill_between(steps, before, after, color=_c("s6"), alpha=0.16, linewidth=0)
+    steps, before = _curve(axes, reconstruction, 0)
+    _, after = _curve(axes, adversary, 2)
+    axes.fill_between(steps, before, after, color=_c(_colour(2)), alpha=0.16, linewidth=0)
     axes.set_ylim(0, 1)
     _step_axis(axes, [reconstruction])
-    legend = (("s1", reconstruction.label, False), ("s6", adversary.label, False))
+    legend = (_legend(0, reconstruction.label), _legend(2, adversary.label))
     return Chart("P(fake) before and after the attack", _svg(figure, identifier), legend)
 
 
@@ -196,38 +232,59 @@ def curve_chart(title: str, series: Sequence[Series], identifier: str, unit: boo
     """Curves over steps. Long noisy ones show faintly under their moving mean.
 
     unit: the values are shares, and the axis ends at 0 and 1 where they come near. Positive values over more
-    than a factor of 100 get a log axis.
+    than a factor of 100 get a log axis; values that hardly vary get an axis of a tenth of their size.
     """
     figure, axes = _figure()
     values = np.concatenate([one.values for one in series])
-    colours = [one.colour or _series(index) for index, one in enumerate(series)]
-    for one, colour in zip(series, colours, strict=True):
-        _curve(axes, one, colour)
+    for index, one in enumerate(series):
+        _curve(axes, one, index)
     low, high = np.quantile(values, [0.01, 0.99])
     if values.min() > 0 and high > 100 * low:
         axes.set_yscale("log")
         _plain_decades(axes.yaxis)
     elif unit:
         axes.set_ylim(-0.02 if low < 0.2 else None, 1.02 if high > 0.8 else None)
+    elif np.ptp(values) < 0.02 * np.abs(values).max():
+        middle, reach = (values.min() + values.max()) / 2, 0.05 * np.abs(values).max()
+        axes.set_ylim(middle - reach, middle + reach)
+    elif not values.any():
+        axes.set_ylim(-1, 1)
     _step_axis(axes, series)
-    legend = tuple((c, one.label, one.dashed) for c, one in zip(colours, series, strict=True))
+    legend = tuple(_legend(index, one.label, one.dashed) for index, one in enumerate(series))
     return Chart(title, _svg(figure, identifier), legend if len(series) > 1 or series[0].label else ())
 
 
-def _curve(axes: Axes, series: Series, colour: str) -> tuple[np.ndarray, np.ndarray]:
+def _curve(axes: Axes, series: Series, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws one curve, or its moving mean where it wavers over three times its range. Returns the line."""
     steps, values = _binned(series.steps, series.values)
+    style = _style(index, series.dashed)
     if len(steps) >= _SMOOTH_FROM and np.sum(np.abs(np.diff(values))) > 3 * np.ptp(values):
-        axes.plot(steps, values, color=_c(colour), linewidth=0.7, alpha=0.3)
+        axes.plot(steps, values, color=style["color"], linewidth=0.7, alpha=0.3)
         values = _moving_mean(values, len(values) // 20)
     marked = len(steps) <= 30 or series.dashed
-    style = {"marker": "o", "markersize": 2.6} if marked else {}
-    axes.plot(steps, values, color=_c(colour), linewidth=1.4, linestyle="--" if series.dashed else "-", **style)
+    points = {"marker": "o", "markersize": 2.6} if marked else {}
+    axes.plot(steps, values, **style, linewidth=1.4, **points)
     return steps, values
 
 
-def _series(index: int) -> str:
+def _reference(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    axes.plot(x, y, color=_c("muted"), linewidth=0.8, linestyle=_DASHES["dashed"])
+
+
+def _colour(index: int) -> str:
     return SERIES[index % len(SERIES)]
+
+
+def _dash(index: int) -> str:
+    return _ROUNDS[index // len(SERIES) % len(_ROUNDS)]
+
+
+def _style(index: int, dashed: bool = False) -> dict:
+    return {"color": _c(_colour(index)), "linestyle": _DASHES["dashed" if dashed else _dash(index)]}
+
+
+def _legend(index: int, label: str, dashed: bool = False) -> Legend:
+    return Legend(_colour(index), label, "dashed" if dashed else _dash(index))
 
 
 def _c(name: str) -> str:
@@ -247,6 +304,7 @@ def _figure() -> tuple[Figure, Axes]:
     axes.tick_params(which="both", length=0, pad=5, labelsize=8.8, labelcolor=_c("muted"))
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set(size=8.8, color=_c("muted"))
+        axis.set_major_formatter(lambda value, _: f"{value:g}")  # the default puts an offset or a power above the axis
     return figure, axes
 
 
@@ -286,7 +344,9 @@ def _moving_mean(values: np.ndarray, radius: int) -> np.ndarray:
     return (total[index + radius + 1] - total[index - radius]) / (2 * radius + 1)
 
 
-def _svg(figure: Figure, identifier: str) -> str:
+def _svg(figure: Figure, identifier: str) -> Markup:
+    """identifier: begins every id of the element, so that they are unique in a page."""
+    identifier = re.sub(r"[^\w-]", "-", identifier)
     buffer = io.StringIO()
     context = {"svg.fonttype": "none", "svg.hashsalt": identifier}
     with matplotlib.rc_context(context):
@@ -299,4 +359,4 @@ def _svg(figure: Figure, identifier: str) -> str:
         body = body.replace(light, f"var(--{name})")
     body = re.sub(r'\bid="', f'id="{identifier}-', body)
     body = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{identifier}-", body).replace("xlink:href", "href")
-    return f'<svg class="plot" viewBox="{box}" aria-hidden="true">{body}</svg>'
+    return Markup(f'<svg class="plot" viewBox="{box}" aria-hidden="true">{body}</svg>')

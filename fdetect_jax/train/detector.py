@@ -1,9 +1,10 @@
 """The detector trainer, Algorithm 1: forge fakes against the detector as it is, then one SAM step on real and fake.
 
-Fakes are drawn once per step, in eval mode, outside the gradient; host forgeries arrive with the batch instead.
+Fakes are drawn once per step, in eval mode, outside the gradient; those of host forgeries arrive with the batch.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,66 @@ from ml_collections import ConfigDict
 from fdetect_jax import weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
+from fdetect_jax.data.check import check_data, parts_of
 from fdetect_jax.data.sources import make_source
-from fdetect_jax.detectors import make_detector
+from fdetect_jax.data.targets import MADE, TARGETS
+from fdetect_jax.detectors import DETECTORS, find_detector, make_detector
 from fdetect_jax.errors import UserError
-from fdetect_jax.forgery import FORGERIES, Forged, make_forgery
-from fdetect_jax.forgery.host import make_host_forgery, wants_context
-from fdetect_jax.losses.objective import make_objective
-from fdetect_jax.losses.terms import TERMS
+from fdetect_jax.fields import at_least, get, one_of, refuse, rows
+from fdetect_jax.forgery import Scene, check_mix, deal, make_mix, needs_context, weights_of
+from fdetect_jax.inference.calibration import KEY as CALIBRATION
+from fdetect_jax.losses.objective import check_objective, hold, make_objective
+from fdetect_jax.losses.terms import find_term, require
+from fdetect_jax.nn.keys import purpose
 from fdetect_jax.nn.once import jit_once
-from fdetect_jax.optim.base import make_optimizer
+from fdetect_jax.optim.base import check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train import parallel
-from fdetect_jax.train.held_out import HeldOut
+from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.task import EvaluationResult
-from fdetect_jax.types import FAKE, REAL, Batch, TrainState, score, to_unit
+from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin, to_unit
 
 EMBEDDINGS = "embeddings.safetensors"  # of held-out faces, (N, D) by the kind of face
 
 
+def check(config: ConfigDict) -> None:
+    """Checks a detector's config before any work.
+
+    Raises:
+      UserError: naming the field, what was found and what was wanted.
+    """
+    split = get(config, "evaluation.split")
+    one_of(config, "evaluation.split", ("val", "test"))
+    check_data(config, ["train", split])
+    for field in ("batch_size", "evaluation.batch_size"):
+        rows(config, field)
+    at_least(config, "evaluation.limit", 1)
+    at_least(config, "evaluation.seed", 0)
+    one_of(config, "detector.name", DETECTORS)
+    one_of(config, "detector.dtype", ("float32", "bfloat16"))
+    if config.detector.weights and not Path(config.detector.weights).is_file():
+        refuse("detector.weights", config.detector.weights, "a weights file to start from, or ''")
+    make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field itself
+    check_mix(config.forgery, config.data)
+    check_tests(config.evaluation)
+    deal(weights_of(config.forgery), config.batch_size // jax.device_count())
+    Augment(**config.augment.to_dict())
+    for name, options in config.losses.items():
+        term = find_term(name)
+        at_least(config, f"losses.{name}.weight", 0)
+        if options.weight:
+            term.check(options, f"losses.{name}")
+    check_objective(config.objective)
+    check_optimizer(config)
+    for path in parts_of(config):
+        if get(config, f"{path}.source") == "facesim":  # a swap takes another person's face
+            at_least(config, f"{path}.identities.{split}", 2)
+            at_least(config, f"{path}.identities.train", 2)
+
+
 class DetectorTask:
-    """Any registered detector on real faces against one forgery."""
+    """Any registered detector on real faces against a mix of forgeries."""
 
     title = "Detector"
 
@@ -46,133 +86,167 @@ class DetectorTask:
         axis = parallel.AXIS if config.detector.sync_batch_stats else None
         dtype = jnp.dtype(config.detector.dtype)
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
-        self.forgery = make_forgery(config.forgery) if config.forgery.kind in FORGERIES else None
-        self.source = make_source(config.data, "train", context=wants_context(config.forgery))
-        self.recipe, self.held_out = self.source.recipe, HeldOut(config, self._judge)
-        self.frozen = {"forgery": self.forgery.frozen if self.forgery else {}}
+        self.frames = config.data.get("frames", 0)
+        context = needs_context(config.forgery)
+        self.source = make_source(config.data, "train", context=context, frames=self.frames)
+        self.recipe = self.source.recipe
+        self.mix = make_mix(config.forgery, config.data, "train", self.recipe, True)
+        self.held_out = HeldOut(config, self._detect, self.mix)
+        self.frozen = self.mix.frozen
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
         self.objective = make_objective(config, self.steps_per_epoch)
-        # The rate multiplies the updates of a unit step: objectives that take turns keep a state each, and a schedule
-        # inside would count each one's turns for steps.
+        # The rate multiplies the updates of a unit step: phases keep an optimiser state each, and a schedule inside
+        # would count each one's turns for steps.
         self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
-        self.optimizer = make_optimizer(config.optimizer)
+        self.optimizer = make_optimizer(config.optimizer, 1.0)
+        self._require()
+
+    def _shape(self) -> tuple[int, ...]:
+        size = self.source.size
+        return (1, self.frames, size, size, 3) if self.frames else (1, size, size, 3)
+
+    def _require(self) -> None:
+        """Says before any work what the terms of the loss lack."""
+        unit = find_detector(self.config.detector.name).unit
+        if (unit == "clip") != bool(self.frames):
+            wanted = "0, for it takes faces" if self.frames else "the number of frames of a clip, for it takes clips"
+            raise UserError(
+                f"data.frames: found {self.frames} with detector.name {self.config.detector.name!r}, wanted {wanted}"
+            )
+        image = jax.ShapeDtypeStruct(self._shape(), jnp.float32)
+        variables = jax.eval_shape(self.detector.init, jax.random.key(0), image)
+        outputs = jax.eval_shape(self.detector.apply, variables, image)
+        require(self.objective.names, outputs, TARGETS)
+        self.held = self.objective.frozen(variables)
+        for name in self.objective.names:
+            wanted = {"kinds": len(KINDS), "methods": 1 + len(self.mix.weights)}.get(name)
+            if wanted and outputs.logits.shape[-1] != wanted:
+                raise UserError(
+                    f"losses.{name}: found a detector with {outputs.logits.shape[-1]} classes, wanted {wanted}, since "
+                    f"losses.{name}.weight > 0"
+                )
 
     def init(self, seed: int) -> TrainState:
-        key, rng = jax.random.split(jax.random.key(seed))
-        image = jnp.zeros((1, self.source.size, self.source.size, 3))
-        variables = jit_once(self.detector.init)(key, image)
+        key = jax.random.key(seed)
+        image = jnp.zeros(self._shape())
+        variables = jit_once(self.detector.init)(purpose(key, "weights"), image)
         if self.config.detector.weights:
             variables = started_from(variables, self.config.detector.weights)
-        # One optimiser state per objective, stacked: the turn picks its own.
+        # One optimiser state per phase, stacked: the phase picks its own.
         state = self.optimizer.init(variables["params"])
-        opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.turns), state)
-        return TrainState(jnp.zeros((), jnp.int32), dict(variables), opt_state, rng, {})
+        opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.phases), state)
+        return TrainState(jnp.zeros((), jnp.int32), dict(variables), opt_state, purpose(key, "training"), {})
 
-    def batches(self):
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets that the terms of the loss read."""
+        return self.objective.targets
+
+    def batches(self, devices: parallel.Devices) -> pipeline.Batches:
         augment = Augment(**self.config.augment.to_dict())
         share = self.config.batch_size // jax.process_count()
-        forgery = make_host_forgery(self.config.forgery, self.config.data, "train", self.recipe, True)
-        masks = ("face",) if any(TERMS[name].face for name in self.objective.names) else ()
-        workers = self.config.data.workers
-        return pipeline.train_batches(self.source, share, self.config.seed, forgery, augment, masks, workers)
+        slots = self.mix.slots(self.config.batch_size // devices.mesh.size)
+        return pipeline.train_batches(
+            self.source,
+            share,
+            self.config.seed,
+            slots,
+            augment,
+            tuple(name for name in self.targets if name not in MADE),
+            self.config.data.workers,
+            max_unusable=self.config.data.max_unusable,
+        )
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
-        images = to_unit(batch["image"])
         key = jax.random.fold_in(state.rng, state.step)
-        k_forge, k_first, k_second = jax.random.split(key, 3)
-        fakes, metrics = self._fakes(k_forge, state, batch, frozen["forgery"])
-        rows = pair_up(images, fakes, batch["identity"], batch.get("face"))
-        state, found = self._update(state, rows, k_first, k_second)
+        every = self.config.log_every
+        logged = True if every == 1 else ((state.step + 1) % every == 0) | (state.step + 1 == self.config.steps)
+
+        def scene(images: jax.Array, own: Any) -> Scene:
+            return Scene(self._classifier(state.variables), images, own, state.step, logged)
+
+        keys = parallel.row_keys(purpose(key, "forge"), batch["image"].shape[0])
+        fakes, targets, metrics = self.mix.forge(keys, batch, scene, frozen, self.targets)
+        pairs = pair_up(to_unit(batch["image"]), jax.lax.stop_gradient(fakes), targets)
+        state, found = self._update(state, pairs, key)
         return state, metrics | found
 
-    def _fakes(self, rng: jax.Array, state: TrainState, batch: dict, frozen: Any) -> tuple[jax.Array, dict]:
-        """A fake of each face (B, S, S, 3), and the attack's metrics."""
-        if self.forgery is None:
-            return to_unit(batch["forged"]), {}
-        own = slice(1, None, 2) if "forged" in batch else slice(None)  # the others' fakes were made on the host
-        images = to_unit(batch["image"])
-        keys = parallel.row_keys(rng, images.shape[0])[own]
-        forged = self.forgery.forge(keys, self._classifier(state.variables), images[own], frozen)
-        # A detector that knows nothing learns nothing from fakes made against it: they take over one by one.
-        odds = (state.step + 1) / max(1, self.config.forgery.warmup)
-        attacked = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys) < odds
-        fakes = jnp.where(attacked[:, None, None, None], forged.image, forged.reconstruction)
-        if "forged" in batch:
-            fakes = to_unit(batch["forged"]).at[own].set(fakes)
-        return fakes, self._attack_metrics(state.variables, forged)
-
-    def _update(
-        self, state: TrainState, rows: Batch, k_first: jax.Array, k_second: jax.Array
-    ) -> tuple[TrainState, dict]:
-        turn = self.objective.turn(state.step)
+    def _update(self, state: TrainState, rows: Batch, key: jax.Array) -> tuple[TrainState, dict]:
+        phase = self.objective.phase(state.step)
         params = state.variables["params"]
         rest = {name: value for name, value in state.variables.items() if name != "params"}
         second_pass = self.config.optimizer.sam.batch_stats == "both"
+        held = self.held["params"] if self.held else None
+        nothing = jax.tree.map(jnp.zeros_like, params)
 
         def loss(params, rest, rng):
             rng = jax.random.fold_in(rng, jax.lax.axis_index(parallel.AXIS))
             outputs, changed = self.detector.apply(
                 {"params": params, **rest}, rows.image, train=True, rngs={"dropout": rng}, mutable=list(rest)
             )
-            value, terms = self.objective(outputs, rows, turn)
+            value, terms = self.objective(outputs, rows, phase)
             return value, (terms, changed, outputs)
 
-        (value, (terms, rest, outputs)), gradient = jax.value_and_grad(loss, has_aux=True)(params, rest, k_first)
-        gradient, rest = parallel.mean(gradient), parallel.mean(rest)
+        def gradient_at(params, rest, name):
+            rng = purpose(key, name)
+            (value, (terms, changed, outputs)), gradient = jax.value_and_grad(loss, has_aux=True)(params, rest, rng)
+            gradient = hold(held, phase, parallel.mean(gradient), nothing)
+            return value, terms, self._kept_stats(phase, parallel.mean(changed), rest), outputs, gradient
+
+        value, terms, rest, outputs, gradient = gradient_at(params, rest, "dropout of the first pass")
         latest = [rest]
 
         def at(perturbed: Any) -> Any:
-            (_, (_, changed, _)), gradient = jax.value_and_grad(loss, has_aux=True)(perturbed, rest, k_second)
+            _, _, changed, _, gradient = gradient_at(perturbed, rest, "dropout of the second pass")
             if second_pass:
-                latest.append(parallel.mean(changed))
-            return parallel.mean(gradient)
+                latest.append(changed)
+            return gradient
 
-        own = jax.tree.map(lambda x: x[turn], state.opt_state)
+        own = jax.tree.map(lambda x: x[phase], state.opt_state)
         updates, own = self.optimizer.update(gradient, own, params, grad_fn=at)
         updates = jax.tree.map(lambda x: x * jnp.asarray(self.rate(state.step), x.dtype), updates)
-        opt_state = jax.tree.map(lambda all_, x: all_.at[turn].set(x), state.opt_state, own)
+        updates = hold(held, phase, updates, nothing)
+        opt_state = jax.tree.map(lambda all_, x: all_.at[phase].set(x), state.opt_state, own)
         variables = {"params": optax.apply_updates(params, updates), **latest[-1]}
         metrics = {f"loss/{name}": term for name, term in terms.items()}
-        right = (jnp.argmax(outputs.logits, axis=-1) == rows.label).astype(jnp.float32)
+        right = ((margin(outputs.logits) > 0) == (rows.label == FAKE)).astype(jnp.float32)
         metrics |= {"loss/total": value, "accuracy": jnp.mean(right), "learning_rate": self.rate(state.step)}
         return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
 
-    def _judge(self, variables: Any):
+    def _kept_stats(self, phase: jax.Array, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+        """Batch statistics, but for those of norms that this phase leaves as they are."""
+        return {name: hold(self.held and self.held[name], phase, new[name], old[name]) for name in old}
+
+    def _detect(self, variables: Any):
         return lambda images: self.detector.apply(variables, images, train=False)
 
     def _classifier(self, variables: Any):
-        return lambda images: self._judge(variables)(images).logits
+        return lambda images: self._detect(variables)(images).logits
 
-    def _attack_metrics(self, variables: Any, forged: Forged) -> dict[str, jax.Array]:
-        classify = self._classifier(variables)
-        both = score(classify(jnp.concatenate([forged.reconstruction, forged.image])))
-        before, after = jnp.split(both, 2)
-        return {
-            "p_fake/reconstruction": jnp.mean(before),
-            "p_fake/adversary": jnp.mean(after),
-            "delta_norm": jnp.mean(forged.radius),
-            "on_sphere": jnp.mean(forged.on_surface),
-        }
-
-    def evaluate(self, state, compile_eval, show) -> EvaluationResult:
+    def evaluate(self, state, devices, show) -> EvaluationResult:
         """See ``HeldOut``."""
-        return self.held_out.evaluate(state.variables, compile_eval, show)
+        return self.held_out.evaluate(state.variables, devices, show)
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
-        name = "adversaries.png" if self.forgery else "fakes.png"
-        gallery_png(result.gallery.columns, folder / name)
-        recipe = json.dumps(self.recipe and self.recipe.to_dict())
+        gallery_png(result.gallery.columns, folder / "fakes.png")
+        notes = {"recipe": json.dumps(self.recipe and self.recipe.to_dict()), "size": str(self.source.size)}
+        if self.frames:
+            notes["frames"] = str(self.frames)
+        if "kinds" in self.objective.names:
+            notes["classes"] = json.dumps(KINDS)
+        elif "methods" in self.objective.names:
+            notes["classes"] = json.dumps(["real", *self.mix.weights])
+        if result.calibration is not None:
+            notes[CALIBRATION] = result.calibration.to_json()
         weights.save(
             folder / "detector.safetensors",
             "detector",
             description,
             state.variables,
-            recipe=recipe,
-            size=str(self.source.size),
             source=self.source.fingerprint,
             description=self.config.description,
-            **result.notes,
+            **notes,
         )
         if result.embeddings:
             weights.save(folder / EMBEDDINGS, "embeddings", description, result.embeddings, np.float16)
@@ -182,7 +256,7 @@ def started_from(variables: Any, path: str) -> Any:
     """``variables`` with the arrays of a weights file in their place; a classifier of another size starts afresh.
 
     Raises:
-      ValueError: the file cannot be read, or holds another network.
+      UserError: the file cannot be read, or holds another network.
     """
     found = flatten_dict(weights.read(path)[1], sep="/")
     own = flatten_dict(dict(variables), sep="/")
@@ -192,15 +266,22 @@ def started_from(variables: Any, path: str) -> Any:
     return unflatten_dict({name: own[name] if name in differing else found[name] for name in own}, sep="/")
 
 
-def pair_up(images: jax.Array, fakes: jax.Array, identity: jax.Array, face: jax.Array | None = None) -> Batch:
-    """Real faces (B, …) and the fake of each -> 2B labelled rows, reals first; ``pair`` ties a face to its fake, and
-    ``face`` (B, H, W) is the same in both."""
+def pair_up(images: jax.Array, fakes: jax.Array, targets: Mapping[str, jax.Array]) -> Batch:
+    """Real faces (B, …) and the fake of each -> 2B labelled rows, reals first.
+
+    targets: of the fakes, (B, …); a real face has the value that ``TARGETS`` gives it, or its fake's.
+    """
     count = images.shape[0]
+
+    def both(name: str, values: jax.Array) -> jax.Array:
+        real = TARGETS[name].real
+        if name == "pair":
+            return jnp.concatenate([jnp.arange(count, dtype=values.dtype), values])
+        return jnp.concatenate([values if real is None else jnp.full_like(values, real), values])
+
     return Batch(
         image=jnp.concatenate([images, fakes]),
         label=jnp.repeat(jnp.array([REAL, FAKE], jnp.int32), count),
-        identity=jnp.tile(identity, 2),
         weight=jnp.ones(2 * count),
-        pair=jnp.tile(jnp.arange(count, dtype=jnp.int32), 2),
-        face=None if face is None else jnp.tile(to_unit(face), (2, 1, 1)),
+        targets={name: both(name, values) for name, values in targets.items()},
     )

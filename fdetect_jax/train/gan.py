@@ -12,7 +12,7 @@ Source: StyleGAN2 (arXiv 1912.04958) and its authors' PyTorch code (github.com/N
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ class GanTask:
     """Trains D and G at every round, R1 and path length lazily, and keeps moving averages (EMA) of G and of E."""
 
     title = "StyleGAN2"
-    frozen = None
+    frozen: ClassVar[dict] = {}
 
     def __init__(self, config: ConfigDict):
         self.config = config
@@ -108,7 +108,7 @@ class GanTask:
         extra = {"average": jax.tree.map(jnp.copy, _learned(variables)), "path_mean": jnp.zeros(())}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, extra)
 
-    def batches(self):
+    def batches(self, devices):
         return batches(self.config, self.source)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
@@ -249,12 +249,12 @@ class GanTask:
         """Variables of G and E with moving averages in place of what was learned; G's buffers as they are."""
         return {name: {**state.variables[name], **state.extra["average"][name]} for name in ("generator", "encoder")}
 
-    def evaluate(self, state, compile_eval, show) -> EvaluationResult:
+    def evaluate(self, state, devices, show) -> EvaluationResult:
         variables, config, figures = self.averaged(state), self.config, {}
         columns: dict[str, np.ndarray] = {}
         if config.reconstruction.weight:
             figures, columns = measure(
-                self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, compile_eval
+                self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
             )
         shown = {name: rows[:SHOWN] for name, rows in columns.items()}
         count = min((len(rows) for rows in shown.values()), default=SHOWN)

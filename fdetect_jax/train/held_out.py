@@ -1,203 +1,177 @@
 """The held-out tests of a detector: real faces against every forgery that can be made of them. Out: EvaluationResult.
 
-Every host forgery, and of a mixture each part by itself as well. With an inversion pair its reconstructions, as they
-are, degraded, and attacked; with another pair, that no training sees, those of that one.
+Every registered host forgery that the data allow, of a mixture each part by itself as well; every device forgery that
+``evaluation.forgeries`` names, with the stages that it has tests for; the GAN-inverted faces again, degraded.
 """
 
 import dataclasses
-import itertools
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
+from scipy.special import expit
 
 from fdetect_jax.data import pipeline
+from fdetect_jax.data.cached import Cached
 from fdetect_jax.data.mixture import Mixture
-from fdetect_jax.data.pipeline import HostForgery
+from fdetect_jax.data.rows import TARGET, Slot
 from fdetect_jax.data.source import Source
-from fdetect_jax.data.sources import make_source
+from fdetect_jax.data.sources import CACHED_BYTES, make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.degrade import DEGRADATIONS
-from fdetect_jax.evaluation.metrics import Test, psnr
-from fdetect_jax.evaluation.reconstruction import to_bytes
-from fdetect_jax.forgery import FORGERIES, make_forgery
-from fdetect_jax.forgery.host import CONTEXT, GIVEN, HOST_FORGERIES, host_kinds, make_host_forgery
-from fdetect_jax.inference.calibration import notes_of
-from fdetect_jax.report.gallery import Gallery, difference, framed
+from fdetect_jax.evaluation.table import Scored, Test, pairs
+from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, check_options, find_forgery, make_forgery
+from fdetect_jax.inference.calibration import Calibration, calibrate, grouped
+from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.report.gallery import Gallery, difference
+from fdetect_jax.train.host_gallery import host_gallery
+from fdetect_jax.train.parallel import Devices
+from fdetect_jax.train.scoring import EMBEDDING, MARGIN, PICTURE, PSNR, Detect, collect, score_forged, score_pairs
 from fdetect_jax.train.task import EvaluationResult
-from fdetect_jax.types import FAKE, REAL, Outputs, score, to_unit
+from fdetect_jax.types import UNKNOWN, kind_number
 
-TITLES = {
-    "gan_inverted": "GAN-inverted faces",
-    "adversarial": "Latent adversaries",
-    "other_generator": "Another generator's faces",
-    "swap": "Blended swaps",
-    "sbi": "Self-blended images",
-    "fwa": "Warping artefacts",
-    GIVEN: "The data's own fakes",
-}
+INVERTED = "gan_inverted"
 DEGRADED = (("jpeg", 40), ("blur", 1), ("resize", 0.5))  # how GAN-inverted faces and the real ones are tested again
 _SHOWN = 8
 _PLOTTED = 200  # embeddings of each kind
-
-Predictor = Callable[[Any], Callable[[jax.Array], Outputs]]
+_OWN = ("forgery", "title")  # fields of an entry of evaluation.forgeries that are not the forgery's
 Run = Callable[[dict], dict]  # a batch -> what was compiled for it
+
+
+def check_tests(options: ConfigDict) -> None:
+    """Checks ``config.evaluation.forgeries``. Raises UserError naming the field."""
+    for entry, fields in options.forgeries.items():
+        path = f"evaluation.forgeries.{entry}"
+        if entry in options.skip:
+            continue
+        name = fields.get("forgery", entry)
+        if find_forgery(name, f"{path}.forgery").place != "device":
+            raise UserError(
+                f"{path}: found the host forgery {name!r}, wanted none: they are tested without being named"
+            )
+        own = {field: value for field, value in fields.to_dict().items() if field not in _OWN}
+        check_options(name, own, path)
+        if own.get("space") == "z":
+            raise UserError(f"{path}.space: found 'z', wanted 'w' or 'w+': in z there is no reconstruction of a face")
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceTest:
+    """A device forgery that is tested.
+
+    entry: its name in ``evaluation.forgeries``. name: of the forgery. tests: stage -> name and title of a test.
+    """
+
+    entry: str
+    name: str
+    options: dict
+    forgery: DeviceForgery
+    tests: Mapping[str, tuple[str, str]]
+    run: Callable[[Any, dict], dict]
 
 
 class HeldOut:
     """Built from a config before training, so that what is missing shows early.
 
-    judge: the detector, (variables) -> (images -> Outputs). split: of the faces; None: ``evaluation.split``.
-    attacker: the attack that ``evaluation.forgery`` names, or None. donor: the reconstruction that
-    ``evaluation.unseen`` names, or None.
+    detect: (variables) -> (images -> Outputs). mix: the forgeries that the detector is trained on.
     """
 
-    def __init__(self, config: ConfigDict, judge: Predictor, split: str | None = None):
-        self.judge = judge
-        self.config, self.options, self.split = config, config.evaluation, split or config.evaluation.split
-        options = (self.options.forgery, self.options.unseen)
-        self.attacker, self.donor = (make_forgery(one) if one.kind in FORGERIES else None for one in options)
-        self.faces = self.context = make_source(config.data, self.split)
-        if self.faces.recipe is not None and self.faces.recipe.training_margins is not None:
-            self.context = make_source(config.data, self.split, context=True)
-        self.parts = self.faces.parts if isinstance(self.faces, Mixture) else ()
-        for name, source in [(f".parts.{part.name}", part.source) for part in self.parts] or [("", self.faces)]:
-            first = source[0]["identity"]
-            if all(source[i]["identity"] == first for i in range(1, len(source))):
-                raise UserError(
-                    f"data{name}: found one person in split {self.split!r}, wanted two to swap faces between"
-                )
-        self.own = host_kinds(config.forgery)  # those that it was trained on
-        self.kinds = list(dict.fromkeys([*HOST_FORGERIES, *self.own]))
+    def __init__(self, config: ConfigDict, detect: Detect, mix: Mix):
+        self.config, self.options, self.mix, self.detect = config, config.evaluation, mix, detect
+        self.faces = _Faces(config, self.options.split)
+        skipped = set(self.options.skip)
+        self.hosts = [
+            name
+            for name, spec in FORGERIES.items()
+            if spec.place == "host" and name not in skipped and not spec.allows(config.data)
+        ]
+        self.devices = list(self._device_tests(skipped))
+        self._pairs = score_pairs(detect)
+        self._own: dict[str, Callable[[Any, dict], dict]] = {}
 
-    def evaluate(self, variables: Any, compile_eval: Callable, show: Callable) -> EvaluationResult:
-        """variables: the detector's. The rest as ``Task.evaluate``."""
-        pairs, attack, invert = self._functions
-        frozen = {"detector": variables}
-        pairs = partial(compile_eval(pairs), variables)
-        attack = partial(compile_eval(attack), frozen | {"forgery": self.attacker and self.attacker.frozen})
-        invert = partial(compile_eval(invert), frozen | {"donor": self.donor and self.donor.frozen})
+    def _device_tests(self, skipped: set[str]) -> Iterator[DeviceTest]:
+        entries = {name: entry.to_dict() for name, entry in self.options.forgeries.items()}
+        free = [name for name, spec in FORGERIES.items() if spec.place == "device" and not spec.options]
+        for entry, fields in (entries | {name: {} for name in free if name not in entries}).items():
+            if entry in skipped:
+                continue
+            name = fields.get("forgery", entry)
+            spec = find_forgery(name, f"evaluation.forgeries.{entry}.forgery")
+            options = {field: value for field, value in fields.items() if field not in _OWN}
+            made = make_forgery(name, options, self.config.data, self.options.split, self.faces.recipe, False)
+            tests = spec.tests or {"image": (name, spec.title)}
+            if entry != name:
+                tests = {"image": (entry, fields.get("title", spec.title))}
+            run = score_forged(self.detect, made, self.options.seed)
+            yield DeviceTest(entry, name, options, made, tests, run)
+
+    def evaluate(self, variables: Any, devices: Devices, show: Callable[[str], None]) -> EvaluationResult:
+        """variables: the detector's, on the devices. The rest as ``Task.evaluate``."""
+        run = _Runs(variables, devices)
         tests, figures, gallery, embeddings = [], {}, None, {}
-        if self.attacker is not None:
-            found = self._attacked(attack)
-            tests += [*_attack_tests(found), *self._degraded(found, pairs)]
-            figures, gallery = _attack_figures(found), _attack_gallery(found)
-            kinds = {"real": "real", "gan_inverted": "reconstruction", "adversarial": "adversary"}
-            embeddings |= {name: found[f"e/{kind}"] for name, kind in kinds.items() if f"e/{kind}" in found}
-        if self.donor is not None:
-            found = _rows(self._numbered(), invert)
-            tests.append(_test("other_generator", TITLES["other_generator"], found["p/image"], found["p/forged"]))
-            embeddings |= _embeddings("other_generator", found)
-        for kind in self.kinds:
-            found = self._paired(kind, pairs)
-            tests += self._tests(kind, found)
-            embeddings = _embeddings(kind, found) | embeddings
-        show(f"scored {tests[0].labels.size // 2} held-out faces")
-        if gallery is None or (self.own and self.config.forgery.kind not in FORGERIES):
-            gallery = self._gallery(pairs)
+        names: set[str] = set()
+        for one in self.devices:
+            wanted = {stage: test for stage, test in one.tests.items() if test[0] not in names}
+            names |= {name for name, _ in wanted.values()}
+            inverted = next((stage for stage, (name, _) in wanted.items() if name == INVERTED), None)
+            found = collect(
+                self.faces.numbered(self.options),
+                run.forged(one.run, one.forgery),
+                _SHOWN if inverted is None else None,
+            )
+            for stage, (name, title) in wanted.items():
+                tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + stage], one.name)
+                embeddings |= _embeddings(name, found, stage)
+            if inverted is not None:
+                tests += self._degraded(found, inverted, run)
+                figures |= _figures(found, inverted)
+                gallery = _device_gallery(found)
+        for name in self.hosts:
+            found = self.faces.forged(self.config, name, run.pairs(self._pairs))
+            kinds = found[TARGET + "kind"]
+            title = FORGERIES[name].title
+            tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
+            embeddings = _embeddings(name, found, "image") | embeddings
+        if not tests:
+            raise UserError("evaluation: found no forgery to test with, wanted some that evaluation.skip leaves")
+        show(f"scored {len(self.faces.indices)} held-out faces")
+        own = [name for name in self.mix.weights if FORGERIES[name].place == "host"]
+        if gallery is None or (own and not self.mix.device):
+            gallery = self._host_gallery((own or self.hosts)[0], run)
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
-        return EvaluationResult(tuple(tests), figures, gallery, self._calibrated(pairs, attack, show), embeddings)
+        return EvaluationResult(tuple(tests), figures, gallery, self._calibrated(run, show), embeddings)
 
-    @cached_property
-    def _functions(self) -> tuple[Callable, Callable, Callable]:
-        """What is compiled: of pairs of a face and its fake, of faces to attack, and of faces for the donor."""
-        judge = self.judge
-
-        def judged(outputs: dict[str, Outputs]) -> dict[str, jax.Array]:
-            found = {f"p/{name}": score(one.logits) for name, one in outputs.items()}
-            return found | {f"e/{name}": one.embedding for name, one in outputs.items() if one.embedding is not None}
-
-        def pairs(variables, batch):
-            look = judge(variables)
-            return judged({name: look(to_unit(batch[name])) for name in ("image", "forged")})
-
-        def attack(frozen, batch):
-            images, look = to_unit(batch["image"]), judge(frozen["detector"])
-            keys = jax.vmap(jax.random.key)(batch["row"])
-            forged = self.attacker.forge(keys, lambda x: look(x).logits, images, frozen["forgery"])
-            views = {"real": images, "reconstruction": forged.reconstruction, "adversary": forged.image}
-            return views | judged({name: look(image) for name, image in views.items()})
-
-        def invert(frozen, batch):
-            images, look = to_unit(batch["image"]), judge(frozen["detector"])
-            keys = jax.vmap(jax.random.key)(batch["row"])
-            made = self.donor.forge(keys, lambda x: look(x).logits, images, frozen["donor"]).image
-            return judged({"image": look(images), "forged": look(made)})
-
-        return pairs, attack, invert
-
-    def _calibrated(self, pairs: Run, attack: Run, show: Callable[[str], None]) -> dict[str, str]:
-        """A note of the calibration on the validation split, against the fakes it was trained on or those that come
-        nearest; none, and a line that says so, where there is no such split or the detector has learned nothing."""
-        if not self.options.calibrate:
-            return {}
-        try:
-            validation = HeldOut(self.config, self.judge, "val")
-        except ValueError as error:
-            show(f"not calibrated: {error}")
-            return {}
-        kinds = self.own or (() if self.attacker else ("swap",))
-        tests = [validation._tests(kind, validation._paired(kind, pairs))[0] for kind in kinds]
-        if self.attacker is not None and self.config.forgery.kind in FORGERIES:
-            tests.append(_attack_tests(validation._attacked(attack))[-1])
-        labels, scores = (np.concatenate([getattr(test, of) for test in tests]) for of in ("labels", "scores"))
-        data = " and ".join(test.title[:1].lower() + test.title[1:] for test in tests)
-        notes = notes_of(scores, labels, f"validation split, {data}")
-        show("calibrated on the validation split" if notes else "not calibrated: no better than chance")
-        return notes
-
-    def _paired(self, kind: str, pairs: Run) -> dict[str, np.ndarray]:
-        """The faces and their fakes of a host forgery, scored."""
-        return _rows(self._batches(kind), lambda batch: batch | pairs({name: batch[name] for name in _AS_PAIRS}))
-
-    def _source(self, kind: str) -> Source:
-        return self.context if kind in CONTEXT else self.faces
-
-    def _forgery(self, kind: str) -> HostForgery:
-        options = self.config.forgery if kind == GIVEN else ConfigDict({"kind": kind})
-        return make_host_forgery(options, self.config.data, self.split, self.faces.recipe, False)
-
-    def _tests(self, kind: str, found: dict[str, np.ndarray]) -> list[Test]:
+    def _tests(
+        self, name: str, title: str, real: np.ndarray, fake: np.ndarray, method: str, kinds: np.ndarray | None = None
+    ) -> list[Test]:
         """Of all faces and, of a mixture, of each part that has faces among them."""
-        tests = [_test(kind, TITLES[kind], found["p/image"], found["p/forged"])]
-        for number, part in enumerate(self.parts):
-            own = found["part"] == number
-            if own.any():
-                title = f"{TITLES[kind]}: {part.name}"
-                tests.append(_test(f"{kind}/{part.name}", title, found["p/image"][own], found["p/forged"][own]))
+        kind = kind_number(FORGERIES[method].kind) if kinds is None else kinds
+        units = self.faces.units(real, fake, method, kind)
+        tests = [Test(name, title, units)]
+        for part in self.faces.parts:
+            if (own := units.source == part).any():
+                tests.append(Test(f"{name}/{part}", f"{title}: {part}", units.rows(own)))
         return tests
 
-    def _batches(self, kind: str | None) -> Iterator[dict]:
-        source, forgery = (self.faces, None) if kind is None else (self._source(kind), self._forgery(kind))
-        return pipeline.eval_batches(source, self.options.batch_size, self.config.seed, forgery, self.options.limit)
-
-    def _numbered(self) -> Iterator[dict]:
-        """Batches of faces with ``row`` (B,), the numbers that key what is drawn for them."""
-        rows = itertools.count(step=self.options.batch_size)
-        for batch in self._batches(None):
-            yield batch | {"row": next(rows) + np.arange(self.options.batch_size, dtype=np.uint32)}
-
-    def _attacked(self, attack: Run) -> dict[str, np.ndarray]:
-        """The faces, their reconstructions and their adversaries, uint8 and scored."""
-
-        def run(batch):
-            found = attack(batch)
-            return {name: found[name] if "/" in name else to_bytes(found[name]) for name in found}
-
-        return _rows(self._numbered(), run)
-
-    def _degraded(self, found: dict[str, np.ndarray], pairs: Run) -> Iterator[Test]:
+    def _degraded(self, found: dict[str, np.ndarray], stage: str, run: "_Runs") -> Iterator[Test]:
         """GAN-inverted faces against real ones, both under each of ``DEGRADED``."""
+        title = next(title for one in self.devices for name, title in one.tests.values() if name == INVERTED)
         for name, value in DEGRADED:
-            one, rng = DEGRADATIONS[name], np.random.default_rng(self.config.seed)
-            images = {as_: np.stack(one.apply(found[of], value, rng)) for as_, of in _AS_PAIRS.items()}
-            scored = _rows(self._padded(images), pairs)
-            title = f"{TITLES['gan_inverted']}, {one.named(value)}"
-            yield _test(f"gan_inverted/{name}_{value:g}", title, scored["p/image"], scored["p/forged"])
+            one, rng = DEGRADATIONS[name], np.random.default_rng(self.options.seed)
+            images = {
+                as_: _degrade(one, found[PICTURE + of], value, rng)
+                for as_, of in (("image", "real"), ("forged", stage))
+            }
+            scored = collect(self._padded(images), run.pairs(self._pairs))
+            yield Test(
+                f"{INVERTED}/{name}_{value:g}",
+                f"{title}, {one.named(value)}",
+                self.faces.units(
+                    scored[MARGIN + "real"], scored[MARGIN + "image"], INVERTED, kind_number("entire synthesis")
+                ),
+            )
 
     def _padded(self, images: dict[str, np.ndarray]) -> Iterator[dict]:
         """(N, …) images as batches like those of ``pipeline.eval_batches``."""
@@ -207,62 +181,171 @@ class HeldOut:
             weight = (np.arange(start, start + size) < count).astype(np.float32)
             yield {name: values[rows] for name, values in images.items()} | {"weight": weight}
 
-    def _gallery(self, pairs: Run) -> Gallery:
-        """How the fakes that it was trained on are made, step by step where there are steps to show."""
-        kind = self.own[0] if self.own else self.kinds[0]
-        source, forgery, columns = self._source(kind), self._forgery(kind), defaultdict(list)
-        for i in range(min(_SHOWN, self.options.batch_size, len(source))):
-            rng, face = np.random.default_rng((self.config.seed, i)), source[i]
-            if hasattr(forgery, "stages"):
-                pictures, forged = forgery.stages(rng, face)
-                pictures = {"context crop": face["image"], **dataclasses.asdict(pictures)}
+    def _host_gallery(self, name: str, run: "_Runs") -> Gallery:
+        def score(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            found = collect(self._padded(images), run.pairs(self._pairs))
+            return {as_: _p_fake(found[MARGIN + of]) for as_, of in (("image", "real"), ("forged", "image"))}
+
+        slot, chosen = self.faces.slot(self.config, name), self.faces.indices[:_SHOWN]
+        frames = self.config.data.get("frames", 0)
+        return host_gallery(self.faces.source, chosen, FORGERIES[name], slot, self.options.seed, frames, score)
+
+    def _calibrated(self, run: "_Runs", show: Callable[[str], None]) -> Calibration | None:
+        """Fitted on the validation split, against fakes of the forgeries that the detector was trained on.
+
+        None, and a line that says so, where there is no such split or the detector has learned nothing.
+        """
+        if not self.options.calibrate:
+            return None
+        try:
+            faces = _Faces(self.config, "val")
+        except UserError as error:
+            show(f"not calibrated: {error}")
+            return None
+        parts, titles = [], []
+        for name in self.mix.weights:
+            spec = FORGERIES[name]
+            titles.append(spec.title[:1].lower() + spec.title[1:])
+            if spec.place == "host":
+                found = faces.forged(self.config, name, run.pairs(self._pairs))
             else:
-                forged = forgery(rng, face, lambda i=i: source[(i + 1) % len(source)])
-                pictures = {"mask": forged.mask}
-            for name, picture in (pictures | {"real": forged.real, "fake": forged.fake}).items():
-                columns[name].append(framed(picture, source.size))
-        columns = {name: np.stack(pictures) for name, pictures in columns.items()}
-        found = _rows(self._padded({"image": columns["real"], "forged": columns["fake"]}), pairs)
-        return Gallery(columns, {"real": found["p/image"], "fake": found["p/forged"]})
+                forgery = self.mix.device[name]
+                found = collect(faces.numbered(self.options), run.forged(self._own_run(name), forgery))
+            parts.append(faces.units(found[MARGIN + "real"], found[MARGIN + "image"], name, UNKNOWN))
+        units = Scored.joined(parts)
+        groups = units.group if faces.source.video else np.arange(len(units))
+        files, labels = grouped(units.margin, units.label, groups)
+        try:
+            fitted = calibrate(files, labels, Protocol(), f"validation split, {' and '.join(titles)}")
+        except UserError as error:
+            show(f"not calibrated: {error}")
+            return None
+        show("calibrated on the validation split")
+        return fitted
+
+    def _own_run(self, name: str) -> Callable[[Any, dict], dict]:
+        """What scores the trainer's own device forgery: the test's where both have the same options."""
+        options = {key: value for key, value in _plain(self.config.forgery.get(name, {})).items() if key != "warmup"}
+        for one in self.devices:
+            if one.name == name and {k: v for k, v in one.options.items() if k != "warmup"} == options:
+                return one.run
+        if name not in self._own:
+            self._own[name] = score_forged(self.detect, self.mix.device[name], self.options.seed)
+        return self._own[name]
 
 
-_AS_PAIRS = {"image": "real", "forged": "reconstruction"}
+class _Faces:
+    """The faces of one split that an evaluation looks at, read once where memory allows."""
+
+    def __init__(self, config: ConfigDict, split: str):
+        self.split, frames = split, config.data.get("frames", 0)
+        self.source: Source = make_source(config.data, split, context=True, frames=frames)
+        self.recipe = self.source.recipe
+        self.parts = tuple(part.name for part in self.source.parts) if isinstance(self.source, Mixture) else ()
+        self.indices = pipeline.chosen_faces(self.source, config.evaluation.limit, config.evaluation.seed)
+        self._sources = np.array([self._part_of(index) for index in self.indices])
+        self._require_two_people()
+        size = 12 * self.source.size**2 * max(1, frames)  # bytes, of a context crop about
+        if not self.parts and size * min(len(self.source), 2 * len(self.indices)) <= CACHED_BYTES:
+            self.source = self.source if isinstance(self.source, Cached) else Cached(self.source)
+
+    def _part_of(self, index: int) -> str:
+        return self.source.parts[self.source.number(index)].name if self.parts else ""
+
+    def _require_two_people(self) -> None:
+        parts = [(f".parts.{part.name}", part.source) for part in self.source.parts] if self.parts else []
+        for name, source in parts or [("", self.source)]:
+            first = source[0]["identity"]
+            if all(source[i]["identity"] == first for i in range(1, len(source))):
+                raise UserError(
+                    f"data{name}: found one person in split {self.split!r}, wanted two to swap faces between"
+                )
+
+    def units(self, real: np.ndarray, fake: np.ndarray, method: str, kind: int | np.ndarray) -> Scored:
+        """The table of these faces and a fake of each, by their margins (N,)."""
+        groups = np.asarray(self.source.groups)[self.indices]
+        return pairs(real, fake, method=method, kind=kind, source=self._sources, group=groups)
+
+    def batches(self, options: Mapping[str, Any], slot: Slot, targets: tuple[str, ...] = ()) -> Iterator[dict]:
+        """See ``pipeline.eval_batches``; fakes are drawn by ``evaluation.seed``, whatever the training's."""
+        return pipeline.eval_batches(self.source, self.indices, options["batch_size"], options["seed"], slot, targets)
+
+    def numbered(self, options: Mapping[str, Any]) -> Iterator[dict]:
+        """Batches of faces alone."""
+        return self.batches(options, Slot())
+
+    def forged(self, config: ConfigDict, name: str, run: Run) -> dict[str, np.ndarray]:
+        """The faces and their fakes of a host forgery, scored, with the kind of each fake."""
+        batches = self.batches(config.evaluation, self.slot(config, name), ("kind",))
+        wanted = ("image", "forged")
+
+        def scored(batch: dict) -> dict:
+            return run({key: batch[key] for key in wanted}) | {TARGET + "kind": batch[TARGET + "kind"]}
+
+        return collect(batches, scored)
+
+    def slot(self, config: ConfigDict, name: str) -> Slot:
+        """How a host forgery makes the fakes of tests."""
+        spec = find_forgery(name)
+        options = _plain(config.forgery.get(name, {}))
+        forge = make_forgery(name, options, config.data, self.split, self.recipe, False)
+        return Slot(forge, spec.crop == "context", spec.kind_number)
 
 
-def _attack_tests(found: dict[str, np.ndarray]) -> list[Test]:
-    kinds = {"gan_inverted": "reconstruction", "adversarial": "adversary"}
-    return [_test(name, TITLES[name], found["p/real"], found[f"p/{kind}"]) for name, kind in kinds.items()]
+class _Runs:
+    """The detector as it is now and its frozen networks, bound to what is compiled for the devices."""
+
+    def __init__(self, variables: Any, devices: Devices):
+        self._variables, self._devices = variables, devices
+
+    def pairs(self, function: Callable) -> Run:
+        return partial(self._devices.compile_eval(function), self._variables)
+
+    def forged(self, function: Callable, forgery: DeviceForgery) -> Run:
+        placed = {"detector": self._variables, "forgery": self._devices.place(forgery.frozen)}
+        run = self._devices.compile_eval(function)
+        return lambda batch: run(placed, {name: batch[name] for name in ("image", "row")})
 
 
-def _attack_figures(found: dict[str, np.ndarray]) -> dict[str, float]:
-    return {
-        "reconstruction_psnr": float(np.mean(psnr(found["real"] / 255.0, found["reconstruction"] / 255.0))),
-        "p_fake/reconstruction": float(found["p/reconstruction"].mean()),
-        "p_fake/adversary": float(found["p/adversary"].mean()),
-    }
+def _p_fake(margins: np.ndarray) -> np.ndarray:
+    return expit(margins.astype(np.float64))
 
 
-def _attack_gallery(found: dict[str, np.ndarray]) -> Gallery:
-    names = ("real", "reconstruction", "adversary")
-    columns = {name: found[name][:_SHOWN] for name in names}
-    columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
-    return Gallery(columns, {name: found[f"p/{name}"][:_SHOWN] for name in names})
+def _degrade(one: Any, images: np.ndarray, value: float, rng: np.random.Generator) -> np.ndarray:
+    """Faces (N, S, S, 3), or clips (N, T, S, S, 3), under a degradation."""
+    flat = images.reshape(-1, *images.shape[-3:])
+    return np.stack(one.apply(flat, value, rng)).reshape(images.shape)
 
 
-def _embeddings(kind: str, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {"real": found["e/image"], kind: found["e/forged"]} if "e/image" in found else {}
+def _figures(found: dict[str, np.ndarray], stage: str) -> dict[str, float]:
+    figures = {"reconstruction_psnr": float(np.mean(found[PSNR + stage]))}
+    if stage != "image":
+        for name, of in (("p_fake/reconstruction", stage), ("p_fake/adversary", "image")):
+            figures[name] = float(np.mean(_p_fake(found[MARGIN + of])))
+    return figures
 
 
-def _rows(batches: Iterator[dict], function: Callable[[dict], dict]) -> dict[str, np.ndarray]:
-    """What ``function`` makes of the batches, joined, without the rows that only pad."""
-    found = defaultdict(list)
-    for batch in batches:
-        keep = batch.pop("weight") > 0
-        for name, values in function(batch).items():
-            found[name].append(np.asarray(values)[keep])
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+def _device_gallery(found: dict[str, np.ndarray]) -> Gallery:
+    names = [name.removeprefix(PICTURE) for name in found if name.startswith(PICTURE)]
+    titles = {name: "adversary" if name == "image" and "reconstruction" in names else name for name in names}
+    titles = {name: "fake" if title == "image" else title for name, title in titles.items()}
+    columns = {titles[name]: _still(found[PICTURE + name][:_SHOWN]) for name in names}
+    if "reconstruction" in columns and "adversary" in columns:
+        columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
+    scores = {titles[name]: _p_fake(found[MARGIN + name][:_SHOWN]) for name in names}
+    return Gallery(columns, scores)
 
 
-def _test(name: str, title: str, real: np.ndarray, fake: np.ndarray) -> Test:
-    labels = np.concatenate([np.full(len(real), REAL), np.full(len(fake), FAKE)])
-    return Test(name, title, labels, np.concatenate([real, fake]))
+def _still(images: np.ndarray) -> np.ndarray:
+    """Of clips the first frame."""
+    return images[:, 0] if images.ndim == 5 else images
+
+
+def _embeddings(name: str, found: dict[str, np.ndarray], stage: str) -> dict[str, np.ndarray]:
+    if EMBEDDING + stage not in found:
+        return {}
+    return {"real": found[EMBEDDING + "real"], name: found[EMBEDDING + stage]}
+
+
+def _plain(options: Any) -> dict:
+    return options.to_dict() if isinstance(options, ConfigDict) else dict(options)

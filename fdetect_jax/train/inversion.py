@@ -121,7 +121,7 @@ class InversionTask:
         opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
 
-    def batches(self):
+    def batches(self, devices):
         return batches(self.config, self.source)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
@@ -197,13 +197,13 @@ class InversionTask:
         c = self.config.losses.adversarial
         return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(partial(self._discriminate, params), real)
 
-    def evaluate(self, state, compile_eval, show) -> EvaluationResult:
+    def evaluate(self, state, devices, show) -> EvaluationResult:
         config = self.config
         # Placed once where the state lies, not with every batch.
         generator = jax.device_put(self.frozen["generator"], state.step.sharding)
         variables = {"generator": generator, **state.variables}
         figures, columns = measure(
-            self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, compile_eval
+            self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
         )
         shown = {name: rows[:SHOWN] for name, rows in columns.items()}
         return EvaluationResult(figures=figures, gallery=Gallery(shown, {}))

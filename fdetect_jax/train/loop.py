@@ -5,13 +5,13 @@ they were after the same step, so a resumed run equals an uninterrupted one bit 
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.report import training as report
+from fdetect_jax.evaluation import training_report as report
+from fdetect_jax.files import write_atomic
 from fdetect_jax.train import parallel
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
 from fdetect_jax.train.writer import Writer, read_history
 from fdetect_jax.types import TrainState
 
+QUARANTINE = "quarantine.json"
 MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoints", "description", "data.workers")
 
 
@@ -62,40 +64,43 @@ def train_and_evaluate(
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     plain = _plain(config, task)
-    mesh = parallel.make_mesh(devices)
+    own = _devices_of(task, devices)
     checkpointer = Checkpointer(workdir, config.keep_checkpoints)
-    state = parallel.put(task.init(config.seed), mesh)
-    frozen = parallel.put(task.frozen, mesh)
-    batches = None if config.evaluate_only else task.batches()
-    resumed = checkpointer.latest()
+    resumed, before = checkpointer.latest(), None
     if resumed is not None:
-        _same_run(checkpointer.config(), plain, workdir)
+        before = checkpointer.config()
+        _same_run(before, plain, workdir, config.evaluate_only)
+    elif config.evaluate_only:
+        raise UserError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
+    state = parallel.put(task.init(config.seed), own.mesh)
+    batches = None if config.evaluate_only else task.batches(own)
+    if resumed is not None:
         state, position = checkpointer.restore(state)
         if batches is not None:
             batches.set_state(position)
-    elif config.evaluate_only:
-        raise UserError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
     start = int(state.step)
     total = start if config.evaluate_only else config.steps
     chief = jax.process_index() == 0
     with Writer(workdir, total, start, progress=progress, enabled=chief) as writer:
         if resumed is not None:
             writer.say(f"going on from step {start}")
-        writer.say(f"{task.title}: {mesh.size} device(s), {mesh.devices.flat[0].device_kind}")
+        writer.say(f"{task.title}: {own.mesh.size} device(s), {own.mesh.devices.flat[0].device_kind}")
         if start < total:
-            step = _compiled(task, mesh)[0]
-            loop = _Loop(config, plain, mesh, checkpointer, writer, batches)
+            frozen = {name: own.place(tree) for name, tree in task.frozen.items()}
+            loop = _Loop(config, plain, own.mesh, checkpointer, writer, batches, workdir)
             with contextlib.closing(batches):
-                state = loop.run(step, state, frozen, total)
+                state = loop.run(own.compile_step(task.step), state, frozen, total)
         checkpointer.close()
         writer.say("evaluating")
-        result = task.evaluate(state, _compiled(task, mesh)[1], writer.say)
+        result = task.evaluate(state, own, writer.say)
         if not chief:
             return {}
-        task.export(jax.device_get(state.replace(rng=None)), workdir, result)
+        # Another evaluation of a finished run does not replace what the run itself has found.
+        folder = workdir if before is None else _folder(workdir, before, plain)
+        task.export(jax.device_get(state.replace(rng=None)), folder, result)
         history = read_history(workdir)
         content = report.write(
-            workdir,
+            folder,
             title=task.title,
             description=config.description,
             config=plain,
@@ -107,21 +112,26 @@ def train_and_evaluate(
             step=int(state.step),
             seconds=sum(row.get("seconds", 0.0) for row in history),
         )
-        for line in summary(content):
+        for line in report.summary(content):
             writer.say(line)
-        writer.say(f"report: {workdir / 'report.html'}")
+        writer.say(f"report: {folder / 'report.html'}")
     return content
 
 
-def _compiled(task: Task, mesh: jax.sharding.Mesh) -> tuple[Callable, Callable]:
-    """The step, and what compiles an evaluation; kept with the task, for its next run on the same devices."""
-    kept = vars(task).setdefault("compiled", {})
-    if mesh not in kept:
-        kept[mesh] = (
-            parallel.compile_step(task.step, mesh),
-            cache(lambda function: parallel.compile_eval(function, mesh)),
-        )
-    return kept[mesh]
+def _devices_of(task: Task, devices: Sequence[jax.Device] | None) -> parallel.Devices:
+    """The devices with what was compiled for them and placed on them, kept with the task for its next run."""
+    kept = vars(task).setdefault("kept_devices", {})
+    key = tuple(devices) if devices is not None else None
+    if key not in kept:
+        kept[key] = parallel.Devices(devices)
+    return kept[key]
+
+
+def _folder(workdir: Path, before: dict, now: dict) -> Path:
+    """The workdir, or a folder in it for an evaluation by other ``evaluation`` fields than the run's."""
+    if flatten(before["evaluation"]) == flatten(now["evaluation"]) if "evaluation" in now else True:
+        return workdir
+    return workdir / f"evaluation_{digest(now['evaluation'])}"
 
 
 def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None:
@@ -134,7 +144,7 @@ def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None
     content = json.loads(path.read_text()) if path.is_file() else None
     if content is None or content["step"] < config.steps:
         return None
-    _same_run(content["config"], _plain(config, task), Path(workdir))
+    _same_run(content["config"], _plain(config, task), Path(workdir), False)
     return content
 
 
@@ -144,19 +154,9 @@ def _plain(config: ConfigDict, task: Task) -> dict:
     return plain
 
 
-def summary(content: dict) -> Iterator[str]:
-    """The report's figures as lines of text."""
-    for name, found in content["tests"].items():
-        if isinstance(found, dict):
-            figures = "  ".join(f"{key} {found[key]:.4f}" for key in ("accuracy", "auc", "eer", "ap"))
-            yield f"  {name:24s} {figures}  ({found['n_real']} real, {found['n_fake']} fake)"
-        else:
-            yield f"  {name:24s} {'infinite' if found is None else format(found, '.3f')}"
-
-
 class _Loop:
-    def __init__(self, config, plain, mesh, checkpointer, writer, batches):
-        self.config, self.plain, self.mesh = config, plain, mesh
+    def __init__(self, config, plain, mesh, checkpointer, writer, batches, workdir):
+        self.config, self.plain, self.mesh, self.workdir = config, plain, mesh, workdir
         self.checkpointer, self.writer, self.batches = checkpointer, writer, batches
 
     def run(self, step, state: TrainState, frozen: Any, total: int) -> TrainState:
@@ -165,10 +165,16 @@ class _Loop:
         So one step is always under way while a batch is waited for and copied to the devices.
         """
         config, pending, since = self.config, None, time.monotonic()
+        first = int(state.step)
         with sigterm() as stop:
-            for index in range(int(state.step), total):
+            for index in range(first, total):
                 batch = parallel.put_batch(next(self.batches), self.mesh)
+                if index == first:
+                    self.writer.say("compiling the first step")
                 state, metrics = step(state, batch, frozen)
+                if index == first:
+                    jax.block_until_ready(metrics)
+                    self.writer.begin(index + 1)
                 if pending is not None:
                     since = self._read(*pending, since)
                 pending = (index + 1, metrics)
@@ -178,12 +184,24 @@ class _Loop:
                     pending = None
                     self._refuse_unless_finite(index + 1, "a parameter", float(_largest(state.variables)))
                     self.checkpointer.save(state, self.batches.get_state(), self.plain)
+                    self._tell_quarantine()
                 self.writer.advance(index + 1)
                 if stop.is_set() and not last:
                     self.checkpointer.close()
                     self.writer.say(f"stopped at step {index + 1}; the same command goes on from here")
                     raise Stopped(128 + signal.SIGTERM)
         return state
+
+    def _tell_quarantine(self) -> None:
+        """Lists the faces that could not be used, and were replaced, in quarantine.json."""
+        found = self.batches.quarantine
+        if found.reasons:
+            rows = [{"reason": line, "drawn": count} for line, count in sorted(found.reasons.items())]
+            write_atomic(self.workdir / QUARANTINE, json.dumps({"rows": found.rows, "unusable": rows}, indent=1) + "\n")
+            drawn = sum(found.reasons.values())
+            self.writer.say(
+                f"{drawn} of {found.rows} faces drawn were unusable and replaced: {self.workdir / QUARANTINE}"
+            )
 
     def _read(self, step: int, metrics: dict, since: float) -> float:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -232,21 +250,29 @@ def sigterm() -> Iterator[threading.Event]:
             _stop.clear()
 
 
-def _same_run(before: dict, now: dict, workdir: Path) -> None:
-    a, b = _flatten(before), _flatten(now)
+def _same_run(before: dict, now: dict, workdir: Path, evaluate_only: bool) -> None:
+    """Raises UserError naming the field in which a run differs from the one that the workdir holds."""
+    a, b = flatten(before), flatten(now)
     for name in sorted(a.keys() | b.keys()):
-        if a.get(name) != b.get(name) and name not in MAY_CHANGE:
+        may = name in MAY_CHANGE or (evaluate_only and name.startswith("evaluation."))
+        if a.get(name) != b.get(name) and not may:
             raise UserError(
                 f"{name}: found {b.get(name)!r}, but {workdir} holds a run with {a.get(name)!r}; "
                 "wanted the same config, or another --workdir"
             )
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict:
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested fields by their dotted names; tuples as lists."""
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def digest(tree: dict) -> str:
+    """8 hex digits of nested plain values."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]

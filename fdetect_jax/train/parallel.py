@@ -78,6 +78,37 @@ def put(tree: Any, mesh: jax.sharding.Mesh) -> Any:
     return jax.device_put(tree, replicated(mesh))
 
 
+class Devices:
+    """The devices of a run: what is compiled for them, and the frozen networks that lie on them.
+
+    mesh: 1-D. One object serves the training, its tests and its calibration, and every further run of the same task.
+    """
+
+    def __init__(self, devices: int | Sequence[jax.Device] | None = None):
+        self.mesh = make_mesh(devices)
+        self._placed: dict[int, tuple[Any, Any]] = {}
+        self._compiled: dict[Callable, Callable] = {}
+
+    def place(self, frozen: Any) -> Any:
+        """A tree of host arrays that nothing changes, on every device; the same object is copied once."""
+        if id(frozen) not in self._placed:
+            self._placed[id(frozen)] = frozen, put(frozen, self.mesh)  # kept, so that its id stays its own
+        return self._placed[id(frozen)][1]
+
+    def compile_step(self, step: Callable) -> Callable:
+        """``compile_step`` for these devices, once for each function."""
+        return self._once(compile_step, step)
+
+    def compile_eval(self, function: Callable) -> Callable:
+        """``compile_eval`` for these devices, once for each function."""
+        return self._once(compile_eval, function)
+
+    def _once(self, how: Callable, function: Callable) -> Callable:
+        if function not in self._compiled:
+            self._compiled[function] = how(function, self.mesh)
+        return self._compiled[function]
+
+
 def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
     """This process's rows of a batch -> one global array per leaf, split over the devices.
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from fdetect_jax.data.pipeline import Batches
 from fdetect_jax.data.source import Source
-from fdetect_jax.evaluation.metrics import Test
+from fdetect_jax.evaluation.table import Test
+from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.report.gallery import Gallery
+from fdetect_jax.train.parallel import Devices
 from fdetect_jax.types import TrainState
 
 Metrics = dict[str, Any]
@@ -18,15 +20,16 @@ Metrics = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found: detection tests, single figures, pictures, and notes to keep with the weights.
+    """What an evaluation found: detection tests, single figures, pictures, and the calibration of the detector.
 
-    embeddings: (N, D) by the kind of face, reals under "real"; empty where the detector has none.
+    calibration: fitted on validation; None where nothing was fitted. embeddings: (N, D) by the kind of face, reals
+    under "real"; empty where the detector has none.
     """
 
     tests: tuple[Test, ...] = ()
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
     gallery: Gallery | None = None
-    notes: dict[str, str] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
     embeddings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
@@ -35,7 +38,7 @@ class Task(Protocol):
 
     title: str
     source: Source  # the faces it trains on
-    frozen: Any  # networks that no step changes; an argument of the compiled step
+    frozen: dict[str, Any]  # networks that no step changes, by name; placed once, an argument of the compiled step
 
     def init(self, seed: int) -> TrainState:
         """The state before the first step."""
@@ -43,11 +46,11 @@ class Task(Protocol):
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, Metrics]:
         """One update, pure, on one device's share; metrics are scalars, terms of the loss begin with ``loss``."""
 
-    def batches(self) -> Batches:
-        """Endless training batches."""
+    def batches(self, devices: Devices) -> Batches:
+        """Endless training batches of this process."""
 
-    def evaluate(self, state: TrainState, compile_eval: Callable, show: Callable[[str], None]) -> EvaluationResult:
-        """Runs the held-out protocol; ``compile_eval`` makes ``function(variables, batch) -> rows`` parallel."""
+    def evaluate(self, state: TrainState, devices: Devices, show: Callable[[str], None]) -> EvaluationResult:
+        """Runs the held-out protocol; ``show`` prints a line."""
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         """Writes what users take away, weights with their card."""

@@ -1,20 +1,33 @@
-"""Trainers by name: ``config.task`` -> the task that the loop runs."""
+"""Trainers by name: ``config.task`` -> the task that the loop runs, and the checks of its config."""
+
+import dataclasses
+import importlib
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
 from fdetect_jax.train.task import Task
 
 
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """module: where ``check(config)`` and the class ``task`` stand; it is imported when it is asked for."""
+
+    module: str
+    task: str
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(self.module)
+
+
+TRAINERS: dict[str, Trainer] = {
+    "detector": Trainer("fdetect_jax.train.detector", "DetectorTask"),
+    "gan": Trainer("fdetect_jax.train.gan", "GanTask"),
+    "inversion": Trainer("fdetect_jax.train.inversion", "InversionTask"),
+}
+
+
 def make_task(config: ConfigDict) -> Task:
-    """Builds the trainer; its networks, data and frozen pair are checked here, before any step."""
-    if config.task == "gan":
-        from fdetect_jax.train.gan import GanTask
-
-        return GanTask(config)
-    if config.task == "inversion":
-        from fdetect_jax.train.inversion import InversionTask
-
-        return InversionTask(config)
-    from fdetect_jax.train.detector import DetectorTask
-
-    return DetectorTask(config)
+    """Builds the trainer; its networks, data and frozen networks are checked here, before any step."""
+    trainer = TRAINERS[config.task]
+    return getattr(trainer.load(), trainer.task)(config)

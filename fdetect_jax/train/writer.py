@@ -103,6 +103,11 @@ class Writer:
         if self._bar is not None:
             self._bar.advance(int(step))
 
+    def begin(self, step: int) -> None:
+        """Starts the clock of the bar at ``step`` steps done: what compiled before says nothing of those to come."""
+        if self._bar is not None:
+            self._bar.begin(int(step))
+
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
         if self._bar is not None:
@@ -166,6 +171,10 @@ class _Bar:
         self._tqdm = tqdm(total=total, initial=initial, file=sys.stdout, unit="step", dynamic_ncols=True)
         self._text = ""
 
+    def begin(self, step: int) -> None:
+        self._tqdm.initial = self._tqdm.n = self._tqdm.last_print_n = step
+        self._tqdm.start_t = self._tqdm.last_print_t = time.time()
+
     def show(self, values: Mapping[str, float]) -> None:
         self._text = _postfix(values, self._text)
         self._tqdm.set_postfix_str(self._text, refresh=False)
@@ -188,6 +197,10 @@ class _Lines:
         self._start = self._time = time.monotonic()
         self._printed = initial
         self._text = ""
+
+    def begin(self, step: int) -> None:
+        self._step = self._printed = step
+        self._start = self._time = time.monotonic()
 
     def show(self, values: Mapping[str, float]) -> None:
         self._text = _postfix(values, self._text)

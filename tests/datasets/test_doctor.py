@@ -13,7 +13,7 @@ from fdetect_jax.datasets.layouts import LAYOUTS
 from fdetect_jax.media.limits import UnreadableMedia
 from fdetect_jax.media.models import ModelsUnavailable
 from fdetect_jax.media.whole import check_whole
-from tests.data import trees
+from tests.datasets import trees
 
 PAIRS = {"train": [["000", "001"]], "val": [["002", "003"]], "test": [["004", "005"]]}
 REAL, SWAP = "original_sequences/youtube/c23/videos", "manipulated_sequences/FaceSwap/c23/videos"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from tests.data.trees import splits, touch
+from tests.datasets.trees import splits, touch
 
 from fdetect_jax.datasets.layouts import LAYOUTS, find_layout
 from fdetect_jax.datasets.layouts.base import Item, connected, drawn_split, undivided

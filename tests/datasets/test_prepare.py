@@ -30,7 +30,7 @@ from fdetect_jax.datasets.selection import Selection
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import crop, make_recipe
 from fdetect_jax.media.video import Sampling, read_frames
-from tests.data import trees
+from tests.datasets import trees
 
 RECIPE = make_recipe("paper", 64)
 THREE = Sampling(count=3)

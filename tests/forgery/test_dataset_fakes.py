@@ -21,7 +21,7 @@ from fdetect_jax.forgery.host import make_host_forgery
 from fdetect_jax.media.crop import make_recipe
 from fdetect_jax.media.video import Sampling
 from fdetect_jax.types import FAKE, REAL
-from tests.data import trees
+from tests.datasets import trees
 
 
 class Crops:

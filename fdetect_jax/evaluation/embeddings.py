@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions: (N, D) by the kind of face in, a chart of them all out."""
+"""Embeddings in two dimensions: (N, D) by the kind of face in, points and a chart of them out."""
 
 from collections.abc import Mapping
 

@@ -1,0 +1,95 @@
+"""The checks of ``config.data``, before any work: files and folders are only looked for, not read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from fdetect_jax.data.mixture import cycle
+from fdetect_jax.data.sources import MIXTURE, SOURCES, make_source
+from fdetect_jax.errors import UserError
+from fdetect_jax.fields import at_least, between, get, one_of, refuse
+from fdetect_jax.media.crop import RECIPES, make_recipe
+
+_FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"
+_FACEFORENSICS = (
+    "FaceForensics++ (c23): ask its authors for the download script (https://github.com/ondyari/FaceForensics), then "
+    "`fdetect prepare faceforensics --root DOWNLOAD --output DIR --compression c23 --methods real "
+    "--train-fraction 0.1`, and give --config.data.source=prepared --config.data.root=DIR"
+)
+_SBI = (
+    "the real videos of FaceForensics++ (raw): ask its authors for the download script "
+    "(https://github.com/ondyari/FaceForensics), then `fdetect prepare faceforensics --root DOWNLOAD --output DIR "
+    "--compression raw --methods real --recipe sbi --frames 8`, and give --config.data.source=prepared "
+    "--config.data.root=DIR"
+)
+
+
+def check_data(config: ConfigDict, splits: Sequence[str]) -> None:
+    """Checks ``config.data``. splits: those that the run will read.
+
+    Raises:
+      UserError: naming the field.
+    """
+    at_least(config, "data.workers", 0)
+    at_least(config, "data.frames", 0)
+    between(config, "data.max_unusable", 0, 1)
+    one_of(config, "data.source", [*SOURCES, MIXTURE])
+    for path in parts_of(config):
+        _part(config, path, splits)
+    if config.data.source != MIXTURE:
+        return
+    for path in parts_of(config):
+        if get(config, f"{path}.size") != config.data.size:
+            refuse(f"{path}.size", get(config, f"{path}.size"), f"{config.data.size}, data.size")
+    recipes = {name: part.recipe for name, part in config.data.parts.items() if "recipe" in part}
+    if len(set(recipes.values())) > 1:
+        refuse("data.parts", recipes, "one recipe: a detector is served one kind of crop")
+    try:
+        cycle({name: get(config, f"data.parts.{name}.weight") for name in config.data.parts})
+    except UserError as error:
+        raise UserError(f"data.parts.{error}") from None
+
+
+def parts_of(config: ConfigDict) -> list[str]:
+    """The fields under which the sources stand: ``data``, or one for each part of a mixture."""
+    if config.data.source != MIXTURE:
+        return ["data"]
+    if not get(config, "data.parts"):
+        refuse("data.parts", {}, "sources by name, each with a weight")
+    return [f"data.parts.{name}" for name in config.data.parts]
+
+
+def _part(config: ConfigDict, path: str, splits: Sequence[str]) -> None:
+    one_of(config, f"{path}.source", SOURCES)
+    data = get(config, path)
+    if data.source == "facesim":
+        for split in ("train", "val", "test"):
+            at_least(config, f"{path}.identities.{split}", 1)
+        at_least(config, f"{path}.per_identity", 1)
+        between(config, f"{path}.size", 32, 256)
+        return
+    if data.source not in ("folder", "prepared"):
+        return  # of a source that was registered from outside: it refuses its fields itself
+    one_of(config, f"{path}.recipe", RECIPES)
+    between(config, f"{path}.size", 32, 1024)
+    hint = {("paper", 380): _FACEFORENSICS, ("sbi", 380): _SBI}.get((data.recipe, data.size), _FOLDER)
+    where = hint.replace("config.data.root", f"config.{path}.root")
+    if not data.root:
+        refuse(f"{path}.root", data.root, where)
+    if not Path(data.root).is_dir():
+        refuse(f"{path}.root", data.root, f"an existing folder: {where}")
+    if data.source == "prepared":
+        _prepared(config, path, splits)
+
+
+def _prepared(config: ConfigDict, path: str, splits: Sequence[str]) -> None:
+    data = get(config, path)
+    for split in splits:
+        try:
+            source = make_source(data, split)
+        except UserError as error:
+            raise UserError(f"{path}.root: {error}") from None
+        if source.recipe != make_recipe(data.recipe, data.size):
+            wanted = f"what `fdetect prepare --recipe {data.recipe} --size {data.size}` made, for {path}.recipe"
+            refuse(f"{path}.root", f"{data.root} of {source.recipe}", wanted)

@@ -1,0 +1,170 @@
+"""Face crops of a folder of photographs, made once and cached. In: a folder and a recipe. Out: a folder of shards.
+
+The cache's name is a hash of the recipe and of every photograph's path below the folder and content: the same
+photographs elsewhere, under another name or with other times, have the same cache.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from fdetect_jax.datasets.content import hash_files
+from fdetect_jax.datasets.crop_store import write_crops
+from fdetect_jax.datasets.layouts.base import SPLITS
+from fdetect_jax.datasets.photo_crops import Crop, crop_photos, find_photos
+from fdetect_jax.datasets.progress import reasons
+from fdetect_jax.datasets.working import working_folder
+from fdetect_jax.errors import UserError
+from fdetect_jax.files import digest, write_atomic
+from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.media.limits import Rejected
+from fdetect_jax.media.models import cache_folder
+
+_FORMAT = 3  # part of the cache's name; raise it when what is written changes
+_CARD, _QUARANTINE, _IDENTITIES, _PEOPLE = "card.json", "quarantine.json", "identities.npy", "people.json"
+
+
+def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | None = None) -> Path:
+    """Crops the largest face of every photograph under ``root``, unless that has been done before.
+
+    Beside the shards lie ``card.json`` (recipe, counts, fingerprint), ``quarantine.json`` ([{file, reason}] for every
+    photograph that gave no crop), ``identities.npy`` (one int32 per crop) and ``people.json`` (the name of each of
+    these numbers). The folder appears whole or not at all; processes that make it at once end with the same one.
+
+    Args:
+        root: searched recursively; other files are ignored and counted. recipe: how to crop.
+        cache: the folder of all caches; None: ``crops`` in the user's cache folder.
+
+    Returns:
+        The cache's folder.
+
+    Raises:
+        UserError: root is missing, is no folder, or holds no photograph with a usable face; or the recipe names
+            another face detector than the one installed.
+        ModelsUnavailable: the face models cannot be had.
+    """
+    root = Path(root)
+    recipe.require_detector()
+    photos, others = _photos(root)
+    cache = Path(cache) if cache is not None else cache_folder() / "crops"
+    fingerprint = _fingerprint(root, photos, recipe, cache)
+    done = cache / fingerprint
+    if (done / _CARD).is_file():
+        return done
+    with working_folder(cache) as working:
+        writer = _Rows(root, photos, recipe)
+        # Closed here, and not when a traceback lets go of it: that stops the worker processes.
+        with contextlib.closing(iter(writer)) as rows:
+            first = next(rows, None)
+            if first is None:
+                raise UserError(
+                    f"data.root: found {len(photos)} photos under {root} and no usable face "
+                    f"({reasons(writer.rejected)}), wanted at least one"
+                )
+            shards = write_crops(itertools.chain([first], rows), recipe, working)
+        card = {
+            "format": _FORMAT,
+            "fingerprint": fingerprint,
+            "folder": root.resolve().name,
+            "recipe": recipe.to_dict(),
+            "photos": len(photos),
+            "crops": len(writer.identities),
+            "identities": len(set(writer.identities)),
+            "quarantined": len(writer.rejected),
+            "other_files": others,
+        }
+        write_atomic(shards / _QUARANTINE, json.dumps(writer.rejected, indent=1))
+        np.save(shards / _IDENTITIES, np.array(writer.identities, np.int32))
+        write_atomic(shards / _PEOPLE, json.dumps(_people(photos)))
+        write_atomic(shards / _CARD, json.dumps(card, indent=1))
+        _publish(shards, done)
+    print(
+        f"{root}: {card['crops']} crops of {card['identities']} people from {card['photos']} photos, "
+        f"{card['quarantined']} quarantined ({reasons(writer.rejected)}), {others} other files ignored; "
+        f"cached in {done}"
+    )
+    return done
+
+
+def read_people(folder: Path) -> tuple[np.ndarray, list[str]]:
+    """Who is in the crops of a cache: the identity of each crop, (N,) int32, and the name of each identity.
+
+    A name is the path of a person's folder below the root, or of the photograph that lies in no folder.
+    """
+    return np.load(folder / _IDENTITIES, allow_pickle=False), json.loads((folder / _PEOPLE).read_text())
+
+
+def published_splits(people: Sequence[str]) -> list[str] | None:
+    """The split of each name where all folders of the root are named as splits ("train", "val", "test"), else None."""
+    return [_top(name) for name in people] if _depth(people) else None
+
+
+class _Rows:
+    """The rows for ``write_crops``; keeps a record of who is in them and what was rejected."""
+
+    def __init__(self, root: Path, photos: Sequence[str], recipe: CropRecipe):
+        self._work = root, photos, recipe
+        self.identities: list[int] = []
+        self.rejected: list[dict[str, str]] = []
+
+    def __iter__(self) -> Iterator[tuple[Crop, int, str]]:
+        root, photos, recipe = self._work
+        number, depth = {name: index for index, name in enumerate(_people(photos))}, _depth(photos)
+        results = contextlib.closing(crop_photos(root, photos, recipe))
+        # Only a terminal gets a bar.
+        with results as found, tqdm(total=len(photos), desc=root.name, unit="photo", disable=None) as bar:
+            for photo, result in zip(photos, found, strict=True):
+                bar.update()
+                if isinstance(result, Rejected):
+                    self.rejected.append({"file": photo, "reason": result.reason})
+                    continue
+                self.identities.append(number[_person(photo, depth)])
+                yield result, self.identities[-1], photo
+
+
+def _photos(root: Path) -> tuple[list[str], int]:
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise UserError(f"data.root: found {found} at {root}, wanted a folder of photographs")
+    photos, others = find_photos(root)
+    if not photos:
+        raise UserError(f"data.root: found {others} files and no photograph under {root}, wanted at least one")
+    return photos, others
+
+
+def _top(name: str) -> str:
+    return name.split("/", 1)[0]
+
+
+def _depth(names: Sequence[str]) -> int:
+    """How many folders stand before a person's: 1 where the folders of the root are splits. Of photos or of people."""
+    return int({_top(name) for name in names} <= set(SPLITS))
+
+
+def _person(photo: str, depth: int) -> str:
+    return "/".join(photo.split("/")[: depth + 1])
+
+
+def _people(photos: Sequence[str]) -> list[str]:
+    depth = _depth(photos)
+    return sorted({_person(photo, depth) for photo in photos})
+
+
+def _fingerprint(root: Path, photos: Sequence[str], recipe: CropRecipe, cache: Path) -> str:
+    hashes = hash_files(root, photos, cache / f".hashes-{digest(str(root.resolve()))}.json")
+    listing = [list(row) for row in zip(photos, hashes, strict=True)]
+    return digest([_FORMAT, recipe.fingerprint(), listing])
+
+
+def _publish(finished: Path, done: Path) -> None:
+    try:
+        os.rename(finished, done)
+    except OSError:
+        if not (done / _CARD).is_file():  # else another process was faster with the same crops
+            raise

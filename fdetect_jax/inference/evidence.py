@@ -1,0 +1,61 @@
+"""One piece of evidence about a file: what was found, what it speaks for, how strongly, and a sentence that says so."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fdetect_jax.inference.protocol import Protocol
+
+SIDES = ("fake", "real", "neither")
+DETECTOR = "detector"  # the name of the main detector's evidence
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one analysis says of a file.
+
+    name: of the analysis, its key in ``analyses.ANALYSES``; "detector" for the main detector.
+    value: the figure or the word that was found, None where there is none. speaks_for: one of ``SIDES``.
+    strength: how strongly, in [0, 1]; 0 says nothing. words: a sentence for a reader.
+    picture: (H, W, 3) uint8 RGB or None. It is no part of ``to_row``; ``fdetect predict`` writes it beside the copy.
+    """
+
+    name: str
+    value: float | str | None
+    speaks_for: str
+    strength: float
+    words: str
+    picture: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.speaks_for not in SIDES:
+            raise ValueError(f"evidence.speaks_for: found {self.speaks_for!r}, wanted one of {SIDES}")
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"evidence.strength: found {self.strength!r}, wanted a number in [0, 1]")
+        if not isinstance(self.value, float | int | str | None):
+            raise ValueError(f"evidence.value: found {self.value!r}, wanted a number, a string or None")
+        if self.picture is not None and (self.picture.dtype != np.uint8 or self.picture.shape[2:] != (3,)):
+            found = f"{self.picture.shape} {self.picture.dtype}"
+            raise ValueError(f"evidence.picture: found {found}, wanted (H, W, 3) uint8")
+
+    def to_row(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        value = round(float(self.value), 6) if isinstance(self.value, float) else self.value
+        return {
+            "name": self.name,
+            "value": value,
+            "speaks_for": self.speaks_for,
+            "strength": round(float(self.strength), 6),
+            "words": self.words,
+        }
+
+
+def of_detector(score: float, fake: bool, protocol: Protocol, words: str) -> Evidence:
+    """The main detector's evidence. Its strength is 0 at the threshold and 1 at P(fake) = 0 or 1, linear between.
+
+    score: P(fake) of the file. fake: the verdict.
+    """
+    room = 1 - protocol.threshold if fake else protocol.threshold
+    strength = abs(score - protocol.threshold) / room if room else 0.0
+    return Evidence(DETECTOR, score, "fake" if fake else "real", min(strength, 1.0), words)

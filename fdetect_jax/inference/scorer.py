@@ -1,0 +1,268 @@
+"""A trained detector at work: a weights file in, then crops in and margins, P(fake) and heat maps out.
+
+The weights are placed once on every local device, a batch is split over them, and further batches are submitted before
+the first is read.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeParamShapeError
+
+from fdetect_jax import assets
+from fdetect_jax.errors import UserError
+from fdetect_jax.inference.attention import heat
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.clips import Rows, clips
+from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe
+from fdetect_jax.inference.devices import Placement, native_dtype
+from fdetect_jax.inference.stream import Stream, joined
+from fdetect_jax.loading import load
+from fdetect_jax.types import margin
+
+_WEIGHTS = "detector.safetensors"
+_BATCH_SIZE = 32
+Key = TypeVar("Key", bound=Hashable)
+Group = tuple[Key, Sequence[np.ndarray], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a detector says of K faces. margins: (K,) float64, not calibrated. classes: (K, C) float64, the softmax of
+    its logits in the order of ``Scorer.classes``, not calibrated. In clips every face has what its clip was given."""
+
+    margins: np.ndarray
+    classes: np.ndarray
+
+
+class Scorer:
+    """Scores face crops with one detector.
+
+    path: the file. recipe: how its crops are cut, ``CropRecipe``. size: S, pixels of a crop's side. unit: "face" or
+    "clip". frames: T, faces in a clip; 1 for faces. row_shape: of one row, (S, S, 3) or (T, S, S, 3). classes: the
+    names of its classes, the first is real. calibration: of its margins. threshold: a file counts as fake from this
+    calibrated score on. metadata: the file's notes. dtype: what it computes in. batch_size: rows of its one
+    compilation.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike | None = None,
+        batch_size: int = _BATCH_SIZE,
+        recipe: str | None = None,
+        dtype: Any = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        """Loads a detector.
+
+        Args:
+          path: weights that a training or ``fdetect convert efficientnet`` wrote, or the workdir of a finished
+            training; None: the bundled demo detector.
+          batch_size: rows of the one compilation, rounded up to a multiple of the number of devices; fewer are padded.
+          recipe: a name of ``media.crop.RECIPES`` in place of the file's own, at the detector's size. A converted
+            EfficientNet carries none: without a name it is "sbi" for SBI's weights, else "paper".
+          dtype: what it computes in; None: bfloat16 on devices that have it natively, else float32. Parameters, logits
+            and margins are float32 in any case.
+          devices: which devices compute; None: all of this process.
+
+        Raises:
+          UserError: no such file, no detector of real and fake, no recipe, or notes that do not hold.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size: found {batch_size}, wanted at least 1")
+        self._placement = Placement(jax.local_devices() if devices is None else devices)
+        self.batch_size = -(-batch_size // self._placement.count) * self._placement.count
+        self.dtype = native_dtype(self._placement.devices) if dtype is None else jnp.dtype(dtype)
+        self.path = Path(assets.detector() if path is None else path)
+        if self.path.is_dir():
+            self.path = _exported(self.path)
+        loaded = load(self.path, self.dtype)
+        if loaded.unit is None:
+            raise UserError(f"{self.path}: found weights of kind {loaded.kind!r}, wanted a detector")
+        self.unit, self.metadata = loaded.unit, loaded.metadata
+        self._name, self._run = loaded.config.get("name", loaded.kind), loaded.run
+        try:
+            self.recipe = crop_recipe(loaded, recipe)
+            self.calibration = Calibration.from_metadata(loaded.metadata)
+            self.size, self.threshold = self.recipe.size, self.calibration.threshold
+            self.frames = clip_frames(loaded)
+            crop = (self.size, self.size, 3)
+            self.row_shape = crop if self.unit == "face" else (self.frames, *crop)
+            self.classes = class_names(loaded.metadata, self._count_classes(loaded.variables))
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
+        self._variables = self._placement.replicate(loaded.variables)
+        self._predict = self._placement.compile(partial(_predict, loaded.run))
+        self._attend = self._placement.compile(partial(_attend, loaded.run))
+
+    @property
+    def description(self) -> str:
+        """One line: what the detector is, what it was trained on, and what its scores were calibrated on."""
+        notes = self.metadata
+        trained = notes.get("description") or f"source {notes.get('source') or 'not stated'}"
+        calibrated = f"calibrated on {self.calibration.data}" if self.calibration.data else "not calibrated"
+        return f"{self._name}, {self.size} px; {trained}; {calibrated}"
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """Calibrated P(fake).
+
+        Args:
+          images: (N, S, S, 3) uint8 RGB, cut by ``recipe``, or clips (N, T, S, S, 3); N may be 0.
+
+        Returns:
+          (N,) float64 in [0, 1].
+
+        Raises:
+          UserError: another shape or type, or weights that give what is not finite.
+        """
+        return self.calibration.scores(self.margins(images))
+
+    def margins(self, images: np.ndarray) -> np.ndarray:
+        """(N,) float64 log P(fake) / P(real), not calibrated. Takes and raises what ``scores`` does."""
+        return self.predictions(images).margins
+
+    def predictions(self, images: np.ndarray) -> Predictions:
+        """Margins and the probabilities of the classes. Takes and raises what ``scores`` does."""
+        found = self._over(self._predict, _checked(images, self.row_shape), ((0,), (0, len(self.classes))))
+        return self._finite(*found)
+
+    def attention(self, images: np.ndarray) -> np.ndarray:
+        """Where the detector finds what it decides by, see ``attention.heat``.
+
+        Returns:
+          (N, h, w) float32 in [0, 1], coarser than the images; of clips (N, T, h, w). Takes what ``scores`` does.
+
+        Raises:
+          UserError: as ``scores`` does, and where this detector has no map.
+        """
+        shape = self.require_attention()
+        return self._over(self._attend, _checked(images, self.row_shape), ((0, *shape),))[0]
+
+    def require_attention(self) -> tuple[int, ...]:
+        """The shape of one heat map, (h, w) or (T, h, w). Raises UserError where the detector has none."""
+        try:
+            return jax.eval_shape(partial(heat, self._run), self._variables, self._one_row()).shape[1:]
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
+
+    def margins_of_each(self, groups: Iterable[Group]) -> Iterator[tuple[Key, np.ndarray]]:
+        """As ``predictions_of_each``, the margins alone."""
+        return ((key, found.margins) for key, found in self.predictions_of_each(groups))
+
+    def predictions_of_each(self, groups: Iterable[Group]) -> Iterator[tuple[Key, Predictions]]:
+        """Predictions for one group of faces after another, in full batches across their borders.
+
+        Args:
+          groups: (key, crops, tracks): K crops (S, S, 3) uint8 in order of time and the track of each, K may be 0. A
+            detector of clips is shown clips of one track, see ``clips.clips``; one of faces ignores the tracks.
+
+        Yields:
+          (key, predictions of its K faces), in order, as soon as they are known.
+
+        Raises:
+          UserError: as ``scores`` does.
+        """
+        stream = self._stream(self._predict)
+        waiting: deque[tuple[Key, np.ndarray, int]] = deque()  # key, the row of each face, number of rows
+        margins, classes = np.zeros(0), np.zeros((0, len(self.classes)))  # of the rows of those that wait
+
+        def finished(results: list[tuple[np.ndarray, ...]]) -> Iterator[tuple[Key, Predictions]]:
+            nonlocal margins, classes
+            if results:
+                fresh = self._finite(*joined(results, ()))
+                margins = np.concatenate([margins, fresh.margins])
+                classes = np.concatenate([classes, fresh.classes])
+            while waiting and waiting[0][2] <= len(margins):
+                key, row, count = waiting.popleft()
+                yield key, Predictions(margins[row], classes[row])
+                margins, classes = margins[count:], classes[count:]
+
+        for key, crops, tracks in groups:
+            rows, row = self._rows(crops, tracks)
+            waiting.append((key, row, len(rows)))
+            yield from finished(stream.put(rows))
+        yield from finished(stream.end())
+
+    def attention_of(self, crops: Sequence[np.ndarray], tracks: Sequence[int], chosen: Sequence[int]) -> np.ndarray:
+        """Heat maps (C, h, w) of some faces of a group: ``crops`` and ``tracks`` as above, C indices ``chosen``."""
+        if self.unit == "face":
+            return self.attention(np.stack([crops[number] for number in chosen]))
+        grouped = clips(tracks, self.frames)
+        rows = np.unique(grouped.row[np.asarray(chosen)])
+        maps = self.attention(np.stack([_clip(crops, grouped, row) for row in rows]))
+        return maps[np.searchsorted(rows, grouped.row[np.asarray(chosen)]), grouped.place[np.asarray(chosen)]]
+
+    def _rows(self, crops: Sequence[np.ndarray], tracks: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The rows that show these faces, and the row of each face."""
+        if len(crops) != len(tracks):
+            raise ValueError(f"found {len(crops)} crops and {len(tracks)} tracks, wanted a track for each crop")
+        for crop in crops:
+            _checked(crop[None], (self.size, self.size, 3))
+        if self.unit == "face":
+            return list(crops), np.arange(len(crops))
+        grouped = clips(tracks, self.frames)
+        return [_clip(crops, grouped, row) for row in range(len(grouped.faces))], grouped.row
+
+    def _stream(self, function: Callable) -> Stream:
+        def run(batch: np.ndarray) -> tuple[jax.Array, ...]:
+            return function(self._variables, self._placement.split(batch))
+
+        return Stream(run, self.batch_size, self.row_shape)
+
+    def _over(self, function: Callable, rows: np.ndarray, empty: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, ...]:
+        stream = self._stream(function)
+        return joined(stream.put(rows) + stream.end(), empty)
+
+    def _finite(self, margins: np.ndarray, classes: np.ndarray) -> Predictions:
+        if not np.isfinite(margins).all():
+            raise UserError(f"{self.path}: found logits that are not finite, wanted weights that give numbers")
+        return Predictions(margins.astype(np.float64), classes.astype(np.float64))
+
+    def _one_row(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, *self.row_shape), jnp.uint8)
+
+    def _count_classes(self, variables: Any) -> int:
+        """The number of logits, from shapes alone; refuses weights that are not this network's."""
+        try:
+            logits = jax.eval_shape(self._run, variables, self._one_row()).logits
+        except (ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeParamShapeError) as error:
+            raise UserError(f"found other arrays than {self._name} has ({error})") from None
+        return logits.shape[-1]
+
+
+def _predict(run: Callable, variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    logits = run(variables, images).logits.astype(jnp.float32)
+    return margin(logits), jax.nn.softmax(logits)
+
+
+def _attend(run: Callable, variables: Any, images: jax.Array) -> tuple[jax.Array]:
+    return (heat(run, variables, images),)
+
+
+def _checked(images: np.ndarray, row: tuple[int, ...]) -> np.ndarray:
+    images = np.asarray(images)
+    if images.shape[1:] != row or images.dtype != np.uint8:
+        wanted = ", ".join(map(str, ("N", *row)))
+        raise UserError(f"images: found {images.shape} {images.dtype}, wanted ({wanted}) uint8")
+    return images
+
+
+def _clip(crops: Sequence[np.ndarray], grouped: Rows, row: int) -> np.ndarray:
+    return np.stack([crops[face] for face in grouped.faces[row]])
+
+
+def _exported(workdir: Path) -> Path:
+    if not (workdir / _WEIGHTS).is_file():
+        raise UserError(
+            f"{workdir}: found no {_WEIGHTS}, wanted weights or the workdir of a finished training; of one that was "
+            "stopped, its own command with --config.evaluate_only=True writes them from the last checkpoint"
+        )
+    return workdir / _WEIGHTS

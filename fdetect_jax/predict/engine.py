@@ -1,0 +1,112 @@
+"""Files in, verdicts out: faces are found and analyses extract in worker processes, scores are made in this one.
+
+Hostile files meet only the workers.
+"""
+
+import collections
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from fdetect_jax.inference.analyses import ANALYSES, Extracted, extract, extractions, weigh
+from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.scorer import Predictions, Scorer
+from fdetect_jax.media.clips import MediaFaces
+from fdetect_jax.media.extract import extract_faces
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected
+from fdetect_jax.media.models import load_models
+from fdetect_jax.predict.verdict import Verdict, decide, unable
+from fdetect_jax.predict.work import Heat
+
+SECONDS = 600.0  # that one file may take, by default
+_HEAT_FACES = 8  # of a file, those with the highest scores
+
+Scored = tuple[Path, MediaFaces | Rejected, Predictions]
+
+
+def check(scorer: Scorer, heat_map: bool = False) -> None:
+    """Raises, before work starts, what ``verdicts`` would raise at its first file.
+
+    Raises:
+      UserError: the recipe is of another face detector, an analysis cannot be used, or a heat map is wanted of a
+        detector that has none. ModelsUnavailable: the face models cannot be had.
+    """
+    scorer.recipe.require_detector()
+    extractions(ANALYSES)
+    if heat_map:
+        scorer.require_attention()
+    load_models()
+
+
+def verdicts(
+    files: Sequence[Path],
+    scorer: Scorer,
+    protocol: Protocol,
+    *,
+    heat_map: bool = False,
+    workers: int | None = None,
+    seconds: float = SECONDS,
+) -> Iterator[tuple[Verdict, Heat | None]]:
+    """The verdict on every file, in order, with the heat maps of its most suspicious faces where they are wanted.
+
+    A file that cannot be read has a verdict too. Close it to end the processes early.
+
+    Args:
+      files: images and videos. scorer: the detector. protocol: from scores of faces to that of a file.
+      heat_map: whether heat maps are made. workers: processes; None: one per core. seconds: that one file may take to
+        be read, and as many for the analyses.
+    """
+    analyses = dict(ANALYSES)
+    how = {"workers": workers, "seconds": seconds}
+    with contextlib.ExitStack() as stack:
+        found = extract_faces(files, scorer.recipe, protocol.sampling, protocol.faces, **how)
+        scored = _scored(zip(files, stack.enter_context(contextlib.closing(found)), strict=True), scorer)
+        for (file, seen, predictions), extracted in _extracted(scored, extractions(analyses), how, stack):
+            if isinstance(seen, Rejected):
+                yield unable(str(file), seen.reason, protocol), None
+                continue
+            margins = scorer.calibration.margins(predictions.margins)
+            evidence, notes = weigh(extracted, analyses)
+            verdict = decide(str(file), seen, margins, protocol, predictions.classes, scorer.classes, evidence, notes)
+            yield verdict, _heat(seen, margins, scorer) if heat_map and seen.crops else None
+
+
+def _scored(seen: Iterable[tuple[Path, MediaFaces | Rejected]], scorer: Scorer) -> Iterator[Scored]:
+    def groups() -> Iterator[tuple[tuple[Path, MediaFaces | Rejected], list[np.ndarray], list[int]]]:
+        for file, one in seen:
+            crops = () if isinstance(one, Rejected) else one.crops
+            yield (file, one), [crop.example["image"] for crop in crops], [crop.track for crop in crops]
+
+    for (file, one), predictions in scorer.predictions_of_each(groups()):
+        yield file, one, predictions
+
+
+def _extracted(
+    scored: Iterator[Scored], chosen: Sequence, how: dict, stack: contextlib.ExitStack
+) -> Iterator[tuple[Scored, Extracted]]:
+    """What the analyses extract of every file that could be read, by processes of their own: one that dies or takes too
+    long costs the file its analyses, not its verdict."""
+    if not chosen:
+        yield from ((one, Extracted()) for one in scored)
+        return
+    waiting: collections.deque[Scored] = collections.deque()
+
+    def tasks() -> Iterator[tuple]:
+        for file, seen, predictions in scored:
+            waiting.append((file, seen, predictions))
+            yield (file, (), ()) if isinstance(seen, Rejected) else (file, seen.crops, chosen)
+
+    for found in stack.enter_context(contextlib.closing(run_isolated(extract, tasks(), **how))):
+        notes = (f"analyses failed: {found.reason}",) if isinstance(found, Rejected) else ()
+        yield waiting.popleft(), Extracted(notes=notes) if notes else found
+
+
+def _heat(seen: MediaFaces, margins: np.ndarray, scorer: Scorer) -> Heat:
+    chosen = np.sort(np.argsort(-margins, kind="stable")[:_HEAT_FACES])
+    crops = [crop.example["image"] for crop in seen.crops]
+    maps = scorer.attention_of(crops, [crop.track for crop in seen.crops], chosen)
+    return Heat(np.stack([crops[number] for number in chosen]), maps, expit(margins[chosen]))

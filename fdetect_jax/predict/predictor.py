@@ -1,0 +1,79 @@
+"""The public predictor: files or crops in, verdicts or scores out."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fdetect_jax import host
+from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.media.files import find_files
+from fdetect_jax.predict.verdict import Verdict
+
+
+class Predictor:
+    """A detector at work on files: ``for verdict in Predictor().predict("folder"): print(verdict.score)``.
+
+    scorer: the detector. protocol: how scores of faces become one of a file.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | None = None,
+        *,
+        recipe: str | None = None,
+        protocol: Protocol | None = None,
+        workers: int | None = None,
+    ):
+        """Loads a detector, and where JAX is not imported yet, sets the process up for it (``host.set_up``).
+
+        Args:
+          model: weights, or the workdir of a finished training; None: the bundled demo detector.
+          recipe: the name of a crop recipe, for weights that carry none, see ``Scorer``.
+          protocol: None: that of SBI with the model's own threshold. workers: processes that read files; None: one per
+            core.
+
+        Raises:
+          UserError: the weights cannot be used.
+        """
+        if "jax" not in sys.modules:
+            host.set_up()
+        from fdetect_jax.inference.scorer import Scorer
+
+        self.scorer = Scorer(model, recipe=recipe)
+        self.protocol = Protocol(threshold=self.scorer.threshold) if protocol is None else protocol
+        self._workers = workers
+
+    def predict(self, paths: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[Verdict]:
+        """The verdict on every file, in order; files that cannot be read have one too.
+
+        Args:
+          paths: one or several images, videos and folders of them.
+
+        Raises:
+          UserError: no such path, no file, or an analysis that cannot be used. ModelsUnavailable: the face models
+            cannot be had.
+        """
+        from fdetect_jax.predict import engine
+
+        named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        files = [file for file, _ in find_files([Path(path) for path in named])]
+        engine.check(self.scorer)
+
+        def verdicts() -> Iterator[Verdict]:
+            made = engine.verdicts(files, self.scorer, self.protocol, workers=self._workers)
+            with contextlib.closing(made):
+                yield from (verdict for verdict, _ in made)
+
+        return verdicts()
+
+    def scores(self, crops: np.ndarray) -> np.ndarray:
+        """(N, S, S, 3) uint8 RGB crops, cut by ``scorer.recipe``, or clips (N, T, S, S, 3) -> (N,) calibrated P(fake).
+
+        Raises:
+          UserError: another shape or type.
+        """
+        return self.scorer.scores(crops)

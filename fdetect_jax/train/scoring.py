@@ -1,0 +1,84 @@
+"""What an evaluation of a detector compiles: batches of faces in, margins, embeddings and pictures out.
+
+Pictures stay on the devices until somebody asks for them; figures are made there.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fdetect_jax.forgery import DeviceForgery, Scene
+from fdetect_jax.forgery.mix import forge_rows
+from fdetect_jax.types import Outputs, margin, to_unit
+
+Detect = Callable[[Any], Callable[[jax.Array], Outputs]]  # (variables) -> (images -> Outputs), in eval mode
+MARGIN, EMBEDDING, PICTURE, PSNR = "margin/", "embedding/", "picture/", "psnr/"
+_AFTER_TRAINING = 1 << 30  # a step: whatever warms up has ended
+
+
+def _scored(outputs: Mapping[str, Outputs]) -> dict[str, jax.Array]:
+    found = {MARGIN + name: margin(one.logits) for name, one in outputs.items()}
+    return found | {
+        EMBEDDING + name: one.heads["embedding"] for name, one in outputs.items() if "embedding" in one.heads
+    }
+
+
+def score_pairs(detect: Detect) -> Callable[[Any, dict], dict]:
+    """``(variables, batch with image and forged) -> rows`` scored as "real" and "image"."""
+
+    def pairs(variables: Any, batch: dict) -> dict:
+        look = detect(variables)
+        return _scored({"real": look(to_unit(batch["image"])), "image": look(to_unit(batch["forged"]))})
+
+    return pairs
+
+
+def score_forged(detect: Detect, forgery: DeviceForgery, seed: int) -> Callable[[Any, dict], dict]:
+    """``({"detector", "forgery"}, batch with image and row) -> rows``: faces, the stages of their fakes, and the fakes.
+
+    Besides margins and embeddings of "real", each stage and "image" the rows hold their pictures, uint8, and the PSNR
+    of each against the face, dB. seed: with ``row`` it is the key of what is drawn for a face.
+    """
+
+    def forged(placed: Any, batch: dict) -> dict:
+        images, look = to_unit(batch["image"]), detect(placed["detector"])
+        keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.key(seed), row))(batch["row"])
+        step = jnp.int32(_AFTER_TRAINING)
+        scene = Scene(lambda x: look(x).logits, images, placed["forgery"], step, False, stages=True)
+        made = forge_rows(forgery, keys, scene)
+        views = {"real": images, **made.stages, "image": made.image}
+        pictures = {name: _to_bytes(view) for name, view in views.items()}
+        found = {PICTURE + name: picture for name, picture in pictures.items()}
+        for name, picture in pictures.items():
+            error = jnp.square((picture.astype(jnp.float32) - pictures["real"].astype(jnp.float32)) / 255.0)
+            found[PSNR + name] = -10.0 * jnp.log10(jnp.mean(error, axis=tuple(range(1, error.ndim))))
+        return found | _scored({name: look(view) for name, view in views.items()})
+
+    return forged
+
+
+def _to_bytes(image: jax.Array) -> jax.Array:
+    return jnp.clip(image * 255.0 + 0.5, 0, 255).astype(jnp.uint8)
+
+
+def collect(batches: Iterable[dict], run: Callable[[dict], dict], pictures: int | None = 0) -> dict[str, np.ndarray]:
+    """What ``run`` makes of the batches, joined, without the rows that only pad.
+
+    pictures: of how many faces they are fetched from the devices; None: of all.
+    """
+    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    have = 0
+    for batch in batches:
+        keep = batch.pop("weight") > 0
+        for name, values in run(batch).items():
+            if not name.startswith(PICTURE) or pictures is None or have < pictures:
+                found[name].append(np.asarray(values)[keep])
+        have += int(keep.sum())
+    joined = {name: np.concatenate(parts) for name, parts in found.items()}
+    if pictures is None:
+        return joined
+    return {name: rows[:pictures] if name.startswith(PICTURE) else rows for name, rows in joined.items()}
