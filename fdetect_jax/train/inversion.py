@@ -160,7 +160,7 @@ class InversionTask:
             stats["encoder"] = changed["batch_stats"]
         else:
             w = self.networks.encoder.apply(encoder, real)
-        w = w + frozen["generator"]["buffers"]["mapping"]["w_avg"]
+        w = w + frozen["generator"]["buffers"]["mapping"]["w_avg"][None]
         first = g.apply(frozen["generator"], w, method=Generator.synthesize)
         hyper = {**variables["hyper"], "params": learned["hyper"]}
         shown = jax.lax.stop_gradient(first)
