@@ -221,7 +221,7 @@ def test_what_was_fixed_by_preparing_stays(model, prepared, capsys, options, mes
     ],
 )
 def test_mistakes_are_named_before_any_work(model, data, capsys, monkeypatch, changes, message):
-    monkeypatch.setattr("fdetect_jax.evaluation.labelled.extract_faces", None)
+    monkeypatch.setattr("fdetect_jax.inference.labelled.extract_faces", None)
     arguments = {"--model": str(model), "--data": str(data)} | changes
     assert main(["evaluate", *(text for pair in arguments.items() for text in pair)]) == 2
     error = capsys.readouterr().err

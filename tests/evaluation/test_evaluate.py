@@ -10,8 +10,8 @@ from tests.evaluation.test_report import HOSTILE, Page
 from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.bootstrap import auc_interval
 from fdetect_jax.evaluation.evaluate import calibrate, figures, groups, levels, report
-from fdetect_jax.evaluation.labelled import Excluded, LabelledFile, ScoredFile, files_of
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.labelled import Excluded, LabelledFile, ScoredFile, files_of
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.report.evaluation_page import render
 from fdetect_jax.types import FAKE, REAL
