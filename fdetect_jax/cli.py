@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.errors import UserError
 
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     sheet.add_argument("--output", type=Path, default=Path("facesim.png"))
     sheet.set_defaults(run=_facesim)
     change = jobs.add_parser("convert", help="turn a public checkpoint into safetensors; nothing in it is executed")
-    change.add_argument("kind", help="efficientnet, stylegan2, hyperinverter or ir_se50")
+    change.add_argument("kind", help=f"one of {', '.join(kinds.names())}")
     change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl or .safetensors")
     change.add_argument("--generator", help="hyperinverter: the StyleGAN2 checkpoint it was made for")
     change.add_argument("--output", required=True, help="the .safetensors to write")
@@ -77,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
         help="efficientnet: of the input (default: none for SBI's weights, else imagenet)",
     )
     change.add_argument("--licence", default="", help="the licence of the weights, kept in the file")
+    change.add_argument(
+        "--timeout", type=float, default=kinds.SECONDS, help="seconds it may take (default: %(default)g)"
+    )
     change.set_defaults(run=_convert)
     back = jobs.add_parser("export", help="write converted weights under their original's key names")
     back.add_argument("input", help="what `fdetect convert` wrote")
@@ -137,17 +141,20 @@ def _memory(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from fdetect_jax.convert.kinds import convert
-
-    names = ("kind", "input", "output", "generator", "normalization", "licence")
-    convert(*(getattr(arguments, name) for name in names))
+    options = {"generator": arguments.generator, "normalization": arguments.normalization}
+    kinds.convert(
+        arguments.kind,
+        arguments.input,
+        arguments.output,
+        licence=arguments.licence,
+        seconds=arguments.timeout,
+        **options,
+    )
     print(arguments.output)
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from fdetect_jax.convert.kinds import export
-
-    export(arguments.input, arguments.output, arguments.layout)
+    kinds.export(arguments.input, arguments.output, arguments.layout)
     print(arguments.output)
 
 

@@ -84,7 +84,7 @@ def small_gan() -> ConfigDict:
 
 def small_inversion(pair: str) -> ConfigDict:
     config = inversion.get_config()
-    config.update(hyper=HYPER, data=DATA, pair=pair, steps=4, batch_size=4, encoder_learning_rate=0.001)
+    config.update(hyper=HYPER, data=DATA, inverter=pair, steps=4, batch_size=4, encoder_learning_rate=0.001)
     config.update(eval_batch_size=4, eval_limit=4, log_every=2, checkpoint_every=2)
     return config
 

@@ -110,9 +110,8 @@ class DetectorTask:
         unit = find_detector(self.config.detector.name).unit
         if (unit == "clip") != bool(self.frames):
             wanted = "0, for it takes faces" if self.frames else "the number of frames of a clip, for it takes clips"
-            raise UserError(
-                f"data.frames: found {self.frames} with detector.name {self.config.detector.name!r}, wanted {wanted}"
-            )
+            name = self.config.detector.name
+            raise UserError(f"data.frames: found {self.frames} with detector.name {name!r}, wanted {wanted}")
         image = jax.ShapeDtypeStruct(self._shape(), jnp.float32)
         variables = jax.eval_shape(self.detector.init, jax.random.key(0), image)
         outputs = jax.eval_shape(self.detector.apply, variables, image)

@@ -61,7 +61,7 @@ def check(config: ConfigDict) -> None:
         at_least(config, field, 1)
     between(config, "style_mixing", 0, 1)
     above(config, "ema_kimg", 0)
-    check_common(config)
+    check_common(config, ["train", "test"] if config.reconstruction.weight else ["train"])
 
 
 class GanTask:
@@ -133,7 +133,7 @@ class GanTask:
             encoder = {**variables["encoder"], "params": params["encoder"]}
             w, changed = self.networks.encoder.apply(encoder, real, train=True, mutable="batch_stats")
             generator = {**variables["generator"], "params": params["generator"]}
-            w = w + generator["buffers"]["mapping"]["w_avg"]
+            w = w + generator["buffers"]["mapping"]["w_avg"][None]
             image = self.networks.generator.apply(generator, w, method=Generator.synthesize)
             error = jnp.mean(jnp.square(image - real))
             return self.config.reconstruction.weight * error, (error, changed["batch_stats"])
@@ -215,7 +215,7 @@ class GanTask:
         w = g.apply(variables, z.reshape(2 * count, -1), method=Generator.map).reshape(2, count, 1, -1)
         cut = jax.random.randint(kc, (), 1, g.config.num_ws)
         cut = jnp.where(jax.random.uniform(ks) < self.config.style_mixing, cut, g.config.num_ws)
-        return jnp.where(jnp.arange(g.config.num_ws)[:, None] < cut, w[0], w[1])
+        return jnp.where(jnp.arange(g.config.num_ws)[None, :, None] < cut, w[0], w[1])
 
     def _discriminate(self, params: Any, image: jax.Array) -> jax.Array:
         return self.discriminator.apply({"params": params}, image)

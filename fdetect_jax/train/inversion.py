@@ -43,7 +43,7 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: names the first field that does not fit, what was found and what was wanted.
     """
-    check_common(config)
+    check_common(config, ["train", "test"])
     at_least(config, "encoder_learning_rate", 0)
     one_of(config, "schedule", SCHEDULES)
     decay_rate(config, "adam_b2")
@@ -160,7 +160,7 @@ class InversionTask:
             stats["encoder"] = changed["batch_stats"]
         else:
             w = self.networks.encoder.apply(encoder, real)
-        w = w + frozen["generator"]["buffers"]["mapping"]["w_avg"]
+        w = w + frozen["generator"]["buffers"]["mapping"]["w_avg"][None]
         first = g.apply(frozen["generator"], w, method=Generator.synthesize)
         hyper = {**variables["hyper"], "params": learned["hyper"]}
         shown = jax.lax.stop_gradient(first)

@@ -1,5 +1,6 @@
 """What the trainers of an inverter's networks share: their fields, their batches, and one network's update."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ from ml_collections import ConfigDict
 
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
+from fdetect_jax.data.check import check_data
 from fdetect_jax.data.source import Source
 from fdetect_jax.fields import above, at_least, rows
 from fdetect_jax.train.lazy import lazy_select
@@ -15,13 +17,15 @@ from fdetect_jax.train.lazy import lazy_select
 SHOWN = 8  # rows of a report's gallery
 
 
-def check_common(config: ConfigDict) -> None:
-    """Checks the fields of both trainers.
+def check_common(config: ConfigDict, splits: Sequence[str]) -> None:
+    """Checks the fields of both trainers. splits: of the data, those that the run reads.
 
     Raises:
       UserError: names the field.
     """
+    check_data(config, splits)
     above(config, "learning_rate", 0)
+    rows(config, "batch_size")
     rows(config, "eval_batch_size")
     at_least(config, "eval_limit", 1)
 

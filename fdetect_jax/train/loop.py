@@ -21,7 +21,9 @@ from ml_collections import ConfigDict
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import training_report as report
+from fdetect_jax.evaluation.results import summary
 from fdetect_jax.files import write_atomic
+from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.train import parallel
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
@@ -111,8 +113,9 @@ def train_and_evaluate(
             embeddings=result.embeddings,
             step=int(state.step),
             seconds=sum(row.get("seconds", 0.0) for row in history),
+            calibration=result.calibration or Calibration(),
         )
-        for line in report.summary(content):
+        for line in summary(content):
             writer.say(line)
         writer.say(f"report: {folder / 'report.html'}")
     return content
@@ -198,10 +201,8 @@ class _Loop:
         if found.reasons:
             rows = [{"reason": line, "drawn": count} for line, count in sorted(found.reasons.items())]
             write_atomic(self.workdir / QUARANTINE, json.dumps({"rows": found.rows, "unusable": rows}, indent=1) + "\n")
-            drawn = sum(found.reasons.values())
-            self.writer.say(
-                f"{drawn} of {found.rows} faces drawn were unusable and replaced: {self.workdir / QUARANTINE}"
-            )
+            drawn, path = sum(found.reasons.values()), self.workdir / QUARANTINE
+            self.writer.say(f"{drawn} of {found.rows} faces drawn were unusable and replaced: {path}")
 
     def _read(self, step: int, metrics: dict, since: float) -> float:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}

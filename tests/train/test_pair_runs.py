@@ -25,10 +25,10 @@ def pair(tmp_path_factory) -> str:
     assert compiled.count(STEP) == 1
     assert {"psnr/encoder", "ssim/encoder"} <= found["tests"].keys()
     with compilations() as compiled:
-        found = run(small_inversion(str(folder / "gan" / "pair")), folder / "inversion")
+        found = run(small_inversion(str(folder / "gan" / "inverter")), folder / "inversion")
     assert compiled.count(STEP) == 1
     assert {"psnr/encoder", "psnr/hyper"} <= found["tests"].keys()
-    made = folder / "inversion" / "pair"
+    made = folder / "inversion" / "inverter"
     assert (made / "README.md").is_file()
     assert (made / "samples.png").is_file()
     return str(made)
@@ -63,7 +63,7 @@ def test_adversarial_run_reports_the_attack_and_the_tests(pair, tmp_path):
 
 
 def test_the_adversarial_game_of_the_inversion_starts_when_it_is_due(pair):
-    config = small_inversion(str(Path(pair).parents[1] / "gan" / "pair"))
+    config = small_inversion(str(Path(pair).parents[1] / "gan" / "inverter"))
     config.losses.adversarial.update(weight=0.1, start=1, r1_interval=1)
     check(config)
     task = make_task(config)
