@@ -80,3 +80,34 @@ def test_too_many_crops_are_refused_before_they_are_made(tmp_path, monkeypatch):
     with pytest.raises(UnreadableMedia, match=r"over 3 face crops to degrade, .*: sample fewer frames"):
         written(tmp_path / "0", pictures(2))
     assert not (tmp_path / "0").exists()
+
+
+def test_degraded_frames_are_cut_by_the_faces_of_the_clean_ones(tmp_path, faces):
+    drawn = FaceSim(split="test", size=128, identities=3, per_identity=1)
+    small = cv2.resize(drawn[0]["image"], (96, 96))
+    image = np.full((256, 400, 3), 60, np.uint8)
+    image[40:136, 20:116], image[60:188, 220:348] = small, drawn[1]["image"]
+    cv2.imwrite(str(tmp_path / "two.png"), image[..., ::-1])
+    (tmp_path / "bad.png").write_bytes(b"")
+    (tmp_path / "scratch").mkdir()
+    files = [(tmp_path / "bad.png", "bad"), (tmp_path / "two.png", "two")]
+    how = (tmp_path / "scratch", RECIPE, Sampling(count=4), "largest")
+    bad, seen = extract_degraded_faces(files, *how, workers=1, seconds=60)
+    assert bad == Rejected("empty")
+    (found,) = seen.crops
+    largest = faces.detect(image)[0]
+    assert found.box == largest.box
+    rows = read_degraded(tmp_path / "scratch" / "1", 64)
+    assert len(rows) == 2  # before the largest was chosen
+    versions = rows[found.example["row"]]
+    np.testing.assert_array_equal(versions[0], found.example["image"])
+    np.testing.assert_array_equal(versions[0], crop(image, largest, RECIPE)["image"])
+    for name, value, change in (("jpeg", 40, jpeg), ("brightness", 0.25, brightness)):
+        wanted = crop(change(image, value), largest, RECIPE)["image"]
+        np.testing.assert_array_equal(versions[1 + CONDITIONS.index((name, value))], wanted)
+
+
+def test_a_recipe_of_another_detector_is_refused_before_any_work(tmp_path):
+    other = dataclasses.replace(RECIPE, detector_hash="0")
+    with pytest.raises(ValueError, match=r"recipe\.detector"):
+        extract_degraded_faces([], tmp_path, other, Sampling(count=4))
