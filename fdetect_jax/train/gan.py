@@ -11,6 +11,7 @@ Source: StyleGAN2 (arXiv 1912.04958) and its authors' PyTorch code (github.com/N
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +45,7 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: names the first field that does not fit, what was found and what was wanted.
     """
+    check_common(config, "train", *(["test"] if config.reconstruction.weight else []))
     size = config.generator.resolution
     if config.data.size != size:
         refuse("data.size", config.data.size, f"{size}, generator.resolution")
@@ -61,7 +63,6 @@ def check(config: ConfigDict) -> None:
         at_least(config, field, 1)
     between(config, "style_mixing", 0, 1)
     above(config, "ema_kimg", 0)
-    check_common(config, ["train", "test"] if config.reconstruction.weight else ["train"])
 
 
 class GanTask:
@@ -108,7 +109,7 @@ class GanTask:
         extra = {"average": jax.tree.map(jnp.copy, _learned(variables)), "path_mean": jnp.zeros(())}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, extra)
 
-    def batches(self, devices):
+    def batches(self, devices: parallel.Devices):
         return batches(self.config, self.source)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
@@ -249,7 +250,7 @@ class GanTask:
         """Variables of G and E with moving averages in place of what was learned; G's buffers as they are."""
         return {name: {**state.variables[name], **state.extra["average"][name]} for name in ("generator", "encoder")}
 
-    def evaluate(self, state, devices, show) -> EvaluationResult:
+    def evaluate(self, state: TrainState, devices: parallel.Devices, show: Callable[[str], None]) -> EvaluationResult:
         variables, config, figures = self.averaged(state), self.config, {}
         columns: dict[str, np.ndarray] = {}
         if config.reconstruction.weight:
