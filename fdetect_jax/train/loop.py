@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import training_report as report
 from fdetect_jax.evaluation.results import summary
 from fdetect_jax.files import write_atomic
 from fdetect_jax.inference.calibration import Calibration
-from fdetect_jax.train import parallel
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
 from fdetect_jax.train.writer import Writer, read_history
