@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from fdetect_jax.bench.inverter import add_inverter
 from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.errors import UserError
-from fdetect_jax.evaluation.inverter import add_inverter
 from fdetect_jax.facesim.sheet import add_facesim
 
 
