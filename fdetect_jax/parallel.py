@@ -1,8 +1,8 @@
 """Data parallelism: the mesh, and pure functions compiled for all of it. The only file that maps over devices.
 
 A training step runs under ``jax.shard_map`` over one axis, ``data``, with ``check_vma=False``: every device sees its
-share of the batch and the whole state, and the step averages gradients itself (``mean``). That is what ``jax.pmap`` is today,
-and the same text serves one device and a pod.
+share of the batch and the whole state, and the step averages gradients itself (``mean``). That is what ``jax.pmap`` is
+today, and the same text serves one device and a pod.
 """
 
 from collections.abc import Callable, Sequence
