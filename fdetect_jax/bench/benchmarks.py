@@ -19,6 +19,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from fdetect_jax import parallel
 from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting
 from fdetect_jax.convert import efficientnet
@@ -30,7 +31,6 @@ from fdetect_jax.forgery.pgd import Attack, ascend
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.stylegan2 import Generator
 from fdetect_jax.optim.sam import sam
-from fdetect_jax.train import parallel
 from fdetect_jax.train.detector import DetectorTask
 from fdetect_jax.types import FAKE, REAL
 

@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax import parallel
 from fdetect_jax.bench.benchmarks import adv_config
 from fdetect_jax.bench.setting import Setting
 from fdetect_jax.forgery.latent import LatentAdversary
@@ -15,7 +16,6 @@ from fdetect_jax.forgery.pgd import Attack
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.encoders import EncoderConfig
 from fdetect_jax.gan.hyperinverter import HyperConfig
-from fdetect_jax.train import parallel
 from fdetect_jax.train.detector import DetectorTask
 
 # An accelerator's compiler orders operations for memory; the one for CPUs does so only when told.

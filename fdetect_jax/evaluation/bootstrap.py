@@ -58,7 +58,9 @@ def auc_interval(
 
 
 def _auc(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
-    """(count,) AUCs, from (count, ties) how many rows of a class each resample has in each run of equal scores: for each
-    fake the reals below it, and half of those level with it."""
+    """(count,) AUCs: for each fake the reals below it, and half of those level with it.
+
+    real, fake: (count, ties), how many rows of the class each resample has in each run of equal scores.
+    """
     below = np.cumsum(real, axis=1) - real / 2
     return np.sum(fake * below, axis=1) / (real.sum(axis=1) * fake.sum(axis=1))

@@ -1,10 +1,7 @@
 """``fdetect evaluate``: arguments in, a table and files out."""
 
 import argparse
-import dataclasses
-import json
 import sys
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,105 +11,91 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
-    from fdetect_jax.data.prepared import Prepared
-    from fdetect_jax.evaluation.labelled import Excluded, LabelledFile, ScoredFile
-    from fdetect_jax.inference.calibration import Calibration
+    from fdetect_jax.evaluation.evaluate import Evaluated
+    from fdetect_jax.evaluation.mistakes import Mistakes
+    from fdetect_jax.evaluation.sets import DataSet
+    from fdetect_jax.inference.labelled import ScoredFile
     from fdetect_jax.inference.protocol import Protocol
     from fdetect_jax.inference.scorer import Scorer
 
-_COLUMNS = ("accuracy", "eer", "ap", "tpr_at_fpr_1%", "tpr_at_fpr_0.1%", "ece")
-
 
 def run(arguments: argparse.Namespace) -> None:
-    """Judges labelled files, prints their figures, and writes what is asked for.
+    """Scores labelled files, prints their measures, and writes what is asked for.
 
-    Raises ValueError before any work where the data, the model, the protocol or an output cannot be used.
+    Raises UserError before any work where the data, the model, the protocol or an output cannot be used.
     """
     set_up()
-    from fdetect_jax.data.prepared import Prepared
-    from fdetect_jax.datasets.prepare import MANIFEST
-    from fdetect_jax.evaluation.evaluate import report
-    from fdetect_jax.evaluation.labelled import Excluded, files_of
-    from fdetect_jax.evaluation.mistakes import Mistakes, mistakes_section
+    from fdetect_jax.evaluation.evaluate import evaluate
+    from fdetect_jax.evaluation.mistakes import Mistakes
+    from fdetect_jax.evaluation.results import summary
+    from fdetect_jax.evaluation.sets import open_sets, protocol_of, score_sets
+    from fdetect_jax.inference.labelled import Excluded
     from fdetect_jax.inference.options import chosen
 
-    root, prepared = arguments.data, None
-    if (root / MANIFEST).is_file():
-        prepared = Prepared(root, arguments.split or "test")
-    elif arguments.split is not None:
-        raise UserError(f"split: found {arguments.split!r}, wanted none: {root} was not prepared and has no splits")
-    files = files_of(root) if prepared is None else list(prepared.files())
     _check_outputs(arguments)
-    for job in ("calibrate", "suite"):
-        if getattr(arguments, job) is not None and len(kinds := {file.label for file in files}) < 2:
-            raise UserError(f"{job}: found files of label {kinds} alone, wanted real (0) and fake (1) ones")
-    predictor, protocol = chosen(arguments)
-    if prepared is not None:
-        protocol = _as_prepared(arguments, protocol, prepared)
-    judged, excluded, mistakes, sample = [], [], Mistakes(predictor.calibration, protocol), None
-    found = _judge(arguments, files, prepared, predictor, protocol)
-    for one in tqdm(found, total=len(files), unit="file", disable=None):
+    sets = open_sets(arguments.data, arguments.split)
+    _check_jobs(arguments, sets)
+    scorer, protocol = chosen(arguments)
+    protocol = protocol_of(sets, protocol)
+    files, excluded, names, sample = [], [], [], None
+    mistakes = Mistakes(scorer.calibration, protocol)
+    how = {"seed": arguments.seed, "workers": arguments.workers, "seconds": arguments.timeout}
+    found = score_sets(sets, scorer, protocol, degraded=arguments.suite is not None, **how)
+    counts = {one.name: {"scored": 0, "excluded": 0} for one in sets}
+    for name, one in tqdm(found, total=sum(len(one.files) for one in sets), unit="file", disable=None):
+        counts[name]["excluded" if isinstance(one, Excluded) else "scored"] += 1
         if isinstance(one, Excluded):
             excluded.append(one)
             continue
         mistakes.add(one)
         sample = np.array(one.crops[0]) if sample is None else sample
-        judged.append(one.without_crops())
-    model = {"file": predictor.path.name, "description": predictor.description, "recipe": predictor.recipe.to_dict()}
-    content = {"model": model} | report(judged, excluded, predictor.calibration, protocol, arguments.seed)
-    content["data"] |= {"folder": root.resolve().name, "split": prepared and prepared.split}
+        files.append(one.without_crops())
+        names.append(name)
+    model = {"file": scorer.path.name, "description": scorer.description, "recipe": scorer.recipe.to_dict()}
+    title = "; ".join(", ".join(filter(None, (one.name, one.split))) for one in sets)
+    evaluated = evaluate(
+        files, excluded, scorer.calibration, protocol, arguments.seed, title=title, model=model, sets=names
+    )
+    content = evaluated.content
+    content["data"]["sets"] = [{"name": one.name, "split": one.split} | counts[one.name] for one in sets]
     content["mistakes"] = mistakes.to_dict()
-    for line in _summary(content):
+    for line in summary(content, evaluated.shown):
         print(line)
-    sections = [mistakes_section(mistakes, protocol.threshold)]
+    for reason, left_out in content["data"]["reasons"].items():
+        print(f"excluded: {len(left_out)} {reason}")
     if arguments.suite is not None:
-        sections.append(_robustness(content, judged, sample, predictor.calibration, protocol, prepared is not None))
-    _write(arguments, content, judged, predictor, protocol, sections)
+        _add_robustness(evaluated, files, scorer, protocol, sets)
+    _write(arguments, evaluated, files, scorer, protocol, mistakes, sample)
 
 
-def _judge(
-    arguments: argparse.Namespace,
-    files: "list[LabelledFile]",
-    prepared: "Prepared | None",
-    predictor: "Scorer",
-    protocol: "Protocol",
-) -> "Iterator[ScoredFile | Excluded]":
-    """Every file, under degradations too where the suite asks for them."""
-    from fdetect_jax.evaluation.degraded import score_degraded, score_degraded_prepared
-    from fdetect_jax.evaluation.labelled import score_files, score_prepared
+def _add_robustness(
+    evaluated: "Evaluated", files: "list[ScoredFile]", scorer: "Scorer", protocol: "Protocol", sets: "list[DataSet]"
+) -> None:
+    """Adds the suite's figures to the report's content and prints them."""
+    from fdetect_jax.evaluation.robustness import robustness, summary
 
-    work = arguments.workers, arguments.timeout
-    if arguments.suite is not None:
-        if prepared is not None:
-            return score_degraded_prepared(prepared, predictor, arguments.seed, *work)
-        return score_degraded(arguments.data, files, predictor, protocol, arguments.seed, *work)
-    if prepared is not None:
-        return score_prepared(prepared, predictor)
-    return score_files(arguments.data, files, predictor, protocol, *work)
-
-
-def _robustness(
-    content: dict,
-    judged: "list[ScoredFile]",
-    sample: np.ndarray,
-    calibration: "Calibration",
-    protocol: "Protocol",
-    prepared: bool,
-) -> str:
-    """Adds the suite's figures to ``content``, prints them, and returns their section of the page."""
-    from fdetect_jax.evaluation.evaluate import titles
-    from fdetect_jax.evaluation.robustness import robustness, robustness_section, summary
-
-    if (reason := content["video"]["undefined"].get("auc")) is not None:
+    content = evaluated.content
+    if (reason := content["tests"]["video"]["undefined"].get("auc")) is not None:
         print(f"robustness: no AUC of the files that show a face, {reason}", file=sys.stderr)
-        return ""
-    names = titles(content)
-    clean = {level: content[level] for level in names}
-    found = robustness(judged, clean, calibration, protocol, content["seed"])
-    content["robustness"] = found | {"applied_to": "crops" if prepared else "frames"}
-    for line in summary(found, names):
+        return
+    clean = {level: content["tests"][level] for level in evaluated.titles}
+    found = robustness(files, clean, scorer.calibration, protocol, content["seed"])
+    content["robustness"] = found | {"applied_to": "crops" if sets[0].prepared else "frames"}
+    for line in summary(found, evaluated.titles):
         print(line)
-    return robustness_section(content["robustness"], names, sample)
+
+
+def _check_jobs(arguments: argparse.Namespace, sets: "list[DataSet]") -> None:
+    labels = {file.label for one in sets for file in one.files}
+    for job in ("calibrate", "suite"):
+        if getattr(arguments, job) is not None and len(labels) < 2:
+            raise UserError(f"{job}: found files of label {labels} alone, wanted real (0) and fake (1) ones")
+    prepared = [one for one in sets if one.prepared]
+    if arguments.suite is not None and 0 < len(prepared) < len(sets):
+        raise UserError("suite: found prepared and other data sets, wanted either, as it degrades crops or frames")
+    for name in ("frames", "per_second", "faces"):
+        if prepared and (found := getattr(arguments, name)) is not None:
+            raise UserError(f"{name}: found {found!r}, wanted none: {prepared[0].root} was prepared with its own")
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -127,62 +110,26 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _write(
     arguments: argparse.Namespace,
-    content: dict,
-    judged: list,
-    predictor: "Scorer",
+    evaluated: "Evaluated",
+    files: "list[ScoredFile]",
+    scorer: "Scorer",
     protocol: "Protocol",
-    sections: list,
+    mistakes: "Mistakes",
+    sample: np.ndarray,
 ) -> None:
-    from fdetect_jax.evaluation.evaluate import levels
+    from fdetect_jax.evaluation import schema
+    from fdetect_jax.evaluation.evaluation_report import page_of
     from fdetect_jax.files import write_atomic
     from fdetect_jax.inference.calibration import calibrate, write_calibrated
-    from fdetect_jax.report.evaluation_page import render
 
-    data = ", ".join(filter(None, (content["data"]["folder"], content["data"]["split"])))
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    content = evaluated.content
     if arguments.json:
-        write_atomic(arguments.json, text)
+        write_atomic(arguments.json, schema.to_text(content))
     if arguments.output:
-        page = render(
-            content, judged, levels(judged, predictor.calibration, protocol), data, predictor.description, sections
-        )
-        write_atomic(arguments.output / "report.json", text)
-        write_atomic(arguments.output / "report.html", page)
-        print(arguments.output / "report.html", file=sys.stderr)
+        schema.write(arguments.output, content, page_of(evaluated, scorer.calibration, mistakes, sample))
+        print(arguments.output / schema.PAGE, file=sys.stderr)
     if arguments.calibrate:
-        found = calibrate(judged, [one.file.label for one in judged], protocol, data)
-        write_calibrated(predictor.path, arguments.calibrate, found)
+        found = calibrate(files, [one.file.label for one in files], protocol, content["title"])
+        write_calibrated(scorer.path, arguments.calibrate, found)
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
         print(f"{arguments.calibrate}: {fitted}")
-
-
-def _as_prepared(arguments: argparse.Namespace, protocol: "Protocol", prepared: "Prepared") -> "Protocol":
-    """The protocol with what was fixed when the data was prepared."""
-    from fdetect_jax.media.video import Sampling
-
-    for name in ("frames", "per_second", "faces"):
-        if (found := getattr(arguments, name)) is not None:
-            raise UserError(f"{name}: found {found!r}, wanted none: {prepared.folder} was prepared with its own")
-    sampling = Sampling.from_dict(prepared.manifest["sampling"])
-    return dataclasses.replace(protocol, sampling=sampling, faces=prepared.manifest["faces"])
-
-
-def _summary(found: Mapping) -> Iterator[str]:
-    """The figures as lines of text."""
-    from fdetect_jax.evaluation.evaluate import lines, titles
-
-    heads = "".join(f"{name.replace('_at_fpr_', ' '):>10s}" for name in _COLUMNS)
-    yield f"{'':31s}{'auc':>8s}  {'95 %':13s}{heads}"
-    for title, of_line, _ in lines(found):
-        for level, name in titles(found).items():
-            one = of_line[level]
-            interval = "–" if one["auc_interval"] is None else "{:.3f}–{:.3f}".format(*one["auc_interval"])
-            values = "".join(f"{_shown(one[name]):>10s}" for name in _COLUMNS)
-            counts = f"({one['n_real']} real, {one['n_fake']} fake)"
-            yield f"{title[:23]:23s} {name:7s}{_shown(one['auc']):>8s}  {interval:13s}{values}  {counts}"
-    for reason, files in found["data"]["reasons"].items():
-        yield f"excluded: {len(files)} {reason}"
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

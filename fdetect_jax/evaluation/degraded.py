@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from fdetect_jax.data.prepared import Prepared, PreparedFile
-from fdetect_jax.evaluation.degraded_crops import DegradedCrops, read_degraded
-from fdetect_jax.evaluation.labelled import (
+from fdetect_jax.evaluation.degraded_crops import DegradedCrops, extract_degraded_faces, read_degraded
+from fdetect_jax.inference.labelled import (
     Excluded,
     LabelledFile,
     ScoredFile,
@@ -28,7 +28,6 @@ from fdetect_jax.evaluation.labelled import (
 )
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.media.extract import extract_degraded_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 
@@ -39,7 +38,7 @@ Seen = tuple[ScoredFile, Sequence[int]]  # yet without margins; of each face, it
 def score_degraded(
     root: Path,
     files: Sequence[LabelledFile],
-    predictor: Scorer,
+    scorer: Scorer,
     protocol: Protocol,
     seed: int = 0,
     workers: int | None = None,
@@ -51,7 +50,7 @@ def score_degraded(
     """
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
         paths = [(root / file.name, file.name) for file in files]
-        how = (predictor.recipe, protocol.sampling, protocol.faces)
+        how = (scorer.recipe, protocol.sampling, protocol.faces)
         looked = extract_degraded_faces(paths, Path(folder), *how, seed=seed, workers=workers, seconds=seconds)
 
         def seen() -> Iterator[Seen | Excluded]:
@@ -63,22 +62,22 @@ def score_degraded(
                     yield ScoredFile(file, one.kind == "image", *face_columns(one), np.empty(0)), rows
 
         with closing(looked):
-            yield from _judged(seen(), Path(folder), predictor)
+            yield from _scored(seen(), Path(folder), scorer)
 
 
 def score_degraded_prepared(
-    prepared: Prepared, predictor: Scorer, seed: int = 0, workers: int | None = None, seconds: float = 600.0
+    prepared: Prepared, scorer: Scorer, seed: int = 0, workers: int | None = None, seconds: float = 600.0
 ) -> Iterator[ScoredFile | Excluded]:
     """As ``labelled.score_prepared``, with ``ScoredFile.degraded``: crops are degraded, one person's as a clip.
 
     seed, and where the crops lie: as in ``score_degraded``.
     """
-    check_recipe(prepared, predictor)
-    return _of_prepared(prepared, predictor, seed, workers, seconds)
+    check_recipe(prepared, scorer)
+    return _of_prepared(prepared, scorer, seed, workers, seconds)
 
 
 def _of_prepared(
-    prepared: Prepared, predictor: Scorer, seed: int, workers: int | None, seconds: float
+    prepared: Prepared, scorer: Scorer, seed: int, workers: int | None, seconds: float
 ) -> Iterator[ScoredFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
@@ -96,11 +95,11 @@ def _of_prepared(
                     yield ScoredFile(labelled, image, *one, np.empty(0)), range(len(one[0]))
 
         with closing(looked):
-            yield from _judged(seen(), Path(folder), predictor)
+            yield from _scored(seen(), Path(folder), scorer)
 
 
-def _judged(seen: Iterator[Seen | Excluded], folder: Path, predictor: Scorer) -> Iterator[ScoredFile | Excluded]:
-    """seen: of each file; its crops lie in ``folder`` under its number, and go once they are judged."""
+def _scored(seen: Iterator[Seen | Excluded], folder: Path, scorer: Scorer) -> Iterator[ScoredFile | Excluded]:
+    """seen: of each file; its crops lie in ``folder`` under its number, and go once they are scored."""
 
     def groups() -> Iterator[tuple[tuple, Sequence[np.ndarray], Sequence[int]]]:
         for number, one in enumerate(seen):
@@ -110,13 +109,13 @@ def _judged(seen: Iterator[Seen | Excluded], folder: Path, predictor: Scorer) ->
                 yield (one, None, None), (), ()
                 continue
             known, rows = one
-            crops = read_degraded(path, predictor.size)
+            crops = read_degraded(path, scorer.size)
             last = len(rows) - 1
             for face, row in enumerate(rows):
                 yield (known, path if face == last else None, crops[row]), crops[row], range(len(crops[row]))
 
     margins, crops = [], []  # of the file at hand, face by face
-    for (known, path, images), of_face in predictor.margins_of_each(groups()):
+    for (known, path, images), of_face in scorer.margins_of_each(groups()):
         if isinstance(known, Excluded):
             yield known
             continue

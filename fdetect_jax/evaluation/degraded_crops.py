@@ -3,22 +3,28 @@ Out: a file with each crop as it is and under each of ``degrade.CONDITIONS``.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from fdetect_jax.evaluation.degrade import CONDITIONS, degraded
-from fdetect_jax.media.limits import UnreadableMedia
+from fdetect_jax.media.clips import MediaFaces, faces_of
+from fdetect_jax.media.crop import CropRecipe, crop
+from fdetect_jax.media.faces import Face, open_faces, own_faces
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected, UnreadableMedia
+from fdetect_jax.media.models import load_models
+from fdetect_jax.media.video import Sampling
 
 CLIP = 8  # pictures of one clip, for what looks at several
 _CLIP_BYTES = 256 << 20  # of a clip's pictures, or a single one
 _FILE_BYTES = 8 << 30
-Face = TypeVar("Face")
+Where = TypeVar("Where")
 
 
-class DegradedCrops(Generic[Face]):
+class DegradedCrops(Generic[Where]):
     """Writes a file, clip by clip: a picture is degraded as a whole, then its faces are cut out, so that every
     condition sees the same faces. A clip is of successive pictures of one size, ``CLIP`` at most.
 
@@ -26,15 +32,15 @@ class DegradedCrops(Generic[Face]):
     else is degraded.
     """
 
-    def __init__(self, path: Path, cut: Callable[[np.ndarray, Face], np.ndarray], seed: int, name: str):
+    def __init__(self, path: Path, cut: Callable[[np.ndarray, Where], np.ndarray], seed: int, name: str):
         path.unlink(missing_ok=True)  # of a process that died at it
         self._path, self._cut = path, cut
         self._seed = (seed, zlib.crc32(name.encode()))
-        self._clip: list[tuple[np.ndarray, list[Face]]] = []
+        self._clip: list[tuple[np.ndarray, list[Where]]] = []
         self._clean: list[np.ndarray] = []  # the clip's crops
         self._started = self._rows = 0  # of the file: rows whose clip is complete, and all
 
-    def add(self, picture: np.ndarray, face: Face) -> tuple[int, np.ndarray]:
+    def add(self, picture: np.ndarray, face: Where) -> tuple[int, np.ndarray]:
         """The crop's row in the file, and the crop as it is. The faces of one picture follow one another.
 
         Raises UnreadableMedia where the file would grow too large.
@@ -81,3 +87,42 @@ def read_degraded(path: Path, size: int) -> np.ndarray:
     size: S, of the crops. The file holds one row at least.
     """
     return np.memmap(path, np.uint8, "r").reshape(-1, 1 + len(CONDITIONS), size, size, 3)
+
+
+def extract_degraded_faces(
+    files: Iterable[tuple[Path, str]],
+    scratch: Path,
+    recipe: CropRecipe,
+    sampling: Sampling,
+    which: str = "all",
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    seconds: float = 600.0,
+) -> Iterator[MediaFaces | Rejected]:
+    """As ``extract_faces``; the crops under every degradation lie in ``scratch/<number of the file>`` meanwhile, see
+    ``read_degraded``, and each example's ``row`` says where. What is in there is the caller's to remove.
+
+    Frames are degraded whole, after the faces were found in them as they are, and a file is decoded once. One file for
+    each worker is under way, since these are large. files: (path, a name that seeds the noise).
+    """
+    recipe.require_detector()
+    load_models()
+    tasks = (
+        (file, recipe, sampling, which, scratch / str(number), seed, name) for number, (file, name) in enumerate(files)
+    )
+    options = {"workers": workers, "seconds": seconds, "initializer": open_faces}
+    return run_isolated(_look_degraded, tasks, ahead=1, **options)
+
+
+def _look_degraded(task: tuple[Path, CropRecipe, Sampling, str, Path, int, str]) -> MediaFaces:
+    path, recipe, sampling, which, output, seed, name = task
+    crops = DegradedCrops[Face](output, lambda image, face: crop(image, face, recipe)["image"], seed, name)
+
+    def cut(image: np.ndarray, face: Face, recipe: CropRecipe) -> dict:
+        row, clean = crops.add(image, face)
+        return {"image": clean, "row": np.int64(row)}
+
+    seen = faces_of(path, own_faces(), recipe, sampling, which, cut=cut)
+    crops.end_clip()
+    return seen

@@ -1,6 +1,5 @@
 """``fdetect evaluate``'s report: scored files in, tests of videos and of frames out, pooled, per source and method."""
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ import numpy as np
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import schema
-from fdetect_jax.evaluation.labelled import Excluded, ScoredFile
 from fdetect_jax.evaluation.results import measure_all
 from fdetect_jax.evaluation.table import Scored, Test
 from fdetect_jax.evaluation.units import LEVELS, units_of
-from fdetect_jax.inference.calibration import Calibration, best_threshold, fit
+from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.labelled import Excluded, ScoredFile
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import REAL
 
@@ -142,15 +141,3 @@ def evaluate(
 
 def _row(one: ScoredFile) -> dict[str, Any]:
     return {name: getattr(one.file, name) for name in ("name", "label", "method", "source")}
-
-
-def calibrate(files: Sequence[ScoredFile], protocol: Protocol, data: str) -> Calibration:
-    """Temperature and bias from the margins of frames, the threshold from the scores of files, as they will be used.
-
-    data: a name for these files. Raises UserError like ``calibration.fit``.
-    """
-    margins = [protocol.frame_scores(one.frames, one.areas, one.margins, image=one.image)[1] for one in files]
-    labels = np.repeat([one.file.label for one in files], [len(of_file) for of_file in margins])
-    found = fit(np.concatenate(margins), labels, data)
-    videos = units_of(files, found, protocol)["video"]
-    return dataclasses.replace(found, threshold=best_threshold(found.scores(videos.margin), videos.label))

@@ -1,30 +1,19 @@
-"""Where a detector was surest and wrong. In: judged files, one by one. Out: the worst of each class, as rows for JSON
-and as a section of a page with a thumbnail of each.
+"""The most confident mistakes of a detector. In: scored files, one by one. Out: the worst of each class, as rows for
+JSON with a picture of each.
 """
 
 import bisect
-from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from scipy.special import expit
 
-from fdetect_jax.evaluation.labelled import CLASSES, LabelledFile, ScoredFile
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.inference.labelled import CLASSES, LabelledFile, ScoredFile
 from fdetect_jax.inference.protocol import Protocol, to_score
-from fdetect_jax.report.page import picture, section
 from fdetect_jax.types import FAKE, REAL
 
-_SIDE = 144  # pixels of a thumbnail
-_TITLES = {REAL: "Reals called fake", FAKE: "Fakes called real"}
-STYLE = """
-.mistakes{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(44%,144px),1fr));gap:12px;margin-bottom:20px}
-.mistakes img{display:block;width:100%;max-width:288px;border-radius:8px}
-.mistakes figcaption{font-size:.8rem;overflow-wrap:anywhere;padding-top:4px}
-.mistakes small{display:block;color:var(--muted);font-size:.76rem}
-h3{font-size:1rem;margin:18px 0 8px}
-"""
+TITLES = {REAL: "Reals called fake", FAKE: "Fakes called real"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class Mistakes:
         self._kept: dict[int, list[tuple[float, str, Mistake]]] = {label: [] for label in CLASSES.values()}
 
     def add(self, one: ScoredFile) -> None:
-        """Looks at one file, which still has its ``crops``."""
+        """Takes one file, which still has its ``crops``."""
         scores = self._calibration.scores(one.margins)
         margins = self._calibration.margins(one.margins)
         frames, frame_margins = self._protocol.frame_margins(one.frames, one.areas, margins, image=one.image)
@@ -80,6 +69,10 @@ class Mistakes:
         """Those of a class, the most confident first."""
         return [mistake for *_, mistake in self._kept[label]]
 
+    def shown(self, label: int) -> list[tuple[dict, np.ndarray]]:
+        """The row of ``to_dict`` and the picture of each of a class."""
+        return [(_row(one), one.picture) for one in self.of(label)]
+
     def to_dict(self) -> dict[str, list[dict]]:
         """ "real" and "fake" -> what is known of each, fit for JSON."""
         return {name: [_row(one) for one in self.of(label)] for name, label in CLASSES.items()}
@@ -89,26 +82,3 @@ def _row(one: Mistake) -> dict:
     scores = {name: round(getattr(one, name), 6) for name in ("score", "frame_score")}
     time = None if one.time is None else round(one.time, 3)
     return {"name": one.file.name, "method": one.file.method, "frame": one.frame, "time": time, **scores}
-
-
-def mistakes_section(mistakes: Mistakes, threshold: float) -> str:
-    """Thumbnails of both classes."""
-    lead = (
-        f"<p>Files on the wrong side of P(fake) = {threshold:.3f}, the most confident first, each by the frame that "
-        "misled most.</p>"
-    )
-    blocks = "".join(_block(title, mistakes.of(label)) for label, title in _TITLES.items())
-    return section("Most confident mistakes", lead + blocks)
-
-
-def _block(title: str, shown: Sequence[Mistake]) -> str:
-    if not shown:
-        return f"<h3>{title}</h3><p>None.</p>"
-    return f"<h3>{title}</h3><div class=mistakes>{''.join(map(_card, shown))}</div>"
-
-
-def _card(one: Mistake) -> str:
-    name = escape(one.file.name)
-    moment = "" if one.time is None else f"<small>at {one.time:.2f} s: {one.frame_score:.3f}</small>"
-    caption = f"<b>{one.score:.3f}</b> {name}{moment}"
-    return f"<figure>{picture(one.picture, one.file.name, _SIDE)}<figcaption>{caption}</figcaption></figure>"

@@ -42,9 +42,12 @@ def measure(test: Test, calibration: Calibration, threshold: float, seed: int = 
             figures[name] = [float(end) for end in value] if metric.format == "interval" else float(value)
         except Undefined as reason:
             figures[name], undefined[name] = None, str(reason)
-    return found | {"verdict": verdict(figures.get("auc"), found["n_real"], found["n_fake"])} | figures | {
-        "undefined": undefined
-    }
+    return (
+        found
+        | {"verdict": verdict(figures.get("auc"), found["n_real"], found["n_fake"])}
+        | figures
+        | {"undefined": undefined}
+    )
 
 
 def measure_all(

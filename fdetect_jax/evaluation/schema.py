@@ -4,8 +4,8 @@
 ``title``, ``description``: any text. ``model``: of an evaluation {"file", "description", "recipe"}, of a training null.
 ``calibration``: the fields of ``inference.calibration.Calibration``. ``threshold``: a unit counts as fake from this
 calibrated score on. ``seed``: of random draws, such as the bootstrap's.
-``tests``: name -> ``results.measure``: title, unit, sources, methods, n_real, n_fake, n_groups, verdict, every registered
-metric (a number, [low, high], or null) and ``undefined`` (metric -> reason of a null).
+``tests``: name -> ``results.measure``: title, unit, sources, methods, n_real, n_fake, n_groups, verdict, every
+registered metric (a number, [low, high], or null) and ``undefined`` (metric -> reason of a null).
 ``figures``: name -> number, null where it is not finite: what is no metric of a test, such as a reconstruction's PSNR.
 
 Of a training also: ``step``, ``seconds`` (of training), ``config`` (nested, as it was).

@@ -13,13 +13,16 @@ import numpy as np
 from fdetect_jax.evaluation import schema
 from fdetect_jax.evaluation.curves import histogram, roc_curve
 from fdetect_jax.evaluation.embeddings import embedding_chart
-from fdetect_jax.evaluation.results import columns, measure_all
+from fdetect_jax.evaluation.results import columns, measure_all, summary
+from fdetect_jax.evaluation.schema import REPORT
 from fdetect_jax.evaluation.table import Test
 from fdetect_jax.evaluation.view import view_of
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.report.curves import attack_series
 from fdetect_jax.report.gallery import Gallery
 from fdetect_jax.report.training_page import training_page
+
+__all__ = ["REPORT", "attack_drop", "summary", "write"]
 
 _IDENTITY = Calibration()
 
@@ -65,9 +68,11 @@ def write(
     """
     threshold = calibration.threshold if threshold is None else threshold
     measured = measure_all(tests, calibration, threshold, seed)
-    content = schema.base(
-        "training", title, description, calibration, threshold, seed, measured, figures
-    ) | {"step": int(step), "seconds": float(seconds), "config": schema.plain(config)}
+    content = schema.base("training", title, description, calibration, threshold, seed, measured, figures) | {
+        "step": int(step),
+        "seconds": float(seconds),
+        "config": schema.plain(config),
+    }
     views = [view_of(test, calibration, threshold, seed) for test in tests]
     aucs = [measured[test.name].get("auc") for test in tests]
     page = training_page(
@@ -89,8 +94,10 @@ def write(
 
 
 def attack_drop(history: Sequence[dict]) -> float | None:
-    """The mean drop in P(fake) from reconstructions to adversaries over the last quarter of the logged steps; None where
-    no step has logged both."""
+    """The mean drop in P(fake) from reconstructions to adversaries over the last quarter of the logged steps.
+
+    None where no step has logged both.
+    """
     if (found := attack_series(history)) is None:
         return None
     steps, before, after = found

@@ -18,10 +18,10 @@ class View:
     """The N units of one test, as a metric gets them.
 
     labels: (N,) 0 = real, 1 = fake. margins: (N,) float64, finite, log P(fake) / P(real) as the detector gives it, not
-    calibrated. scores: (N,) float64, calibrated P(fake) in [0, 1]; rounding makes large margins equal here, so ranks are
-    taken from margins. threshold: a unit counts as fake from this score on. groups: (N,) integers, equal for units that
-    belong together and are resampled whole. kinds: (N,) places in ``types.KINDS``, -1 where unknown. seed: of a metric's
-    random draws.
+    calibrated. scores: (N,) float64, calibrated P(fake) in [0, 1]; rounding makes large margins equal here, so take
+    ranks from margins. threshold: a unit counts as fake from this score on. groups: (N,) integers, equal for units that
+    belong together and are resampled whole. kinds: (N,) places in ``types.KINDS``, -1 where unknown. seed: of a
+    metric's random draws.
     """
 
     labels: np.ndarray

@@ -6,13 +6,19 @@ from dataclasses import asdict
 import numpy as np
 from ml_collections import ConfigDict
 
+from fdetect_jax.evaluation.metrics import METRICS
 from fdetect_jax.experiments.runs import Run
 from fdetect_jax.experiments.statistics import difference, estimate
-from fdetect_jax.forgery import FORGERIES
-from fdetect_jax.forgery.host import HOST_FORGERIES, host_kinds
+from fdetect_jax.forgery import find_forgery, weights_of
 
-METRICS = ("auc", "accuracy")
+COLUMNS = ("auc", "accuracy")  # the metrics of a table, of all that reports hold
 MEANS = {"unseen": "Unseen forgeries, mean", "robust": "GAN-inverted under damage, mean"}
+GROUPS = {
+    "inverted": "GAN-inverted",
+    "unseen": "Unseen by every variant",
+    "robust": "GAN-inverted, damaged",
+    "others": "Seen by some variant",
+}
 COMPARED = (
     ("gan_inverted", "accuracy"),
     ("gan_inverted", "auc"),
@@ -20,35 +26,39 @@ COMPARED = (
     ("unseen", "auc"),
     ("robust", "auc"),
 )
-_INVERTED, _STRANGER = "gan_inverted", "other_generator"
+_INVERTED, _ATTACKED = "gan_inverted", "adversarial"  # tests of the generator that adversaries come from
 
 
 def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
     """Means over seeds, and paired differences.
 
     Args:
-      config: the table's. reports: of every run, with its report's content.
+      config: the table's. reports: of every run, with its report's content (``evaluation.schema``).
 
     Returns:
-      ``seeds``; ``columns``: group -> names of tests and means; ``variants``: name -> title, steps, seconds (mean),
-      trained_on, and ``tests``: column -> metric -> mean, error, values; ``comparisons``: of each pair and of each of
-      ``COMPARED``, variants, column, metric, mean, low, high, verdict, values; ``sweeps``: name -> title, and variants
-      with the parameter's values, in their order, where there are two of them.
+      ``seeds``; ``columns``: group -> names of tests and means; ``titles``: column -> what a reader calls it;
+      ``variants``: name -> title, steps, seconds (mean), trained_on (forgeries), seen (columns of fakes that it was
+      trained on), and ``tests``: column -> metric -> mean, error, values, or None where a run has no such figure;
+      ``comparisons``: of each pair and of each of ``COMPARED``, variants, column, metric, mean, low, high, verdict,
+      values; ``sweeps``: name -> title, and variants with the parameter's values, in their order, where there are two
+      of them.
     """
     reports = sorted(reports, key=lambda found: found[0].seed)
     variants = {variant: [found for found in reports if found[0].variant == variant] for variant in config.rows}
-    columns = _columns([run for run, _ in reports], reports[0][1]["tests"])
+    tests = reports[0][1]["tests"]
+    columns = _columns([run for run, _ in reports], tests)
     values = {variant: _values(found, columns) for variant, found in variants.items()}
     return {
         "seeds": sorted({run.seed for run, _ in reports}),
         "columns": columns,
+        "titles": _titles(columns, tests),
         "variants": {variant: _variant(found, values[variant]) for variant, found in variants.items()},
         "comparisons": [
             {"a": a, "b": b, "column": column, "metric": metric} | _difference(values[a], values[b], column, metric)
             for a, b in config.comparisons
             if a in variants and b in variants
             for column, metric in COMPARED
-            if column in values[a]
+            if min(len(values[one].get(column, {}).get(metric, ())) for one in (a, b)) > 1
         ],
         "sweeps": _sweeps(config.sweeps, variants),
     }
@@ -64,14 +74,13 @@ def _sweeps(sweeps: ConfigDict, variants: Mapping) -> dict[str, dict]:
     return found
 
 
-def _columns(runs: Sequence[Run], tests: Mapping) -> dict[str, list[str]]:
-    """Groups of tests: what some variant was trained on tells little of what it does with new forgeries."""
-    names = [name for name, found in tests.items() if isinstance(found, Mapping)]
-    trained = {kind for run in runs for kind in host_kinds(run.config.forgery)}
-    unseen = [name for name in names if name == _STRANGER or (name in HOST_FORGERIES and name not in trained)]
-    robust = [name for name in names if name.startswith(f"{_INVERTED}/")]
-    inverted = [name for name in names if name == _INVERTED]
-    others = [name for name in names if name not in {*unseen, *robust, *inverted} and "/" not in name]
+def _columns(runs: Sequence[Run], tests: Mapping[str, Mapping]) -> dict[str, list[str]]:
+    """Groups of tests: what some variant was trained on says little about new forgeries."""
+    seen = {name for run in runs for name in _seen(run)}
+    unseen = [name for name in tests if "/" not in name and name not in {_INVERTED, _ATTACKED, *seen}]
+    robust = [name for name in tests if name.startswith(f"{_INVERTED}/")]
+    inverted = [name for name in tests if name == _INVERTED]
+    others = [name for name in tests if name not in {*unseen, *robust, *inverted} and "/" not in name]
     groups = {"inverted": inverted, "unseen": unseen, "robust": robust, "others": others}
     for group in MEANS:
         if groups[group]:
@@ -79,31 +88,49 @@ def _columns(runs: Sequence[Run], tests: Mapping) -> dict[str, list[str]]:
     return {group: found for group, found in groups.items() if found}
 
 
+def _seen(run: Run) -> set[str]:
+    """The tests whose fakes are of a forgery that the run is trained on."""
+    trained = weights_of(run.config.forgery)
+    return {*trained, *(test for name in trained for test, _ in find_forgery(name).tests.values())}
+
+
+def _titles(columns: Mapping[str, Sequence[str]], tests: Mapping[str, Mapping]) -> dict[str, str]:
+    names = [name for group in columns.values() for name in group if name not in MEANS]
+    titles = MEANS | {name: tests[name]["title"] for name in names}
+    for name in columns.get("robust", ())[1:]:  # their group says what was damaged
+        titles[name] = titles[name].removeprefix(f"{tests[_INVERTED]['title']}, ")
+    return titles
+
+
 def _values(found: Sequence[tuple[Run, Mapping]], columns: Mapping) -> dict[str, dict[str, dict[int, float]]]:
-    """column -> metric -> seed -> value."""
+    """column -> metric -> seed -> value, of the seeds that have one."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for group, names in columns.items():
         tests = [name for name in names if name not in MEANS]
         for column in names:
             of = tests if column == group and group in MEANS else [column]
-            values[column] = {
-                metric: {run.seed: float(np.mean([one["tests"][t][metric] for t in of])) for run, one in found}
-                for metric in METRICS
-            }
+            values[column] = {metric: _by_seed(found, of, metric) for metric in COLUMNS}
     return values
+
+
+def _by_seed(found: Sequence[tuple[Run, Mapping]], tests: Sequence[str], metric: str) -> dict[int, float]:
+    rows = {run.seed: [one["tests"][test][metric] for test in tests] for run, one in found}
+    return {seed: float(np.mean(row)) for seed, row in rows.items() if None not in row}
 
 
 def _variant(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
     run, content = found[0]
-    forgery = run.config.forgery
-    device = [forgery.kind] if forgery.kind in FORGERIES else []
     return {
         "title": content["description"],
         "steps": content["step"],
         "seconds": float(np.mean([one["seconds"] for _, one in found])),
-        "trained_on": [*device, *host_kinds(forgery)],
+        "trained_on": list(weights_of(run.config.forgery)),
+        "seen": [name for name in values if name in _seen(run)],
         "tests": {
-            column: {metric: asdict(estimate(by_seed)) for metric, by_seed in of.items()}
+            column: {
+                metric: asdict(estimate(by_seed)) if len(by_seed) == len(found) else None
+                for metric, by_seed in of.items()
+            }
             for column, of in values.items()
         },
     }
@@ -114,37 +141,23 @@ def _difference(a: Mapping, b: Mapping, column: str, metric: str) -> dict:
     return asdict(found) | {"verdict": found.verdict}
 
 
-def headings(found: Mapping) -> dict[str, str]:
-    """column -> what a reader calls it, briefly."""
-    known = {
-        _INVERTED: "GAN-inverted",
-        _STRANGER: "other generator",
-        "fwa": "warping artefacts",
-        "swap": "swaps",
-        "sbi": "self-blends",
-        "adversarial": "its own adversaries",
-    }
-    names = [name for group in found["columns"].values() for name in group]
-    plain = {name: name.removeprefix(f"{_INVERTED}/").replace("_", " ") for name in names}
-    return {name: MEANS.get(name) or known.get(name) or plain[name] for name in names}
-
-
 def summary(found: Mapping) -> Iterator[str]:
     """Lines of text."""
-    heads = headings(found)
-    for metric in METRICS:
+    heads = found["titles"]
+    for metric in COLUMNS:
         yield ""
-        yield f"{metric}, mean ± standard error over seeds {', '.join(map(str, found['seeds']))}"
-        for column, head in heads.items():
-            yield f"  {head}"
+        yield f"{METRICS[metric].title}, mean ± standard error over seeds {', '.join(map(str, found['seeds']))}"
+        for column in (name for group in found["columns"].values() for name in group):
+            yield f"  {heads[column]}"
             for one in found["variants"].values():
                 value = one["tests"][column][metric]
-                yield f"    {one['title']:38s} {value['mean']:.4f} ± {value['error']:.4f}"
+                shown = "–" if value is None else f"{value['mean']:.4f} ± {value['error']:.4f}"
+                yield f"    {one['title']:38s} {shown}"
     yield ""
     yield "paired differences, 95 % interval"
     for one in found["comparisons"]:
         a, b = (found["variants"][one[side]]["title"] for side in "ab")
-        yield f"  {a} - {b}, {heads[one['column']]}, {one['metric']}: {describe(one)}"
+        yield f"  {a} - {b}, {heads[one['column']]}, {METRICS[one['metric']].title}: {describe(one)}"
 
 
 def describe(one: Mapping) -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from fdetect_jax.experiments.page import page_of
 from fdetect_jax.experiments.results import results, summary
 from fdetect_jax.experiments.runs import runs_of, train
 from fdetect_jax.files import write_atomic
-from fdetect_jax.report import table_page as page
 
 
 def run_table(config: ConfigDict, workdir: str | Path) -> dict:
@@ -25,7 +25,7 @@ def run_table(config: ConfigDict, workdir: str | Path) -> dict:
     reports = list(train(runs, lambda text: print(text, flush=True)))
     text = json.dumps(results(config, reports), indent=2, allow_nan=False, ensure_ascii=False)
     found = json.loads(text)
-    write_atomic(workdir / "table.html", page.render(config.description, found, workdir))
+    write_atomic(workdir / "table.html", page_of(config.description, found, workdir, reports[0][1]["threshold"]))
     write_atomic(workdir / "table.json", text + "\n")
     print("\n".join(summary(found)))
     print(f"table: {workdir / 'table.html'}")

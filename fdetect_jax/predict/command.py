@@ -8,6 +8,7 @@ from collections import Counter
 from tqdm import tqdm
 
 from fdetect_jax.host import set_up
+from fdetect_jax.inference.evidence import DETECTOR
 
 _WORDS = {"real": "real", "fake": "FAKE", "not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
 FOUND_FAKE, NOT_ALL = 1, 3  # exit status
@@ -53,8 +54,8 @@ def _lines(row: dict) -> list[str]:
     """The verdict, and below it the evidence of each analysis; the detector's is the verdict's reason already."""
     score = "     " if row["score"] is None else f"{row['score']:.3f}"
     note = f" ({row['note']})" if row["note"] else ""
-    others = [one for one in row["evidence"] if one["words"] != row["reason"]]
+    others = [one for one in row["evidence"] if one["name"] != DETECTOR]
     return [
         f"{_WORDS[row['verdict']]:13s} {score}  {row['file']}: {row['reason']}{note}",
-        *(f"{'':21s}{one['name']}: {one['words']}" for one in others),
+        *(f"{'':21s}{one['title']}: {one['words']}" for one in others),
     ]

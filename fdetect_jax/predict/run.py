@@ -15,6 +15,7 @@ from typing import Any
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
 from fdetect_jax.inference.analyses import ANALYSES
+from fdetect_jax.inference.evidence import DETECTOR
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.files import find_files
@@ -56,7 +57,8 @@ def predict(
 
     Yields:
       ``Verdict.to_row``, with ``annotated`` and ``heat_map``, paths below ``output``, or None; each row of its evidence
-      with ``picture``, likewise; and ``note``: why an analysis or a copy is missing, or "".
+      with ``title``, what a reader sees, and ``picture``, likewise a path; and ``note``: why an analysis or a copy is
+      missing, or "".
 
     Raises:
       UserError: no such path, no file, a heat map without an output folder, or as ``engine.check`` does.
@@ -121,7 +123,9 @@ def _row(verdict: Verdict, shown: work.Shown | Rejected) -> dict[str, Any]:
     if isinstance(shown, Rejected):
         notes, shown = (*notes, shown.reason), work.Shown()
     row = verdict.to_row()
-    row["evidence"] = [one | {"picture": shown.pictures.get(one["name"])} for one in row["evidence"]]
+    for one in row["evidence"]:
+        title = "Detector" if one["name"] == DETECTOR else ANALYSES[one["name"]].title
+        one |= {"title": title, "picture": shown.pictures.get(one["name"])}
     return row | {"annotated": shown.annotated, "heat_map": shown.heat_map, "note": "; ".join(notes)}
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Column:
-    """How one metric is shown. name: its key in report.json. title: heads the column. note: a sentence that explains it,
-    or "". format: "number", "share" or "interval"."""
+    """How one metric is shown.
+
+    name: its key in report.json. title: heads the column. note: a sentence that explains it, or "". format: "number",
+    "share" or "interval".
+    """
 
     name: str
     title: str
@@ -37,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """title: of the section. heading: of the first column. heads: of the columns of metrics. notes: (title, sentence)."""
+    """title: of the section. heading: of the first column. heads: of the metrics. notes: (title, sentence) of each."""
 
     title: str
     heading: str
@@ -46,7 +49,9 @@ class Table:
     notes: tuple[tuple[str, str], ...]
 
 
-def table_of(title: str, heading: str, tests: Iterable[tuple[str, Mapping[str, Any]]], columns: Sequence[Column]) -> Table:
+def table_of(
+    title: str, heading: str, tests: Iterable[tuple[str, Mapping[str, Any]]], columns: Sequence[Column]
+) -> Table:
     """tests: (title of the row, the test's measures as report.json has them)."""
     rows = tuple(
         Row(name, one["verdict"], tuple(c.text(one[c.name]) for c in columns), one["n_real"], one["n_fake"])

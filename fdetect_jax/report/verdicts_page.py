@@ -2,66 +2,67 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from fdetect_jax.files import write_atomic
+from fdetect_jax.inference.evidence import DETECTOR
 from fdetect_jax.inference.protocol import Protocol
-from fdetect_jax.report.page import document, section
+from fdetect_jax.report.pages import render
 
 PAGE = "report.html"
 _WORDS = {"fake": "fake", "real": "real", "not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
-_STYLE = """
-.files{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:16px}
-.files figure{background:var(--card);border:1px solid var(--grid);border-radius:12px;overflow:hidden}
-.files :is(img,video){display:block;width:100%;max-height:420px;object-fit:contain;background:#000}
-.files figcaption{padding:10px 14px;font-size:.9rem;overflow-wrap:anywhere}
-.files small{display:block;color:var(--muted)}
-.fake{--c:var(--fake)}.real{--c:var(--real)}.none{--c:var(--muted)}
-"""
 
 
 def write_page(output: Path, rows: Sequence[Mapping], detector: str, protocol: Protocol) -> None:
     """Writes ``report.html`` into ``output``.
 
-    rows: as ``run.predict`` yields them. detector: a line that says which one judged.
+    rows: as ``run.predict`` yields them. detector: a line that describes it.
     """
     counts = Counter(row["verdict"] for row in rows)
-    facts = [f"{counts[word]:,} {shown}" for word, shown in _WORDS.items() if counts[word]]
-    chips = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
-    rule = (
-        f"In a frame: {protocol.multi_face} over its faces; over frames: {protocol.aggregation}; "
-        f"fake from P(fake) = {protocol.threshold:.3f} on."
-    )
-    head = f"<header><h1>Verdicts</h1><p>{escape(detector)}</p><ul class=facts>{chips}</ul></header>"
-    # The most suspicious first.
+    # The highest score first.
     order = sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0), row["file"]))
-    judged = [_card(row) for row in order if row["annotated"]]
-    others = [row for row in order if not row["annotated"]]
-    sections = [head, section("Files", f"<p>{escape(rule)}</p><div class=files>{''.join(judged)}</div>")]
-    if others:
-        lines = "".join(
-            f"<tr><th scope=row>{escape(row['file'])}</th><td>{_badge(row)}</td>"
-            f"<td>{escape(row['note'] or row['reason'])}</td></tr>"
-            for row in others
-        )
-        sections.append(section("Without a picture", f"<div class=scroll><table>{lines}</table></div>"))
-    write_atomic(output / PAGE, document("Verdicts", sections, _STYLE))
+    page = render(
+        "verdicts.html",
+        title="Verdicts",
+        description=detector,
+        facts=tuple(f"{counts[word]:,} {shown}" for word, shown in _WORDS.items() if counts[word]),
+        rule=f"In a frame: {protocol.multi_face} over its faces; over frames: {protocol.aggregation}; "
+        f"fake from P(fake) = {protocol.threshold:.3f} on.",
+        shown=[_row(row) for row in order if row["annotated"]],
+        others=[_row(row) for row in order if not row["annotated"]],
+    )
+    write_atomic(output / PAGE, page)
 
 
-def _card(row: Mapping) -> str:
-    source, name = quote(row["annotated"]), escape(row["file"])
-    if row["kind"] == "video":
-        shown = f'<video src="{source}" controls preload=metadata></video>'
-    else:
-        shown = f'<img src="{source}" alt="{name}" loading=lazy>'
-    heat = f' · <a href="{quote(row["heat_map"])}">where it looked</a>' if row["heat_map"] else ""
-    caption = f"{_badge(row)} {name}<small>{escape(row['reason'])}{heat}</small>"
-    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
-
-
-def _badge(row: Mapping) -> str:
-    side = row["verdict"] if row["verdict"] in ("fake", "real") else "none"
+def _row(row: Mapping) -> dict[str, Any]:
     score = f" {row['score']:.2f}" if row["score"] is not None else ""
-    return f'<b class="badge {side}">{_WORDS[row["verdict"]]}{score}</b>'
+    return {
+        "name": row["file"],
+        "word": f"{_WORDS[row['verdict']]}{score}",
+        "side": _side(row["verdict"]),
+        "reason": row["reason"] if row["annotated"] else row["note"] or row["reason"],
+        "note": row["note"] if row["annotated"] else "",
+        "video": row["kind"] == "video",
+        "source": quote(row["annotated"] or ""),
+        "heat": quote(row["heat_map"] or ""),
+        "classes": [(name, f"{100 * share:.0f} %") for name, share in row["classes"].items()],
+        "evidence": [_evidence(one) for one in row["evidence"] if one["name"] != DETECTOR],
+    }
+
+
+def _evidence(one: Mapping) -> dict[str, Any]:
+    """The detector's own stands in the badge and the reason already."""
+    strength = f" {100 * one['strength']:.0f} %" if one["strength"] else ""
+    return {
+        "title": one["title"],
+        "words": one["words"],
+        "side": _side(one["speaks_for"]),
+        "speaks": "" if one["speaks_for"] == "neither" else f"for {one['speaks_for']}{strength}",
+        "picture": quote(one["picture"] or ""),
+    }
+
+
+def _side(word: str) -> str:
+    return word if word in ("fake", "real") else "none"

@@ -21,20 +21,19 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fdetect_jax import weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.fields import above, at_least, between, refuse
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
+from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.report.gallery import Gallery
-from fdetect_jax.train import parallel
 from fdetect_jax.train.inverter import SHOWN, batches, check_common, updated
-from fdetect_jax.train.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
 
@@ -258,8 +257,7 @@ class GanTask:
             figures, columns = measure(
                 self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
             )
-        shown = {name: rows[:SHOWN] for name, rows in columns.items()}
-        count = min((len(rows) for rows in shown.values()), default=SHOWN)
+        shown, count = dict(columns), len(columns.get("real", range(SHOWN)))
         shown |= samples(self.networks, variables, count, config.seed)
         return EvaluationResult(figures=figures, gallery=Gallery(shown, {}))
 

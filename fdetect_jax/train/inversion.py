@@ -18,22 +18,21 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fdetect_jax import weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.fields import at_least, decay_rate, one_of, refuse
 from fdetect_jax.gan import inversion, perceptual
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
+from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import SCHEDULES
 from fdetect_jax.report.card import write_card
 from fdetect_jax.report.gallery import Gallery, gallery_png
-from fdetect_jax.train import parallel
-from fdetect_jax.train.inverter import SHOWN, batches, check_common, updated
-from fdetect_jax.train.lazy import is_due, lazy_value_and_grad
+from fdetect_jax.train.inverter import batches, check_common, updated
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
 
@@ -204,8 +203,7 @@ class InversionTask:
         figures, columns = measure(
             self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
         )
-        shown = {name: rows[:SHOWN] for name, rows in columns.items()}
-        return EvaluationResult(figures=figures, gallery=Gallery(shown, {}))
+        return EvaluationResult(figures=figures, gallery=Gallery(columns, {}))
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         variables = {"generator": self.frozen["generator"]}

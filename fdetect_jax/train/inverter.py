@@ -11,7 +11,7 @@ from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.check import check_data
 from fdetect_jax.data.source import Source
 from fdetect_jax.fields import above, at_least, rows
-from fdetect_jax.train.lazy import lazy_select
+from fdetect_jax.gan.lazy import lazy_select
 
 SHOWN = 8  # rows of a report's gallery
 

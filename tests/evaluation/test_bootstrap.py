@@ -8,6 +8,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from fdetect_jax.evaluation.bootstrap import auc_interval
+from fdetect_jax.evaluation.view import Undefined
 
 
 def normal(rng, reals, fakes, shift=1.0):
@@ -20,15 +21,40 @@ def test_is_the_bootstrap_written_out(decimals):
     rng = np.random.default_rng(0)
     labels, scores = normal(rng, 12, 15)
     scores, groups = scores.round(decimals), np.concatenate([np.arange(12) // 3, np.arange(15) // 2])
+    groups[labels == 1] += 4  # a group is a video of one class
     resamples, draws = np.random.default_rng(7), []
-    sizes = {0: 4, 1: 8}
-    times = {label: resamples.multinomial(n, np.full(n, 1 / n), 300) for label, n in sizes.items()}
+    times = np.concatenate([resamples.multinomial(n, np.full(n, 1 / n), 300) for n in (4, 8)], axis=1)
     for number in range(300):
-        weight = np.where(labels == 1, times[1][number][groups], times[0][number][groups % 4])
+        weight = times[number][groups]
         draws.append(roc_auc_score(labels, scores, sample_weight=weight))
     wanted = np.quantile(draws, [0.05, 0.95])
     found = auc_interval(labels, scores, groups, confidence=0.9, resamples=300, seed=7)
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_face_and_its_fake_are_drawn_together():
+    rng, faces = np.random.default_rng(9), 30
+    labels, groups = np.repeat([0, 1], faces), np.tile(np.arange(faces), 2)
+    scores = np.concatenate([rng.normal(size=faces), rng.normal(1.0, 1.0, faces)])
+    times = np.random.default_rng(3).multinomial(faces, np.full(faces, 1 / faces), 300)
+    draws = [roc_auc_score(labels, scores, sample_weight=one[groups]) for one in times]
+    found = auc_interval(labels, scores, groups, resamples=300, seed=3)
+    np.testing.assert_allclose(found, np.quantile(draws, [0.025, 0.975]), rtol=1e-12)
+
+
+def test_what_a_face_and_its_fake_share_does_not_widen_the_interval():
+    rng, faces, hits, widths = np.random.default_rng(10), 200, 0, []
+    shared = rng.normal(size=(150, faces))
+    labels, groups = np.repeat([0, 1], faces), np.tile(np.arange(faces), 2)
+    truth = norm.cdf(0.5 / np.sqrt(2 * (1 + 0.2**2)))
+    for number, of_face in enumerate(shared):
+        scores = np.tile(of_face, 2) + 0.5 * labels + rng.normal(0, 0.2, 2 * faces)
+        low, high = auc_interval(labels, scores, groups, resamples=400, seed=number)
+        alone = auc_interval(labels, scores, resamples=400, seed=number)
+        hits += low <= truth <= high
+        widths.append((high - low) / (alone[1] - alone[0]))
+    assert 0.9 <= hits / 150 <= 0.99
+    assert np.mean(widths) < 0.75  # rows taken for independent: too wide
 
 
 def test_covers_the_truth_as_often_as_it_says():
@@ -96,5 +122,5 @@ def test_twenty_thousand_frames_take_seconds():
 def test_completely_parted_classes_and_too_few_groups():
     labels, scores = np.repeat([0, 1], 5), np.arange(10.0)
     assert auc_interval(labels, scores) == (1.0, 1.0)
-    with pytest.raises(ValueError, match="two real groups"):
+    with pytest.raises(Undefined, match="two real groups"):
         auc_interval(labels, scores, np.where(labels == 0, 0, np.arange(10)))

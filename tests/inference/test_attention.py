@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.inference.attention import grad_cam, heat
 from fdetect_jax.types import Outputs
 
@@ -17,13 +18,23 @@ class Linear(nn.Module):
     def __call__(self, images):
         maps = nn.Conv(5, (3, 3), name="conv")(images)
         logits = nn.Dense(2, name="fc")(maps.mean(axis=(1, 2)))
-        return Outputs(logits=logits, features={"early": images, "last": maps})
+        return Outputs(logits, {"features/early": images, "features/last": maps})
 
 
 class Attentive(nn.Module):
     @nn.compact
     def __call__(self, images):
-        return Outputs(logits=nn.Dense(2)(images.mean(axis=(1, 2))), attention=images[..., :1] * 2)
+        logits = nn.Dense(2)(images.mean(axis=(1, 2)))
+        return Outputs(logits, {"mask": images[..., 1:2], "attention": images[..., :1] * 2})
+
+
+class Localising(nn.Module):
+    """Of images or of clips."""
+
+    @nn.compact
+    def __call__(self, images):
+        logits = nn.Dense(2)(images.mean(axis=tuple(range(1, images.ndim - 1))))
+        return Outputs(logits, {"mask": 8 * images[..., :1] - 4, "features/last": images})
 
 
 IMAGES = np.random.default_rng(0).random((3, 6, 6, 3), np.float32)
@@ -37,7 +48,7 @@ def test_grad_cam_of_a_linear_network_is_its_weights_on_its_maps():
     module = Linear()
     variables = started(module)
     found = jax.jit(lambda v, x: grad_cam(module.apply, v, x))(variables, IMAGES)
-    maps = module.apply(variables, IMAGES).features["last"]
+    maps = module.apply(variables, IMAGES).heads["features/last"]
     kernel = variables["params"]["fc"]["kernel"]
     wanted = np.maximum(np.asarray(maps @ (kernel[:, 1] - kernel[:, 0])), 0)
     assert wanted.max(axis=(1, 2)).min() > 0
@@ -65,11 +76,27 @@ def test_own_attention_comes_first():
     np.testing.assert_allclose(found, np.minimum(IMAGES[..., 0] * 2, 1), rtol=1e-6)
 
 
-def test_a_detector_without_maps_is_refused():
-    class Flat(nn.Module):
-        @nn.compact
-        def __call__(self, images):
-            return Outputs(logits=nn.Dense(2)(images.mean(axis=(1, 2))))
+def test_then_where_it_localises_the_forgery():
+    module = Localising()
+    found = heat(module.apply, started(module), IMAGES)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(4 - 8 * IMAGES[..., 0])), rtol=1e-5)
 
-    with pytest.raises(ValueError, match="no feature map"):
+
+class Flat(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        logits = nn.Dense(2)(images.mean(axis=tuple(range(1, images.ndim - 1))))
+        return Outputs(logits, {"attention": images.mean(axis=1)[..., :1]} if images.ndim == 5 else {})
+
+
+def test_a_detector_without_maps_is_refused():
+    with pytest.raises(UserError, match="no feature map"):
         heat(Flat().apply, started(Flat()), IMAGES)
+
+
+def test_clips_have_a_map_for_each_frame_or_none():
+    clips = np.stack([IMAGES, IMAGES[::-1]], axis=1)
+    variables = Localising().init(jax.random.key(0), clips)
+    assert heat(Localising().apply, variables, clips).shape == (3, 2, 6, 6)
+    with pytest.raises(UserError, match="detector of clips has no head"):
+        heat(Flat().apply, Flat().init(jax.random.key(0), clips), clips)

@@ -9,14 +9,17 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from fdetect_jax import weights
+from fdetect_jax.errors import UserError
 from fdetect_jax.inference.calibration import (
     Calibration,
+    FileFaces,
     best_threshold,
+    calibrate,
     fit,
-    margins_of,
-    notes_of,
+    grouped,
     write_calibrated,
 )
+from fdetect_jax.inference.protocol import Protocol
 
 
 def drawn(count=40_000, share=0.5, slope=0.5, intercept=0.7, seed=0):
@@ -66,14 +69,14 @@ def test_classes_that_part_get_no_certainty(scale):
     scores = found.scores(margins)
     assert np.all(np.diff(scores) > 0)
     assert 0.5 < scores[2:].mean() < 0.9  # the targets are 3 / 4
-    assert scores[1] < found.threshold < scores[2]
+    files, labels = grouped(margins, labels, np.arange(4))
+    assert scores[1] < calibrate(files, labels, Protocol(), "").threshold < scores[2]
 
 
 def test_no_calibration_is_the_softmax():
     margins = np.array([-3.0, 0.0, 2.0])
     np.testing.assert_allclose(Calibration().scores(margins), 1 / (1 + np.exp(-margins)))
-    np.testing.assert_allclose(margins_of(expit(margins).astype(np.float32)), margins, rtol=1e-5, atol=1e-6)
-    assert np.isfinite(margins_of(np.float32([0.0, 1.0]))).all()
+    np.testing.assert_array_equal(Calibration(2.0, 1.0).margins(margins), margins / 2 + 1)
 
 
 def test_threshold_of_cases_worked_by_hand():
@@ -106,6 +109,7 @@ def test_threshold_is_nowhere_worse_than_any_other():
         ([1.0, np.nan], [0, 1], "not finite"),
         ([1.0, 2.0, 3.0], [0, 1, 2], "of 3"),
         ([1.0], [0, 1], r"\(1,\), \(2,\)"),
+        ([], [], "0 real and 0 fake"),
     ],
 )
 def test_refuses_what_cannot_be_fitted(margins, labels, message):
@@ -119,12 +123,66 @@ def test_names_the_field_that_does_not_fit(field, value):
         Calibration(**{field: value})
 
 
-def test_notes_of_a_detector_that_has_learned_and_of_one_that_has_not():
-    margins, labels = drawn(500)
-    scores = expit(margins).astype(np.float32)
-    found = Calibration.from_metadata(notes_of(scores, labels, "held-out"))
-    assert found.temperature == pytest.approx(fit(margins, labels, "").temperature, rel=1e-3)
-    assert notes_of(scores, 1 - labels, "held-out") == {}
+def saturated(count=400, seed=0):
+    """Margins of one face each, 22 ± 3 for reals and 27 ± 3 for fakes: float32 scores are 1 for nearly all of them."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    return rng.normal(22 + 5 * labels, 3), labels
+
+
+@pytest.mark.parametrize("shift", [0.0, 700.0])
+def test_margins_that_saturate_keep_their_order_and_their_threshold(shift):
+    margins, labels = saturated()
+    margins = margins + shift
+    files, of_files = grouped(margins, labels, np.arange(len(margins)))
+    found = calibrate(files, of_files, Protocol(), "saturated")
+    scores = [
+        Protocol().file_margin(Protocol().frame_margins(one.frames, one.areas, found.margins(one.margins))[1])
+        for one in files
+    ]
+    assert auc(scores, of_files) == auc(margins, labels) > 0.85
+    best = max(balanced(margins >= cut, labels) for cut in margins)
+    protocol = Protocol(threshold=found.threshold)
+    assert balanced(np.array([protocol.is_fake(one) for one in scores]), of_files) == pytest.approx(best)
+
+
+def auc(values, labels):
+    values, labels = np.asarray(values), np.asarray(labels)
+    real, fake = values[labels == 0], values[labels == 1]
+    return np.mean(real[:, None] < fake) + np.mean(real[:, None] == fake) / 2
+
+
+def balanced(called, labels):
+    return (called[labels == 1].mean() + (~called[labels == 0]).mean()) / 2
+
+
+def video(rng, label, faces=2, frames=8):
+    """A file of several faces a frame, whose highest margin is far above that of a single face."""
+    margins = rng.normal(2.0 * label, 1.5, frames * faces)
+    return FileFaces(np.repeat(np.arange(frames), faces), np.ones(frames * faces), margins)
+
+
+@pytest.mark.parametrize("rules", [{}, {"multi_face": "mean", "aggregation": "max"}])
+def test_the_threshold_is_that_of_file_scores(rules):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    files, protocol = [video(rng, label) for label in labels], Protocol(**rules)
+    found = calibrate(files, labels, protocol, "videos")
+    of_frames = [protocol.frame_margins(one.frames, one.areas, found.margins(one.margins))[1] for one in files]
+    scores = expit([protocol.file_margin(one) for one in of_frames])
+    assert found.threshold == best_threshold(scores, labels)
+    frame_labels = np.repeat(labels, [len(one) for one in of_frames])
+    assert found.threshold != pytest.approx(best_threshold(expit(np.concatenate(of_frames)), frame_labels), abs=0.02)
+    assert (found.n_real, found.n_fake) == (240, 240)  # frames
+
+
+def test_faces_of_one_group_and_label_are_a_file():
+    files, labels = grouped([0.1, 0.2, 0.3, 0.4, 0.5], [0, 1, 0, 1, 0], ["a", "a", "b", "a", "a"])
+    assert labels.tolist() == [0, 1, 0]
+    assert [one.margins.tolist() for one in files] == [[0.1, 0.5], [0.2, 0.4], [0.3]]
+    assert [one.frames.tolist() for one in files] == [[0, 1], [0, 1], [0]]
+    with pytest.raises(UserError, match="no file"):
+        calibrate([], [], Protocol(), "")
 
 
 def test_file_keeps_it_and_its_arrays(tmp_path):
@@ -147,6 +205,7 @@ def test_file_keeps_it_and_its_arrays(tmp_path):
 
 def test_metadata_without_or_with_another_calibration():
     assert Calibration.from_metadata({}) == Calibration()
+    assert Calibration.from_metadata(Calibration(2.0, data="d").to_metadata()) == Calibration(2.0, data="d")
     for text in ('{"slope": 1}', "[1, 2]", '"x"', "temperature 2"):
         with pytest.raises(ValueError, match="wanted the fields"):
             Calibration.from_metadata({"calibration": text})

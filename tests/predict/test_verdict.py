@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
+from fdetect_jax.inference.evidence import Evidence
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.clips import FaceCrop, MediaFaces
 from fdetect_jax.media.video import VideoInfo
@@ -28,10 +30,10 @@ def clip() -> MediaFaces:
 
 
 def test_a_video():
-    verdict = decide("a.mp4", clip(), np.array([0.2, 0.9, 0.4, 0.6]), Protocol(threshold=0.35))
+    verdict = decide("a.mp4", clip(), logit([0.2, 0.9, 0.4, 0.6]), Protocol(threshold=0.35))
     assert verdict.verdict == "fake"
     assert verdict.score == pytest.approx(0.4)  # the small face does not count: (0.2 + 0.4 + 0.6) / 3
-    assert verdict.frames == ((0.0, 0.2), (1.0, None), (2.0, 0.4), (3.0, 0.6))
+    assert verdict.frames == ((0.0, pytest.approx(0.2)), (1.0, None), *((n, pytest.approx(0.2 * n)) for n in (2, 3)))
     first, second = verdict.tracks
     assert (first.track, first.score) == (0, pytest.approx(0.4))
     assert [one.time for one in first.sightings] == [0.0, 2.0, 3.0]
@@ -40,33 +42,66 @@ def test_a_video():
 
 
 def test_the_threshold_itself_is_fake():
-    scores = np.full(4, 0.5)
-    assert decide("a", clip(), scores, Protocol(threshold=0.5)).verdict == "fake"
-    assert decide("a", clip(), scores, Protocol(threshold=0.51)).verdict == "real"
+    assert decide("a", clip(), np.zeros(4), Protocol(threshold=0.5)).verdict == "fake"
+    assert decide("a", clip(), np.zeros(4), Protocol(threshold=0.51)).verdict == "real"
 
 
 def test_in_an_image_a_small_face_counts():
     crops = (FaceCrop(0, 0.0, 0, BOX, 0.9, {}), FaceCrop(0, 0.0, 1, SMALL, 0.9, {}))
     seen = MediaFaces("image", None, (640, 360), ((0, 0.0),), crops)
-    assert decide("a.png", seen, np.array([0.1, 0.8]), Protocol()).score == pytest.approx(0.8)
+    assert decide("a.png", seen, logit([0.1, 0.8]), Protocol()).score == pytest.approx(0.8)
 
 
 def test_without_a_face_there_is_no_score():
     seen = MediaFaces("video", INFO, (640, 360), ((0, 0.0), (30, 1.0)), ())
     verdict = decide("a.mp4", seen, np.zeros(0), Protocol())
     assert (verdict.verdict, verdict.score, verdict.tracks) == ("not_applicable", None, ())
-    assert "2 frames" in verdict.reason
+    assert "2 sampled frames" in verdict.reason
+
+
+OTHER = Evidence("other", "odd", "fake", 0.2, "Something is odd.")
+
+
+def test_the_detectors_evidence_comes_first():
+    verdict = decide("a.mp4", clip(), np.full(4, 3.0), Protocol(), evidence=[OTHER], notes=["no luck"])
+    first, second = verdict.evidence
+    assert (first.name, first.value, first.words, first.speaks_for) == (
+        "detector",
+        verdict.score,
+        verdict.reason,
+        "fake",
+    )
+    assert (second, verdict.notes) == (OTHER, ("no luck",))
+    nothing = MediaFaces("image", None, (640, 360), ((0, 0.0),), ())
+    assert decide("a.png", nothing, np.zeros(0), Protocol(), evidence=[OTHER]).evidence == (OTHER,)
+
+
+def test_a_fake_has_a_likeliest_kind_where_the_detector_knows_several():
+    classes, names = np.array([[0.2, 0.1, 0.7], [0.1, 0.6, 0.3], [0.4, 0.4, 0.2], [0.3, 0.1, 0.6]]), ("real", "a", "b")
+    verdict = decide("a", clip(), np.ones(4), Protocol(), classes, names)
+    assert verdict.classes == pytest.approx({"real": 0.25, "a": 0.3, "b": 0.45})
+    assert verdict.reason.endswith("; of the fakes it is most like b")
+    assert "most like" not in decide("a", clip(), -np.ones(4), Protocol(), classes, names).reason
+    assert decide("a", clip(), np.ones(4), Protocol(), classes[:, :2], names[:2]).classes == {}
+
+
+def test_margins_beyond_float64s_scores_are_compared_as_they_are():
+    high, higher = (decide("a", clip(), np.full(4, value), Protocol(threshold=1.0)) for value in (700.0, 800.0))
+    assert high.score == higher.score == 1
+    assert high.verdict == "real"  # no finite margin has P(fake) = 1
 
 
 @pytest.mark.parametrize(
-    "verdict", [decide("a.mp4", clip(), np.full(4, 0.25), Protocol()), unable("b", "empty", Protocol())]
+    "verdict", [decide("a.mp4", clip(), np.full(4, -1.0), Protocol()), unable("b", "empty", Protocol())]
 )
 def test_rows_survive_json(verdict):
     row = json.loads(json.dumps(verdict.to_row(), allow_nan=False))
-    assert row["frames"] == [list(frame) for frame in verdict.frames]
+    assert row["frames"] == [[time, score and pytest.approx(score, abs=1e-6)] for time, score in verdict.frames]
     assert [track["track"] for track in row["tracks"]] == [track.track for track in verdict.tracks]
     for track, own in zip(row["tracks"], verdict.tracks, strict=True):
         assert [face["box"] for face in track["faces"]] == [list(one.box) for one in own.sightings]
         assert [face["time"] for face in track["faces"]] == [one.time for one in own.sightings]
-    for name in ("file", "verdict", "score", "reason", "threshold", "kind", "duration"):
+    for name in ("file", "verdict", "reason", "threshold", "kind", "duration"):
         assert row[name] == getattr(verdict, name)
+    assert row["score"] == (verdict.score and pytest.approx(verdict.score, abs=1e-6))
+    assert [one["name"] for one in row["evidence"]] == [one.name for one in verdict.evidence]

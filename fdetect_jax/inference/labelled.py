@@ -1,4 +1,4 @@
-"""Labelled files in, the detector's margins on their faces out: what an evaluation is made of.
+"""Labelled files in, the detector's margins on their faces out: what an evaluation starts from.
 
 Files come from a folder with ``real/`` and ``fake/``, or from what ``fdetect prepare`` wrote.
 """
@@ -24,7 +24,7 @@ from fdetect_jax.media.faces import area
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
-from fdetect_jax.types import FAKE, REAL
+from fdetect_jax.types import FAKE, REAL, UNKNOWN, kind_number
 
 _THREADS = 8  # that read and decode crops
 CLASSES = {"real": REAL, "fake": FAKE}
@@ -35,13 +35,14 @@ class LabelledFile:
     """An image or a video with what is known of it.
 
     name: tells it from every other. label: 0 = real, 1 = fake. method: of forgery, or "real". source: the data set it
-    is from.
+    is from. kind: a place in ``types.KINDS``, -1 where unknown.
     """
 
     name: str
     label: int
     method: str
     source: str
+    kind: int = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ScoredFile:
 
     image: not a video. frames, times, areas, margins: (K,) of each face, its frame, that frame's second, its box's
     area, and logit(fake) - logit(real), not calibrated; K > 0.
-    degraded: (C, K) margins under each of ``media.degrade.CONDITIONS``, where they were asked for.
+    degraded: (C, K) margins under each of ``degrade.CONDITIONS``, where they were asked for.
     crops: of each face (V, S, S, 3) uint8, as it is and, with ``degraded``, under each condition. Large: drop them
     once what is to be shown is chosen (``without_crops``).
     """
@@ -91,36 +92,37 @@ def files_of(root: Path) -> list[LabelledFile]:
             raise UserError(f"{root}: found no folder {folder!r}, wanted real/ and fake/, or what prepare wrote")
         for _, name in find_files([root / folder]):
             method = name.parts[0] if label == FAKE and len(name.parts) > 1 else folder
-            found.append(LabelledFile(f"{folder}/{name.as_posix()}", label, method, root.resolve().name))
+            kind = UNKNOWN if label == FAKE else kind_number("real")
+            found.append(LabelledFile(f"{folder}/{name.as_posix()}", label, method, root.resolve().name, kind))
     return found
 
 
 def score_files(
     root: Path,
     files: Sequence[LabelledFile],
-    predictor: Scorer,
+    scorer: Scorer,
     protocol: Protocol,
     workers: int | None = None,
     seconds: float = 600.0,
 ) -> Iterator[ScoredFile | Excluded]:
-    """Judges files below ``root``, in order; they are read in processes that may die.
+    """Scores files below ``root``, in order; they are read in processes that may die.
 
     workers, seconds: as for ``extract_faces``, which says what is raised.
     """
-    paths, how = [root / file.name for file in files], (predictor.recipe, protocol.sampling, protocol.faces)
-    return _judged(files, extract_faces(paths, *how, workers=workers, seconds=seconds), predictor)
+    paths, how = [root / file.name for file in files], (scorer.recipe, protocol.sampling, protocol.faces)
+    return _scored(files, extract_faces(paths, *how, workers=workers, seconds=seconds), scorer)
 
 
-def _judged(
-    files: Sequence[LabelledFile], looked: Iterator[MediaFaces | Rejected], predictor: Scorer
+def _scored(
+    files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected], scorer: Scorer
 ) -> Iterator[ScoredFile | Excluded]:
-    with closing(looked):
+    with closing(seen_files):
         groups = (
             ((file, seen), [one.example["image"] for one in crops], [one.track for one in crops])
-            for file, seen in zip(files, looked, strict=True)
+            for file, seen in zip(files, seen_files, strict=True)
             for crops in [() if isinstance(seen, Rejected) else seen.crops]
         )
-        for (file, seen), margins in predictor.margins_of_each(groups):
+        for (file, seen), margins in scorer.margins_of_each(groups):
             if (excluded := without_face(file, seen)) is not None:
                 yield excluded
             else:
@@ -129,7 +131,7 @@ def _judged(
 
 
 def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | None:
-    """Why a file that was looked at is left out, if it is."""
+    """Why a file that was read is left out, if it is."""
     if isinstance(seen, Rejected):
         return Excluded(file, seen.reason)
     return None if seen.crops else Excluded(file, "no face")
@@ -141,28 +143,28 @@ def face_columns(seen: MediaFaces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.array(column) for column in columns)
 
 
-def score_prepared(prepared: Prepared, predictor: Scorer) -> Iterator[ScoredFile | Excluded]:
-    """Judges what ``fdetect prepare`` made of each file, in order.
+def score_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | Excluded]:
+    """Scores what ``fdetect prepare`` made of each file, in order.
 
     Raises:
       ValueError: it was cropped by another recipe than the detector's.
     """
-    check_recipe(prepared, predictor)
-    return _of_prepared(prepared, predictor)
+    check_recipe(prepared, scorer)
+    return _of_prepared(prepared, scorer)
 
 
-def check_recipe(prepared: Prepared, predictor: Scorer) -> None:
+def check_recipe(prepared: Prepared, scorer: Scorer) -> None:
     """Raises ValueError where crops were cut by another recipe than the detector's."""
-    ours, theirs = predictor.recipe.to_dict(), prepared.recipe.to_dict()
+    ours, theirs = scorer.recipe.to_dict(), prepared.recipe.to_dict()
     if differ := [name for name in ours if ours[name] != theirs[name]]:
         found, wanted = ({name: values[name] for name in differ} for values in (theirs, ours))
         raise UserError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
 
 
-def _of_prepared(prepared: Prepared, predictor: Scorer) -> Iterator[ScoredFile | Excluded]:
+def _of_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     order = [index for file in files for index in file.indices]
-    ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * predictor.batch_size)
+    ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * scorer.batch_size)
     examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(ahead))
 
     def groups() -> Iterator[tuple[tuple, list[np.ndarray], list[int]]]:
@@ -170,7 +172,7 @@ def _of_prepared(prepared: Prepared, predictor: Scorer) -> Iterator[ScoredFile |
             crops = [next(examples) for _ in file.indices]
             yield (file, crops), [one["image"] for one in crops], [one["track"] for one in crops]
 
-    for (file, crops), margins in predictor.margins_of_each(groups()):
+    for (file, crops), margins in scorer.margins_of_each(groups()):
         labelled, image = labelled_file(file)
         if not crops:
             yield Excluded(labelled, reasons.get(file.file, "no face"))
@@ -188,7 +190,7 @@ def quarantined(prepared: Prepared) -> dict[str, str]:
 def labelled_file(file: PreparedFile) -> tuple[LabelledFile, bool]:
     """A prepared file, and whether it is an image."""
     image = Path(file.file).suffix.lower() in PHOTO_SUFFIXES
-    return LabelledFile(file.file, file.label, file.method, file.source), image
+    return LabelledFile(file.file, file.label, file.method, file.source, file.kind), image
 
 
 def prepared_columns(crops: Sequence[PreparedExample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
