@@ -39,7 +39,6 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 from fdetect_jax.media.faces import Faces, ModelsUnavailable  # noqa: E402
 
-
 _RUNS = ("experiments", "notebooks", "train")  # rooms whose tests are whole runs, compiled anew
 
 
