@@ -25,10 +25,10 @@ from fdetect_jax.evaluation.table import Scored, Test, pairs
 from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, check_options, find_forgery, make_forgery
 from fdetect_jax.inference.calibration import Calibration, calibrate, grouped
 from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.scoring import EMBEDDING, MARGIN, PICTURE, PSNR, Detect, collect, score_forged, score_pairs
 from fdetect_jax.parallel import Devices
 from fdetect_jax.report.gallery import Gallery, difference
 from fdetect_jax.train.host_gallery import host_gallery
-from fdetect_jax.train.scoring import EMBEDDING, MARGIN, PICTURE, PSNR, Detect, collect, score_forged, score_pairs
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import UNKNOWN, kind_number
 
