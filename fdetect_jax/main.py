@@ -17,10 +17,8 @@ def main(argv: list[str]) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
-    set_up()
     from fdetect_jax import config as checks
-    from fdetect_jax.experiments.table import run_table
-    from fdetect_jax.media.models import ModelsUnavailable
+    from fdetect_jax.errors import UserError
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
@@ -28,11 +26,13 @@ def main(argv: list[str]) -> None:
     try:
         workdir = _WORKDIR.value or Path("runs") / _name(flags.FLAGS["config"].config_filename)
         if config.task == "table":
+            from fdetect_jax.experiments.table import run_table
+
             run_table(config, workdir)
             return
         checks.check(config)
         train_and_evaluate(config, workdir, make_task(config))
-    except (ValueError, NonFiniteError, ModelsUnavailable) as error:
+    except (UserError, NonFiniteError) as error:
         raise SystemExit(f"error: {error}") from error
 
 
@@ -42,5 +42,6 @@ def _name(filename: str) -> str:
 
 
 if __name__ == "__main__":
+    set_up()  # a config file may import JAX
     flags.mark_flag_as_required("config")
     app.run(main)

@@ -1,8 +1,13 @@
-"""Fixtures for the whole suite, on four devices: one CPU poses as several."""
+"""Settings and fixtures of the whole suite: four devices (one CPU poses as several), strict JAX, one cache of programs.
+
+Environment variables are set before JAX is imported; the processes of pytest-xdist and of the tests inherit them.
+"""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +23,27 @@ def _known(flags: str) -> bool:
 
 
 _FLAGS = os.environ.get("XLA_FLAGS", "")
-if "host_platform_device_count" not in _FLAGS:  # before JAX is imported; the processes of pytest-xdist inherit it
+if "host_platform_device_count" not in _FLAGS:
     _FLAGS += " --xla_force_host_platform_device_count=4"
     os.environ["XLA_FLAGS"] = " ".join([_FLAGS, *(flag for flag in _QUICK if _known(flag))]).strip()
 
+# What one process of this run has compiled no other compiles again. The run begins with nothing and leaves nothing.
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+_OWN_CACHE = None
+if _CACHE not in os.environ:
+    _OWN_CACHE = os.environ[_CACHE] = tempfile.mkdtemp(prefix="fdetect-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# An array is never broadcast to more axes silently.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
 from fdetect_jax.media.faces import Faces, ModelsUnavailable  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    """Removes the cache, in the process that made it."""
+    if _OWN_CACHE is not None:
+        shutil.rmtree(_OWN_CACHE, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

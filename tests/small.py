@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -45,8 +46,12 @@ DETECTOR = {
 
 
 def run(config: ConfigDict, workdir: Path) -> dict:
+    """Trains and evaluates. The step is traced once, or this fails."""
     check(config)
-    return train_and_evaluate(config, workdir, make_task(config))
+    task = make_task(config)
+    chex.clear_trace_counter()
+    task.step = chex.assert_max_traces(task.step, n=1)
+    return train_and_evaluate(config, workdir, task)
 
 
 @contextlib.contextmanager
@@ -84,7 +89,7 @@ def small_gan() -> ConfigDict:
 
 def small_inversion(pair: str) -> ConfigDict:
     config = inversion.get_config()
-    config.update(hyper=HYPER, data=DATA, pair=pair, steps=4, batch_size=4, encoder_learning_rate=0.001)
+    config.update(hyper=HYPER, data=DATA, inverter=pair, steps=4, batch_size=4, encoder_learning_rate=0.001)
     config.update(eval_batch_size=4, eval_limit=4, log_every=2, checkpoint_every=2)
     return config
 

@@ -252,7 +252,7 @@ WRONG = {
         ("eval_limit", 0),
     ],
     "inversion": [
-        ("pair", "nowhere"),
+        ("inverter", "nowhere"),
         ("losses.l2.weight", -1.0),
         ("losses.moco.weight", -0.5),
         ("data.size", 32),

@@ -3,7 +3,6 @@
 Reads PyTorch's zip files and its older streams, NVlabs' pickles and safetensors. Nothing in a file is executed.
 """
 
-import hashlib
 import io
 import json
 import math
@@ -17,9 +16,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from fdetect_jax.convert import pickles
-from fdetect_jax.convert.pickles import CheckpointError, Persistent, Storage, Tensor
+from fdetect_jax.convert.pickles import Persistent
+from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor, brief
 
 MAX_PICKLE = 1 << 28  # bytes of the pickle inside a zip file, whose tensors lie beside it
+WRAPPERS = ("state_dict", "state_dict_ema", "model", "model_state_dict")
+_MAX_VALUES = 1 << 48  # of one storage
 _PICKLE_STARTS = (b"\x80", b"(", b"]", b"}", b")", b"c")  # a protocol, or how older ones begin
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -33,12 +35,10 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
       CheckpointError: no such file, none of the four formats, damaged, or naming anything that is not weights.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, wanted a checkpoint")
+    if not file_size(path):
+        raise CheckpointError(f"{path}: an empty file, wanted a checkpoint")
     with path.open("rb") as file:
         start = file.read(16)
-        if not start:
-            raise CheckpointError(f"{path}: an empty file, wanted a checkpoint")
         file.seek(0)
         try:
             if start.startswith(b"PK"):
@@ -54,17 +54,18 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
     )
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_size(path: str | os.PathLike) -> int:
+    """Bytes of a checkpoint. Raises CheckpointError where there is no such file."""
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: no such file, wanted a checkpoint")
+    return os.path.getsize(path)
 
 
 def _read_zip(path: Path) -> Any:
     """PyTorch's format since 1.6: NAME/data.pkl, and NAME/data/KEY for every storage, none compressed."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {info.filename: info for info in archive.infolist()}
+        archive = zipfile.ZipFile(path)  # stays open as long as a tensor may be read from it
+        entries = {info.filename: info for info in archive.infolist()}
     except _ZIP_ERRORS as error:
         raise CheckpointError(f"truncated or damaged zip file ({error})") from None
     roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")]
@@ -79,8 +80,7 @@ def _read_zip(path: Path) -> Any:
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
             raise CheckpointError(f"{root}{name}: compressed or of {info.file_size} bytes, wanted {limit} at most")
         try:
-            with zipfile.ZipFile(path) as archive:
-                return archive.read(info)
+            return archive.read(info)
         except _ZIP_ERRORS as error:
             raise CheckpointError(f"{root}{name}: truncated or damaged ({error})") from None
 
@@ -98,11 +98,17 @@ def _read_zip(path: Path) -> Any:
 def _storage_id(found: Any) -> tuple[str, int]:
     """("storage", type, key, device, count, …) to (key, count)."""
     if not isinstance(found, tuple) or len(found) < 5 or found[0] != "storage":
-        raise CheckpointError(f"points to {found!r:.80}, wanted a storage")
+        raise CheckpointError(f"points to {brief(found)}, wanted a storage")
     key, count = found[2], found[4]
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise CheckpointError(f"a storage of {count!r} values")
-    return str(key), count
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < _MAX_VALUES:
+        raise CheckpointError(f"a storage of {brief(count)} values")
+    return _storage_key(key), count
+
+
+def _storage_key(key: Any) -> str:
+    if not isinstance(key, str | int):
+        raise CheckpointError(f"a storage is called {brief(key)}, wanted text or a number")
+    return str(key)
 
 
 def _read_stream(file: BinaryIO, path: Path | None) -> Any:
@@ -112,11 +118,12 @@ def _read_stream(file: BinaryIO, path: Path | None) -> Any:
     """
     nested = None if path is None else _one_tensor
     first = pickles.read(file, nested=nested)
-    if first != _LEGACY_MAGIC or isinstance(first, bool):
+    if not isinstance(first, int) or first != _LEGACY_MAGIC:
         if path is None:
             raise CheckpointError("a pickled tensor that is no PyTorch stream")
         return first
-    if pickles.read(file) != _LEGACY_PROTOCOL:
+    version = pickles.read(file)
+    if not isinstance(version, int) or version != _LEGACY_PROTOCOL:
         raise CheckpointError(f"not PyTorch's stream protocol {_LEGACY_PROTOCOL}")
     system = pickles.read(file)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
@@ -131,10 +138,10 @@ def _read_stream(file: BinaryIO, path: Path | None) -> Any:
 
     value = pickles.read(file, persistent=storage)
     keys = pickles.read(file)
-    if not isinstance(keys, list) or {str(key) for key in keys} != set(storages) or len(keys) != len(storages):
+    if not isinstance(keys, list) or set(map(_storage_key, keys)) != set(storages) or len(keys) != len(storages):
         raise CheckpointError("truncated: its list of storages is not that of its tensors")
-    for key in keys:
-        found = storages[str(key)]
+    for key in map(_storage_key, keys):
+        found = storages[key]
         head = file.read(8)
         count = int.from_bytes(head, "little", signed=True)
         size = found.count * found.dtype.itemsize
@@ -216,11 +223,16 @@ def state_dict(found: Any, what: str, wrappers: tuple[str, ...] = ()) -> dict[st
             break
     tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
-        keys = sorted(map(str, found))[:12]
-        raise CheckpointError(f"{what}: found no tensors but {keys}, wanted a state dict")
-    if strange := sorted(str(key) for key in found.keys() - tensors.keys()):
-        raise CheckpointError(f"{what}: found {strange} among the tensors, wanted a state dict")
+        keys = sorted(map(brief, found))[:12]
+        raise CheckpointError(f"{what}: found no tensors but {', '.join(keys) or 'nothing'}, wanted a state dict")
+    if strange := sorted(map(brief, found.keys() - tensors.keys()))[:12]:
+        raise CheckpointError(f"{what}: found {', '.join(strange)} among the tensors, wanted a state dict")
     return tensors
+
+
+def network_state(found: Any) -> dict[str, Tensor]:
+    """The `state_dict` of a file of one network, alone or under one of `WRAPPERS`, without DataParallel's prefix."""
+    return {key.removeprefix("module."): value for key, value in state_dict(found, "checkpoint", WRAPPERS).items()}
 
 
 def module_state(found: Any, what: str) -> dict[str, Tensor]:

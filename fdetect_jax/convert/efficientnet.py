@@ -5,9 +5,11 @@ Names of layers are EfficientNet-PyTorch's (L. Melas-Kyriazi); timm's (`tf_effic
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from fdetect_jax.convert.checkpoint import network_state
 from fdetect_jax.convert.layout import (
     CONV,
     DENSE,
@@ -22,11 +24,10 @@ from fdetect_jax.convert.layout import (
     image_input,
     to_state,
 )
-from fdetect_jax.convert.pickles import CheckpointError
+from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNet, EfficientNetConfig
 
 LAYOUTS = ("lukemelas", "timm", "sbi")
-WRAPPERS = ("state_dict", "state_dict_ema", "model", "model_state_dict")
 # Squeeze and excite: 1x1 convolutions there, dense layers here.
 POINT = Layout(lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None])
 
@@ -80,15 +81,15 @@ def _timm_names(config: EfficientNetConfig) -> dict[str, str]:
     return names
 
 
-def convert(state: State, normalization: str | None) -> tuple[dict, Variables, str]:
-    """(fields of the config, variables, layout) of a state dict of any B0 to B7.
+def convert(found: Any, normalization: str | None = None) -> tuple[dict, Variables, str]:
+    """(fields of the config, variables, layout) of a checkpoint of any B0 to B7.
 
     normalization: of the input, "imagenet", "half" or "none"; None: "none" for SBI, else "imagenet".
 
     Raises:
       CheckpointError: not an EfficientNet, or not a whole one.
     """
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = network_state(found)
     layout = _layout(state)
     config = _config(state, layout)
     if layout != "timm":

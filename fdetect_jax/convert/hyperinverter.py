@@ -5,10 +5,15 @@ comes from a file of its own.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
+from fdetect_jax import weights
+from fdetect_jax.convert import stylegan2
+from fdetect_jax.convert.checkpoint import network_state, read_checkpoint
 from fdetect_jax.convert.ir_se50 import trunk_rows
 from fdetect_jax.convert.layout import (
     CONV,
@@ -24,11 +29,12 @@ from fdetect_jax.convert.layout import (
     to_state,
     under,
 )
-from fdetect_jax.convert.pickles import CheckpointError
+from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.gan.encoders import RESNET34, Encoder, EncoderConfig, TrunkConfig
 from fdetect_jax.gan.hyperinverter import HyperConfig, HyperInverter
 from fdetect_jax.gan.stylegan2 import GeneratorConfig, layer_specs
 
+LAYOUTS = ("vinai",)
 WHAT = "state dict of HyperInverter"
 
 
@@ -85,7 +91,34 @@ def hyper_rows(config: HyperConfig, generator: GeneratorConfig) -> Iterator[Row]
             yield Pair(f"{there}.{name}", ("params", spec.name, name))
 
 
-def convert(state: State, generator: GeneratorConfig) -> tuple[dict, Variables]:
+def convert(found: Any, generator: str | os.PathLike) -> tuple[dict, Variables, str]:
+    """(fields of the configs, variables, layout) of "encoder", "hyper" and "generator".
+
+    generator: the file of the StyleGAN2 it was made for: a public checkpoint, or what a conversion wrote.
+
+    Raises:
+      CheckpointError: not a HyperInverter, not whole, or made for another generator; or the generator is not one.
+    """
+    state = network_state(found)
+    g_config, g_variables = _generator(generator)
+    configs, variables = convert_inverter(state, GeneratorConfig(**g_config))
+    return {"generator": g_config, **configs}, {"generator": g_variables, **variables}, LAYOUTS[0]
+
+
+def _generator(path: str | os.PathLike) -> tuple[dict, Variables]:
+    """G's config and variables, from a public checkpoint or from a file of ours."""
+    try:
+        config, variables, _ = weights.read(path, "stylegan2")
+    except weights.WeightsError:
+        found = read_checkpoint(path)
+        try:
+            config, variables, _ = stylegan2.convert(found)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+    return config["generator"], variables["generator"]
+
+
+def convert_inverter(state: State, generator: GeneratorConfig) -> tuple[dict, Variables]:
     """({"encoder": fields, "hyper": fields}, {"encoder": variables, "hyper": variables}) for this generator.
 
     Raises:
@@ -111,7 +144,7 @@ def convert(state: State, generator: GeneratorConfig) -> tuple[dict, Variables]:
     return {"encoder": dataclasses.asdict(e_config), "hyper": dataclasses.asdict(h_config)}, variables
 
 
-def export(configs: dict, variables: Variables) -> dict[str, np.ndarray]:
+def export(configs: dict, variables: Variables, layout: str) -> dict[str, np.ndarray]:
     """E1, E2 and the regressors under the authors' keys; the generator is no part of their file."""
     generator = GeneratorConfig(**configs["generator"])
     trunks = {part: {**configs[part], "trunk": TrunkConfig(**configs[part]["trunk"])} for part in ("encoder", "hyper")}

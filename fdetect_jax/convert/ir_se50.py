@@ -1,15 +1,16 @@
 """ArcFace's IR-SE50 (InsightFace_Pytorch, TreB1eN), as identity losses use it, between its state dict and ours."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from fdetect_jax.convert.checkpoint import network_state
 from fdetect_jax.convert.layout import (
     CONV,
     DENSE,
     Pair,
     Row,
-    State,
     Variables,
     batch_norm,
     check_shapes,
@@ -19,6 +20,8 @@ from fdetect_jax.convert.layout import (
 )
 from fdetect_jax.gan.encoders import TrunkConfig
 from fdetect_jax.gan.perceptual_nets import ArcFace
+
+LAYOUTS = ("insightface",)
 
 
 def trunk_rows(config: TrunkConfig) -> Iterator[Row]:
@@ -53,14 +56,18 @@ def rows() -> Iterator[Row]:
     yield from batch_norm("output_layer.4", "norm1")
 
 
-def convert(state: State) -> Variables:
-    """Variables of `ArcFace` from `model_ir_se50.pth`; CheckpointError where it is not that, or not whole."""
+def convert(found: Any) -> tuple[dict, Variables, str]:
+    """(an empty config, variables of `ArcFace`, layout) of `model_ir_se50.pth`.
+
+    Raises:
+      CheckpointError: not an IR-SE50, or not a whole one.
+    """
     what, table = "state dict of IR-SE50", list(rows())
-    variables = from_state(what, {key.removeprefix("module."): value for key, value in state.items()}, table)
+    variables = from_state(what, network_state(found), table)
     check_shapes(what, variables, table, ArcFace(), image_input(112))
-    return variables
+    return {}, variables, LAYOUTS[0]
 
 
-def export(variables: Variables) -> dict[str, np.ndarray]:
+def export(config: dict, variables: Variables, layout: str) -> dict[str, np.ndarray]:
     """The inverse of `convert`."""
     return to_state("variables of IR-SE50", variables, rows())

@@ -1,109 +1,118 @@
-"""What can be converted: a public checkpoint in, a safetensors file that describes itself out, and back."""
+"""What can be converted: a public checkpoint in, a safetensors file that describes itself out, and back.
 
+A converter is one file and one line of `KINDS`. This file imports no JAX: the command line reads `KINDS` for its help,
+and `convert` works in a child process.
+"""
+
+import importlib
 import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from safetensors.numpy import save
-
-from fdetect_jax import weights
-from fdetect_jax.convert import efficientnet, hyperinverter, ir_se50, stylegan2
-from fdetect_jax.convert.checkpoint import read_checkpoint, sha256, state_dict
-from fdetect_jax.convert.layout import Variables
-from fdetect_jax.convert.pickles import CheckpointError
+from fdetect_jax.convert.checkpoint import file_size
+from fdetect_jax.convert.child import Job, set_limits, work
+from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import write_atomic
-from fdetect_jax.gan.stylegan2 import GeneratorConfig
+from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.limits import Rejected
 
-KINDS = ("efficientnet", "stylegan2", "hyperinverter", "ir_se50")
-LAYOUTS = {
-    "efficientnet": efficientnet.LAYOUTS,
-    "stylegan2": stylegan2.LAYOUTS,
-    "hyperinverter": ("vinai",),
-    "ir_se50": ("insightface",),
+SECONDS = 600.0
+_MEMORY, _MEMORY_PER_BYTE = 8 << 30, 12  # B7 in float32 took 0.5 GB and 5 bytes a byte; half precision takes twice that
+
+
+@dataclass(frozen=True)
+class Converter:
+    """How one kind of checkpoint is converted.
+
+    module: the module's full name; it is imported when it is needed, and has
+      `LAYOUTS`, the names of the layouts of the original,
+      `convert(found, **options) -> (config, variables, layout)`, where found is what `read_checkpoint` gives; it raises
+        CheckpointError where that is not what it should be,
+      `export(config, variables, layout) -> state dict`, arrays by their original's names.
+    choices: options of `convert` that may be given, and their values.
+    files: options of `convert` that must be given and are paths of further checkpoints, and what these are.
+    """
+
+    module: str
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+KINDS = {
+    "efficientnet": Converter(
+        "fdetect_jax.convert.efficientnet", choices={"normalization": ("imagenet", "half", "none")}
+    ),
+    "stylegan2": Converter("fdetect_jax.convert.stylegan2"),
+    "hyperinverter": Converter(
+        "fdetect_jax.convert.hyperinverter", files={"generator": "the StyleGAN2 checkpoint it was made for"}
+    ),
+    "ir_se50": Converter("fdetect_jax.convert.ir_se50"),
 }
+
+
+def names() -> tuple[str, ...]:
+    """The kinds of checkpoint that can be converted."""
+    return tuple(KINDS)
 
 
 def convert(
     kind: str,
     source: str | os.PathLike,
     output: str | os.PathLike,
-    generator: str | os.PathLike | None = None,
-    normalization: str | None = None,
+    *,
     licence: str = "",
+    seconds: float = SECONDS,
+    memory: int | None = None,
+    **options: str | os.PathLike | None,
 ) -> None:
     """Reads a public checkpoint, checks every array of it, and writes it as float32 safetensors.
+
+    A child process does the work, so that a file which exhausts memory or crashes its reader does no harm here. A
+    script calls this under ``if __name__ == "__main__":``, because the child imports the script again.
 
     Args:
       kind: one of `KINDS`.
       source: the checkpoint: PyTorch's zip or older format, an NVlabs pickle, or safetensors of a state dict.
       output: the file to write, `*.safetensors`.
-      generator: for "hyperinverter", its StyleGAN2: an NVlabs or rosinality checkpoint, or what "stylegan2" wrote.
-      normalization: for "efficientnet", of the input: "imagenet", "half" or "none"; None: "none" for SBI's layout,
-        else "imagenet".
-      licence: what the file says of its licence.
+      licence: the licence of the weights, kept in the file.
+      seconds: the conversion may take; the start of its process is not counted.
+      memory: bytes of address space it may use, on Linux; None: 8 GiB and 12 times the size of the checkpoints.
+      options: the kind's own; one that is None is not given. "hyperinverter" needs `generator`, the path of its
+        StyleGAN2 (an NVlabs or rosinality checkpoint, or what "stylegan2" wrote). "efficientnet" takes `normalization`
+        of the input: "imagenet", "half" or "none"; without it, "none" for SBI's layout and "imagenet" for others.
 
     Raises:
-      ValueError: an argument is wrong, or a file is not what it should be (`CheckpointError`, which names the file,
-        and the keys that are missing, extra or of another shape). Nothing is written then.
+      UserError: an argument is wrong; or `CheckpointError`, which names the file: it is not what it should be (with
+        the keys that are missing, extra or of another shape), or the child died or took too long. Nothing is written
+        then.
     """
-    if kind not in KINDS:
-        raise UserError(f"kind: found {kind!r}, wanted one of {KINDS}")
-    if normalization is not None and kind != "efficientnet":
-        raise UserError(f"normalization: found {normalization!r}, wanted none for kind {kind!r}")
-    if (generator is not None) != (kind == "hyperinverter"):
-        wanted = "the StyleGAN2 checkpoint it was made for" if kind == "hyperinverter" else f"none for kind {kind!r}"
-        raise UserError(f"generator: found {generator!r}, wanted {wanted}")
-    _check_output(output, source, generator)
-    notes = {"source": Path(source).name, "source_sha256": ""}
-    try:
-        config, variables, notes["layout"] = _read(kind, source, generator, normalization)
-    except CheckpointError as error:
-        prefix = "" if str(error).startswith((str(source), str(generator))) else f"{source}: "
-        raise CheckpointError(f"{prefix}{error}") from None
-    notes["source_sha256"] = sha256(source)
-    if generator is not None:
-        notes |= {"generator_source": Path(generator).name, "generator_sha256": sha256(generator)}
-    weights.save(output, kind, config, variables, licence=licence or "not stated", **notes)
-
-
-def _check_output(output: str | os.PathLike, *inputs: str | os.PathLike | None) -> None:
-    path = Path(output)
-    if path.suffix != ".safetensors":
-        raise UserError(f"output: found {str(path)!r}, wanted a name that ends in .safetensors")
-    if not path.parent.is_dir():
-        raise UserError(f"output: found no folder {str(path.parent)!r}")
-    for source in inputs:
-        if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
-            raise UserError(f"output: found the input itself, {str(path)!r}, wanted another file")
-
-
-def _read(kind: str, source: Any, generator: Any, normalization: str | None) -> tuple[dict, Variables, str]:
-    found = read_checkpoint(source)
-    if kind == "stylegan2":
-        return stylegan2.convert(found)
-    state = state_dict(found, "checkpoint", efficientnet.WRAPPERS)
-    if kind == "efficientnet":
-        return efficientnet.convert(state, normalization)
-    if kind == "ir_se50":
-        return {}, ir_se50.convert(state), "insightface"
-    g_config, g_variables = _generator(generator)
-    configs, variables = hyperinverter.convert(state, GeneratorConfig(**g_config))
-    return {"generator": g_config, **configs}, {"generator": g_variables, **variables}, "vinai"
-
-
-def _generator(path: str | os.PathLike) -> tuple[dict, Variables]:
-    """G's config and variables, from a public checkpoint or from a file of ours."""
-    try:
-        config, variables, _ = weights.read(path, "stylegan2")
-    except weights.WeightsError:
+    converter = _converter(kind)
+    given = {name: os.fspath(value) for name, value in options.items() if value is not None}
+    _check_options(kind, converter, given)
+    inputs = [os.fspath(source), *(given[name] for name in converter.files)]
+    _check_output(output, *inputs)
+    size = sum(map(file_size, inputs))
+    memory = _MEMORY + _MEMORY_PER_BYTE * size if memory is None else memory
+    output = Path(output)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        made = Path(folder) / output.name
+        job = Job(kind, converter.module, inputs[0], given, tuple(converter.files), licence, str(made))
         try:
-            config, variables, _ = stylegan2.convert(read_checkpoint(path))
-        except CheckpointError as error:
-            text = str(error)
-            raise CheckpointError(text if text.startswith(str(path)) else f"{path}: {text}") from None
-    return config["generator"], variables["generator"]
+            (failure,) = run_isolated(
+                work, [job], workers=1, seconds=seconds, initializer=set_limits, initargs=(memory,)
+            )
+        except RuntimeError as error:
+            raise UserError(
+                f"{source}: the process that converts it does not start ({error}); a script must call convert under "
+                "if __name__ == '__main__', because that process imports the script again"
+            ) from error
+        if isinstance(failure, Rejected):
+            raise CheckpointError(f"{source}: cannot be converted: {failure.reason}")
+        if failure is not None:
+            raise failure
+        os.replace(made, output)
 
 
 def export(path: str | os.PathLike, output: str | os.PathLike, layout: str | None = None) -> None:
@@ -112,25 +121,54 @@ def export(path: str | os.PathLike, output: str | os.PathLike, layout: str | Non
     Args:
       path: what `convert` wrote.
       output: the file to write, `*.safetensors`.
-      layout: one of `LAYOUTS[kind]`; None: the one it came from.
+      layout: one of the kind's layouts; None: the one it came from.
 
     Raises:
-      ValueError: not a converted file, or a layout that its kind does not have.
+      UserError: not a converted file, or a layout that its kind does not have.
     """
+    import numpy as np
+    from safetensors.numpy import save
+
+    from fdetect_jax import weights
+    from fdetect_jax.files import write_atomic
+
     _check_output(output, path)
     config, variables, metadata = weights.read(path)
     kind = metadata["kind"]
+    if kind not in KINDS:
+        raise UserError(f"{path}: found weights of kind {kind!r}, wanted one of {names()}")
+    module = importlib.import_module(KINDS[kind].module)
     layout = layout or metadata.get("layout")
-    if layout not in LAYOUTS.get(kind, ()):
-        wanted = f"one of {LAYOUTS[kind]}" if kind in LAYOUTS else f"weights of one of the kinds {KINDS}"
-        raise UserError(f"{path}: found layout {layout!r} of kind {kind!r}, wanted {wanted}")
-    if kind == "efficientnet":
-        state = efficientnet.export(config, variables, layout)
-    elif kind == "stylegan2":
-        state = stylegan2.export(config, variables, layout)
-    elif kind == "hyperinverter":
-        state = hyperinverter.export(config, variables)
-    else:
-        state = ir_se50.export(variables)
+    if layout not in module.LAYOUTS:
+        raise UserError(f"{path}: found layout {layout!r} of kind {kind!r}, wanted one of {module.LAYOUTS}")
+    state = module.export(config, variables, layout)
     state = {key: np.array(value, order="C") for key, value in state.items()}
     write_atomic(output, save(state, {"format": "pt", "layout": layout}))
+
+
+def _converter(kind: str) -> Converter:
+    if kind not in KINDS:
+        raise UserError(f"kind: found {kind!r}, wanted one of {names()}")
+    return KINDS[kind]
+
+
+def _check_options(kind: str, converter: Converter, given: Mapping[str, str]) -> None:
+    for name, value in given.items():
+        if name not in converter.files and name not in converter.choices:
+            raise UserError(f"{name}: found {value!r}, wanted none for kind {kind!r}")
+        if name in converter.choices and value not in converter.choices[name]:
+            raise UserError(f"{name}: found {value!r}, wanted one of {converter.choices[name]}")
+    for name, what in converter.files.items():
+        if name not in given:
+            raise UserError(f"{name}: found None, wanted {what}")
+
+
+def _check_output(output: str | os.PathLike, *inputs: str | os.PathLike) -> None:
+    path = Path(output)
+    if path.suffix != ".safetensors":
+        raise UserError(f"output: found {str(path)!r}, wanted a name that ends in .safetensors")
+    if not path.parent.is_dir():
+        raise UserError(f"output: found no folder {str(path.parent)!r}")
+    for source in inputs:
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise UserError(f"output: found the input itself, {str(path)!r}, wanted another file")

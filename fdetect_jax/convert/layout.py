@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fdetect_jax.convert.pickles import CheckpointError, Tensor
+from fdetect_jax.convert.tensors import CheckpointError, Tensor
 
 Variables = dict[str, Any]
 State = Mapping[str, Tensor | np.ndarray]

@@ -28,7 +28,8 @@ from fdetect_jax.convert.layout import (
     to_state,
     under,
 )
-from fdetect_jax.convert.pickles import CheckpointError, Persistent
+from fdetect_jax.convert.pickles import Persistent
+from fdetect_jax.convert.tensors import CheckpointError, brief
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.stylegan2 import RESOLUTIONS, Generator, GeneratorConfig, layer_specs
 
@@ -189,7 +190,7 @@ def convert(found: Any) -> tuple[dict, Variables, str]:
         return _from_nvlabs(found)
     if isinstance(found.get("g_ema"), dict):
         return _from_rosinality(found)
-    keys = sorted(map(str, found))[:12]
+    keys = ", ".join(sorted(map(brief, found))[:12]) or "nothing"
     raise CheckpointError(f"found {keys}, wanted NVlabs' G_ema or rosinality's g_ema")
 
 
@@ -327,7 +328,7 @@ def _attributes(what: str, module: Persistent, path: str, **wanted: Any) -> dict
     found = module_at(module, path)
     for name, value in wanted.items():
         if name in found and found[name] != value:
-            raise CheckpointError(f"{what}.{path}: found {name} {found[name]!r}, wanted {value!r}")
+            raise CheckpointError(f"{what}.{path}: found {name} {brief(found[name])}, wanted {value!r}")
     return found
 
 

@@ -68,7 +68,7 @@ class FaceFolder:
     @cached_property
     def groups(self) -> np.ndarray:
         """(N,) int32: the person of each crop."""
-        return np.load(self._folder / _IDENTITIES, allow_pickle=False)[self._rows]
+        return read_people(self._folder)[0][self._rows]
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -214,7 +214,8 @@ def eval_batches(
     """The faces ``indices`` in that order, without augmentation, read ahead by ``threads`` threads.
 
     The last batch is padded; ``weight`` (B,) is 0 on padding. ``row`` (B,) uint32 is the place of a face among
-    ``indices``. seed: of what ``slot`` draws, with the face's index, so that a fake depends on these alone. targets: as in training.
+    ``indices``. seed: of what ``slot`` draws, with the face's index, so that a fake depends on these alone.
+    targets: as in training.
     """
     make = MakeRow(source, targets=targets, training=False)
     slot = Slot() if slot is None else slot

@@ -1,6 +1,5 @@
 """What ``fdetect prepare`` wrote, as a source. In: its folder and a split. Out: Examples by index, or file by file."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from fdetect_jax.datasets.prepare import MANIFEST, rows_file
 from fdetect_jax.datasets.shards import Shards
 from fdetect_jax.errors import UserError
+from fdetect_jax.files import digest
 from fdetect_jax.media.crop import CropRecipe, face_area, face_crop, stretched
 from fdetect_jax.media.landmarks import face_mask
-from fdetect_jax.types import Example
+from fdetect_jax.types import KINDS, REAL, Example, kind_number
 
 
 class PreparedExample(Example, total=False):
@@ -23,14 +23,15 @@ class PreparedExample(Example, total=False):
 
     altered: (S, S) uint8 in {0, 1}, 1 where the data set says that it was altered; absent where it does not say. label:
     0 real, 1 fake, of the video: where it shows several people, one of them may be as filmed. method: of forgery, or
-    "real". source: the data set. video: its name among all data sets; ``identity`` is its main person's. frame: index
-    in the video. time: seconds. track: equal for one person of a video. face: (4,) float32, the face's box in the
-    frame, (x0, y0, x1, y1) in pixels.
+    "real". kind: of that forgery, a place in ``types.KINDS``, -1 where unknown. source: the data set. video: its name
+    among all data sets; ``identity`` is its main person's. frame: index in the video. time: seconds. track: equal for
+    one person of a video. face: (4,) float32, the face's box in the frame, (x0, y0, x1, y1) in pixels.
     """
 
     altered: np.ndarray
     label: np.int32
     method: str
+    kind: np.int32
     source: str
     video: str
     frame: np.int32
@@ -41,13 +42,17 @@ class PreparedExample(Example, total=False):
 
 @dataclass(frozen=True)
 class PreparedFile:
-    """A video or image. file: below the root that was prepared. frames: that were looked at. indices: of its crops in
-    the source, in order of time; none where it is quarantined."""
+    """A video or image.
+
+    file: below the root that was prepared. kind: of the forgery, a place in ``types.KINDS``, -1 where unknown. frames:
+    that were looked at. indices: of its crops in the source, in order of time; none where it is quarantined.
+    """
 
     file: str
     video: str
     label: int
     method: str
+    kind: int
     source: str
     frames: int
     indices: tuple[int, ...]
@@ -57,11 +62,11 @@ class PreparedFile:
 class Prepared:
     """The crops of one split; random access, cheap to send to a worker process.
 
-    folder: of ``prepare``. split: "train", "val" or "test". labels, methods: keep only these; None: all. loose: where
+    folder: of ``prepare``. split: "train", "val" or "test". labels, methods: keep only these; None: all. context: where
     the recipe has ``training_margins``, yield the context crops and not the face crops of serving. landmarks: leave out
     the crops without. altered: leave out the faces of fakes that the data set's masks show as they were filmed.
 
-    Raises ValueError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
+    Raises UserError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
     left.
     """
 
@@ -82,7 +87,7 @@ class Prepared:
         unknown = sorted(set(self.methods or ()) - set(counts[self.split]))
         if unknown:
             raise UserError(f"methods: found {unknown}, wanted some of {sorted(counts[self.split])}")
-        if not len(self):
+        if not len(self._kinds):  # read here: worker processes get them without the manifest
             raise UserError(f"{self.folder}: found no crop of {self}, wanted at least one")
 
     @cached_property
@@ -107,7 +112,7 @@ class Prepared:
             self.landmarks,
             self.altered,
         ]
-        return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
+        return digest(chosen)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -134,6 +139,7 @@ class Prepared:
             example[name] = np.int32(record[name])
         for name in ("method", "source", "video"):
             example[name] = record[name].decode()
+        example["kind"] = self._kinds[index]
         example["time"], example["face"] = np.float32(record["time"]), record["face"]
         return example
 
@@ -166,8 +172,8 @@ class Prepared:
         for number, row in enumerate(self.manifest["files"]):
             if self._chosen(row):
                 own = tuple(int(one) for one in order[ends[number] : ends[number + 1]])
-                said = (row[key] for key in ("file", "video", "label", "method", "source", "frames"))
-                yield PreparedFile(*said, own)
+                file, video, label, method = (row[key] for key in ("file", "video", "label", "method"))
+                yield PreparedFile(file, video, label, method, _kind(row), row["source"], row["frames"], own)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -193,6 +199,11 @@ class Prepared:
         return np.flatnonzero(keep)
 
     @cached_property
+    def _kinds(self) -> np.ndarray:
+        kinds = np.array([_kind(row) for row in self.manifest["files"]], np.int32)
+        return kinds[self._table[self._rows, 0]]
+
+    @cached_property
     def _records(self) -> Shards:
         return Shards(self.folder, self.split)
 
@@ -205,3 +216,8 @@ class Prepared:
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name not in ("manifest", "_table", "_records")}
+
+
+def _kind(row: dict[str, Any]) -> int:
+    """Of a manifest's row; manifests of earlier versions do not state the kinds of fakes."""
+    return kind_number(row.get("kind", KINDS[REAL] if row["label"] == REAL else "unknown"))

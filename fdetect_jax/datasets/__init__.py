@@ -1,1 +1,1 @@
-"""Downloads to shards: the public data sets' layouts, cropping them once, and what is wrong with a download. No JAX."""
+"""Downloads to shards of face crops: layouts of public data sets, preparation, and checks of a download."""

@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 def add_prepare(jobs) -> None:
-    """Adds the arguments of ``fdetect prepare`` to an ``argparse`` group of sub-commands."""
+    """Adds ``fdetect prepare`` to an ``argparse`` group of sub-commands."""
     parser = jobs.add_parser(
         "prepare",
         help="crop the faces of a data set into shards",
         epilog="DATA_SET: faceforensics, celeb_df, dfdc, dfdc_preview, ffiw, deeperforensics, or folder (real/ and "
-        "fake/, or manifest.csv). Kill it at any moment; the same command goes on.",
+        "fake/, or manifest.csv). The command may be killed at any moment; the same command continues it.",
     )
-    parser.add_argument("name", metavar="DATA_SET", help="whose layout the root has, see below")
+    parser.add_argument("name", metavar="DATA_SET", help="the layout of the root, see below")
     parser.add_argument("--root", type=Path, required=True, help="the download")
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     parser.add_argument("--recipe", default="paper", help="paper (default), sbi, ff++, aligned, aligned64, aligned1024")
@@ -39,13 +39,13 @@ def add_prepare(jobs) -> None:
 
 
 def add_doctor(jobs) -> None:
-    """Adds the arguments of ``fdetect doctor``."""
+    """Adds ``fdetect doctor`` likewise."""
     parser = jobs.add_parser(
         "doctor",
-        help="say what is missing, misnamed or corrupt in a download or in shards; alone, look at the installation",
+        help="list what is missing, misnamed or corrupt in a download or shards; without DIR, check the installation",
         epilog="Exit status: 0 all is well, 1 there are problems, 2 wrong use.",
     )
-    parser.add_argument("root", nargs="?", type=Path, metavar="DIR", help="a download, or what prepare wrote")
+    parser.add_argument("root", nargs="?", type=Path, metavar="DIR", help="a download, or the output of prepare")
     parser.add_argument("--name", help="the data set (default: guessed)")
     parser.add_argument("--quick", action="store_true", help="do not open the videos")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")

@@ -20,7 +20,7 @@ SPLIT = "photos"  # tfds keeps one split; people are divided into train, val and
 
 
 class FaceCrops(tfds.core.GeneratorBasedBuilder):
-    """image, landmarks, identity, the photo's relative path and a context crop's box, in the order given."""
+    """image, landmarks, identity, relative path of the photo, and box of a context crop; in the order of the rows."""
 
     VERSION = tfds.core.Version("2.0.0")
 
@@ -76,7 +76,7 @@ class CropReader:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        """As it was cut, with ``mask``; a context crop has ``box`` instead."""
+        """The crop ``index``, with ``mask`` or, for a context crop, ``box``. Raises as ``Shards`` does."""
         record = self._records[index]
         image, landmarks, identity = record["image"], record["landmarks"], np.int32(record["identity"])
         if "box" in record:

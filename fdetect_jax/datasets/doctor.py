@@ -1,4 +1,4 @@
-"""What is wrong with a download, before hours are spent. In: its folder. Out: lines, and whether all is well."""
+"""Checks of a download, or of prepared shards. In: its folder. Out: lines to show, and whether there is no problem."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from fdetect_jax.media.whole import check_whole
 
 _UNFINISHED = (".part", ".crdownload", ".download", ".aria2", ".tmp", ".partial", ".!ut")
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
-_SHOWN = 8  # names of a kind
-_SECONDS = 300.0  # that one file may take
+_SHOWN = 8  # names in one line
+_SECONDS = 300.0  # the most that one file may take
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,17 @@ class Finding:
 def examine(
     root: Path, name: str | None = None, open_files: bool = True, workers: int | None = None
 ) -> tuple[list[str], bool]:
-    """Looks at a download, or at what ``prepare`` wrote, whose shards are held to their hashes.
+    """Checks a download; or the output of ``prepare``, whose shards are compared with their hashes.
 
     Args:
-        name: of a layout; None: guessed. open_files: read every video and image to its end. workers: processes that do.
+        name: of a layout; None: guessed. open_files: whether to read every video and image to its end. workers: number
+            of processes that do; None: one per core.
 
     Returns:
         lines to show, and whether there is no problem.
 
     Raises:
-        ValueError: no such folder or name, or no layout that fits.
+        UserError: no such folder or name, or no layout that fits.
     """
     if not root.is_dir():
         raise UserError(f"{root}: found no folder, wanted a download")
@@ -57,7 +58,7 @@ def examine(
         for expected in layout.expected(root):
             result += _compare(root, expected)
         items = layout.items(root)
-    except ValueError as error:
+    except UserError as error:
         result.append(Finding("unusable", str(error)))
     result += _of_items(root, items)
     if open_files:
@@ -84,7 +85,7 @@ def _examine_prepared(root: Path) -> tuple[list[str], bool]:
 
 
 def guess(root: Path) -> Layout:
-    """The layout of whose marks most are there; ValueError where there is none."""
+    """The layout that has most of its marks in the folder. Raises UserError where none has any."""
     found = {layout.name: sum(any(root.glob(mark)) for mark in layout.marks) for layout in LAYOUTS.values()}
     best = max(found, key=found.__getitem__)
     if not found[best]:
@@ -112,8 +113,8 @@ def _compare(root: Path, expected: Expected) -> Iterator[Finding]:
     if absent := sorted(wanted - present):
         yield Finding("missing", f"{expected.folder}/: {len(absent)} of {len(wanted)} files: {_some(absent)}")
     elif not present or (expected.count or 0) > len(present):
-        said = expected.said or f"{expected.folder}/{expected.pattern}"
-        yield Finding("missing", f"{said}: {len(present)} files, wanted {expected.count or 'at least one'}")
+        what = expected.description or f"{expected.folder}/{expected.pattern}"
+        yield Finding("missing", f"{what}: {len(present)} files, wanted {expected.count or 'at least one'}")
     elif expected.count and len(present) > expected.count:
         yield Finding("note", f"{expected.folder}/: {len(present)} files, published were {expected.count}")
     if wanted and (strange := sorted(present - wanted)):

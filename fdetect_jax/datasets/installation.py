@@ -1,4 +1,4 @@
-"""Is the installation fit for work? In: nothing. Out: lines, and whether all is well."""
+"""Checks of the installation. In: nothing. Out: lines to show, and whether there is no problem."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ _EXTRAS = {"apache-beam": "fdetect prepare --beam", "torch": "fdetect bench --vs
 
 
 def examine_installation() -> tuple[list[str], bool]:
-    """Versions, devices and the face models, which are fetched if they are not there."""
+    """Versions, devices and the face models; fetches the models if they are missing."""
     lines = [f"python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"]
     sound = True
     for name in _PACKAGES:

@@ -1,5 +1,5 @@
-"""Photographs to crops, in processes that a photograph may kill. In: a folder and a recipe. Out: one Crop or one
-Rejected per photo.
+"""Photographs to crops, in processes of their own: a photograph may kill its process. In: a folder and a recipe. Out:
+one Crop or one Rejected per photo.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.models import load_models
 from fdetect_jax.media.photos import SUFFIXES, read_photo
 
-_A_WORKER = 100  # photos; for fewer, another worker takes longer to start than to help
-_SECONDS = 60.0  # a photo may take
+_A_WORKER = 100  # photos; with fewer, one more worker costs more time to start than it saves
+_SECONDS = 60.0  # the most that a photo may take
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Crop:
 def find_photos(root: Path) -> tuple[list[str], int]:
     """Sorted paths of all photographs under ``root``, relative with "/", and the number of other files.
 
-    Photographs are told by their suffix, in any case. Hidden files and folders are no photographs; linked
-    folders are not entered.
+    A photograph is a file with one of their suffixes, in upper or lower case. Hidden files, hidden folders and links to
+    folders are left out.
     """
     photos, others = [], 0
     for folder, subfolders, names in os.walk(root):
@@ -50,7 +50,7 @@ def find_photos(root: Path) -> tuple[list[str], int]:
 
 
 def crop_photos(root: Path, photos: Sequence[str], recipe: CropRecipe) -> Iterator[Crop | Rejected]:
-    """The largest face of each photo, in the order given; loose where training draws its own crop of it.
+    """The largest face of each photo, in order; a context crop where the recipe has ``training_margins``.
 
     Raises:
         ModelsUnavailable: the face models cannot be had.
@@ -65,7 +65,7 @@ def crop_photos(root: Path, photos: Sequence[str], recipe: CropRecipe) -> Iterat
 
 
 def crop_largest(faces: Faces, path: Path, recipe: CropRecipe) -> Crop | Rejected:
-    """The crop of the largest face of one photo; loose if the recipe has ``training_margins``."""
+    """The crop of the largest face of one photo; a context crop if the recipe has ``training_margins``."""
     try:
         photo = read_photo(path)
     except UnreadableMedia as error:

@@ -2,12 +2,12 @@
 
     OUTPUT/prepared_faces-SPLIT.array_record-*, dataset_info.json, features.json      a tfds data set
     OUTPUT/rows-SPLIT.npy       int32 (N, 5) for its crops: number of the file, frame, track, and 0 or 1 each: has
-                                landmarks, is a face of a fake that nobody altered
+                                landmarks, is an unaltered face of a fake video
     OUTPUT/manifest.json        how it was made, hashes of every shard and of every source file, counts
-    OUTPUT/quarantine.json      what was not used, and why
+    OUTPUT/quarantine.json      files that were not used, with the reasons
     OUTPUT/.work                a record for each finished file, until all are done
 
-A run may be killed at any moment: the same command goes on, and ends in the same bytes.
+A run may be killed at any moment: the same command continues it and writes the same bytes.
 """
 
 import json
@@ -37,7 +37,7 @@ from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
 from fdetect_jax.media.video import Sampling
 
 MANIFEST, QUARANTINE = "manifest.json", "quarantine.json"
-SECONDS = 600.0  # that one file may take
+SECONDS = 600.0  # the most that one file may take
 _WORK = ".work"
 _CROPS_A_SHARD = 512  # about; a crop of 380 px takes 0.2 MB
 _PER_SECOND_GUESS = 32  # crops of a video, where the sampling does not say
@@ -45,7 +45,7 @@ _PER_SECOND_GUESS = 32  # crops of a video, where the sampling does not say
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made of what. name: of the layout. faces: of ``clips.WHICH``."""
+    """A preparation. name: of the layout. faces: of ``clips.WHICH``."""
 
     name: str
     root: Path
@@ -56,7 +56,7 @@ class Plan:
     selection: Selection
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that decides about the shards, but not where anything lies."""
+        """Everything that the shards depend on, without paths."""
         return {
             "format": records.FORMAT,
             "data_set": self.name,
@@ -68,7 +68,7 @@ class Plan:
 
 
 def rows_file(split: str) -> str:
-    """Of the table of a split's crops."""
+    """Name of the table of a split's crops."""
     return f"rows-{split}.npy"
 
 
@@ -84,19 +84,19 @@ def prepare(
     beam: Sequence[str] | None = None,
     seconds: float = SECONDS,
 ) -> Path:
-    """Crops a data set and writes the shards; does nothing where that has been done.
+    """Crops a data set and writes the shards; does nothing where they exist.
 
     Args:
         name: of a layout, see ``layouts.LAYOUTS``. root: the download. output: a folder of its own.
         recipe: how to crop. sampling: None: 32 frames, evenly spaced. faces: "largest" or "all"; None: the layout's.
         selection: None: everything. workers: processes; None: one per core. beam: options of a pipeline, see
-        ``prepared_store.write_shards``. seconds: that one file may take.
+        ``prepared_store.write_shards``. seconds: the most that one file may take.
 
     Returns:
         ``output``.
 
     Raises:
-        ValueError: an option or the layout does not fit, ``output`` holds something else, or no file gave a face.
+        UserError: an option or the layout does not fit, ``output`` holds something else, or no file gave a face.
         ModelsUnavailable: the face models cannot be had.
     """
     layout = find_layout(name)
@@ -196,7 +196,7 @@ def _entries(plan: Plan, items: Sequence[Item]) -> list[Entry]:
 
 
 def _shards(plan: Plan, entries: Sequence[Entry], seconds: float) -> Iterator[Shard]:
-    """Successive files, until they should give enough crops."""
+    """Shards of successive files, closed when they should give enough crops."""
     held: list[Entry] = []
     crops = 0
     for entry in entries:
@@ -248,11 +248,11 @@ def _account(plan: Plan, items: Sequence[Item], entries: Sequence[Entry]) -> tup
     for number, (row, entry) in enumerate(zip(files, entries, strict=True)):
         record = records.read(entry.task.record, crops=False)
         row |= {"sha256": record.sha256, "frames": record.looked, "crops": len(record.frame)}
-        said = {key: row[key] for key in ("file", "split", "label", "method")}
+        shown = {key: row[key] for key in ("file", "split", "label", "method")}
         if record.reason:
-            quarantine.append(said | {"reason": record.reason})
+            quarantine.append(shown | {"reason": record.reason})
         if record.note:
-            quarantine.append(said | {"file": row["mask"], "reason": f"mask not used: {record.note}"})
+            quarantine.append(shown | {"file": row["mask"], "reason": f"mask not used: {record.note}"})
         known = ~np.isnan(record.landmarks[:, 0, 0])
         rows[row["split"]].append(
             np.c_[np.full(len(known), number), record.frame, record.track, known, record.untouched].astype(np.int32)

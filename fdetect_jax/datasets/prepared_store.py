@@ -27,7 +27,7 @@ _UNKNOWN = cv2.imencode(".png", np.zeros((1, 1), np.uint8))[1].tobytes()
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A file on its way into a shard: how its record is made, and what is said of each of its crops."""
+    """A file to go into a shard: how its record is made, and the fields that all of its crops share."""
 
     task: records.Task
     video: str
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Yields the crops of its files, in order; what has no record yet is cropped first, on the machine that asks."""
+    """Yields the crops of its files, in order; files without a record are cropped first, on the calling machine."""
 
     entries: tuple[Entry, ...]
     workers: int
@@ -58,10 +58,11 @@ class Shard:
 class PreparedFaces(tfds.core.ShardBasedBuilder):
     """Crops with landmarks, where they were altered, and where they come from.
 
-    image: (H, W, 3), of the recipe's size unless it is loose. altered: (H, W, 1) in {0, 1}, where altered_known; else
-    one black pixel. landmarks: (68, 2), nan where there are none. box: (4,) of the face in a context crop, else nan.
-    face: (4,) its box in the frame. label: 0 real, 1 fake. identity: a number over all splits. video: its name among
-    all data sets. frame: its index. time: seconds. track: equal for one person of a video. score: the detector's.
+    image: (H, W, 3), of the recipe's size unless it is a context crop. altered: (H, W, 1) in {0, 1}, where
+    altered_known; else one black pixel. landmarks: (68, 2), nan where there are none. box: (4,) of the face in a
+    context crop, else nan. face: (4,) its box in the frame. label: 0 real, 1 fake. identity: a number over all
+    splits. video: its name among all data sets. frame: its index. time: seconds. track: equal for one person of a
+    video. score: the detector's.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -118,7 +119,7 @@ def write_shards(
             paths on every machine.
 
     Raises:
-        ValueError: beam is asked for and not installed.
+        UserError: Apache Beam is not installed.
     """
     builder = PreparedFaces(split, shards, recipe, folder)
     tfds.disable_progress_bar()

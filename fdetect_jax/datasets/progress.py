@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal, a line now and then elsewhere; and why parts of it were refused."""
+"""Progress of a long job, as a bar on a terminal and as lines elsewhere; and the reasons for what was refused."""
 
 import sys
 import time

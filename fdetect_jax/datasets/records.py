@@ -1,6 +1,6 @@
 """One video or image of a data set, cropped: a record on disk. In: a Task. Out: its file, written whole or not at all.
 
-This is what worker processes do, on one machine or on many: no JAX, and a record that is there is not made again.
+Worker processes run this, on one machine or on many; it does not need JAX. A record that exists is not made again.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ _TOUCHED = 0.02  # of the pixels in the middle of an altered face, at the least
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """file: to crop. real: nothing in it is altered. mask: a video that is white where it is, or None. which: of
-    ``clips.WHICH``. record: what is written."""
+    """file: to crop. real: nothing in it is altered. mask: a video that is white where the file is altered, or None.
+    which: of ``clips.WHICH``. record: the file to write."""
 
     file: Path
     real: bool
@@ -47,14 +47,14 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a file gave; N faces, in order of time.
+    """The N faces found in a file, in order of time.
 
-    reason: why there is none, or "". note: why its mask was not used, or "". sha256: of the file, "" if it cannot be
-    read. looked: how many frames were looked at. frame, track: (N,) int32. time: (N,) float32, seconds. face: (N, 4)
-    float32, the face's box in the frame. score: (N,) float32, the face detector's. landmarks: (N, 68, 2) float32 in
-    pixels of the crop, nan where there are none. box: (N, 4) float32, of the face in a context crop, else nan. images:
-    PNG of each crop. altered: PNG, (H, W, 1), of where it was altered; b"" where that is not known. untouched: (N,)
-    bool, of a fake video, a face that nobody altered, as its mask says.
+    reason: why there is none, or "". note: why its mask was not used, or "". sha256: of the file, "" if it cannot
+    be read. looked: how many frames were searched for faces. frame, track: (N,) int32. time: (N,) float32, seconds.
+    face: (N, 4) float32, the face's box in the frame. score: (N,) float32, the face detector's. landmarks: (N, 68,
+    2) float32 in pixels of the crop, nan where there are none. box: (N, 4) float32, of the face in a context crop,
+    else nan. images: PNG of each crop. altered: PNG, (H, W, 1), of where it was altered; b"" where that is not
+    known. untouched: (N,) bool, True for a face of a fake video that its mask shows unaltered.
     """
 
     reason: str = ""
@@ -79,11 +79,11 @@ def finish(
     seconds: float,
     watch: Callable[[Iterable, int, int], Iterable] = lambda items, done, total: items,
 ) -> None:
-    """Makes the records that are not there yet, in worker processes; a file that cannot be used gets one that says why.
+    """Makes the missing records in worker processes. The record of a file that cannot be used states the reason.
 
     Args:
-        workers: processes. seconds: that one file may take. watch: (results, how many were there, of how many) ->
-            results, to show progress.
+        workers: processes. seconds: the most that one file may take. watch: (results, number done before, number of
+            all) -> results; shows progress.
 
     Raises:
         ModelsUnavailable: the face models cannot be had.
@@ -166,7 +166,7 @@ def _record(task: Task) -> Record:
 
 
 class _Cutter:
-    """Crops, loose where training draws its own; remembers each crop's face, by which the mask is cut as well."""
+    """Cuts face crops, or context crops where training draws its own; keeps each crop's face to cut its mask alike."""
 
     def __init__(self):
         self._faces: dict[int, Face] = {}
@@ -182,7 +182,7 @@ class _Cutter:
 
 
 def _altered(task: Task, media: MediaFaces, cutter: _Cutter) -> tuple[list[bytes], np.ndarray, str]:
-    """PNGs of where each crop was altered, which faces of a fake were not, and why the mask was not used."""
+    """PNGs of where each crop was altered, which faces of a fake are unaltered, and why the mask was not used."""
     sizes = [one.example["image"].shape[:2] for one in media.crops]
     altered, untouched = [b""] * len(sizes), np.zeros(len(sizes), np.bool_)
     if task.real:

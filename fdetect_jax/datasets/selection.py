@@ -10,10 +10,10 @@ from fdetect_jax.types import REAL
 
 @dataclass(frozen=True)
 class Selection:
-    """splits: some of train, val, test. methods: of forgery, or "real"; None: all. With a method come the real videos
-    of the data set it belongs to. compression: one of those that the items have; needed where there are several.
-    train_fraction: in (0, 1]: how much of train; groups are taken whole, in the order of a hash of their name, so that
-    the choice is the same everywhere and a larger fraction holds a smaller one.
+    """splits: some of train, val, test. methods: of forgery, or "real"; None: all. A method brings the real videos of
+    its data set. compression: one of those that the items have; needed where there are several. train_fraction: in
+    (0, 1], share of the training groups; groups are taken in the order of a hash of their name, so that the choice is
+    the same everywhere and a larger fraction contains a smaller one.
 
     The paper trains on 10 % of FaceForensics++: 0.1 there takes 36 of 360 pairs, 72 original videos.
     """
@@ -35,7 +35,7 @@ def select(items: Sequence[Item], selection: Selection) -> list[Item]:
     """The chosen items, by split and file.
 
     Raises:
-        ValueError: naming the option that fits no item, or that is needed.
+        UserError: names the option that fits no item, or that is needed.
     """
     items = _of_compression(items, selection.compression)
     if selection.methods is not None:

@@ -39,11 +39,11 @@ class Shards:
 
     def _place(self, index: int) -> str:
         info = self._builder.info.splits[self._split]
-        for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
-            if index < length:
-                break
-            index -= length
-        return f"{path}: record {index} of {length}"
+        shard = 0
+        while index >= info.shard_lengths[shard]:
+            index -= info.shard_lengths[shard]
+            shard += 1
+        return f"{info.filepaths[shard]}: record {index} of {info.shard_lengths[shard]}"
 
     @cached_property
     def _builder(self) -> tfds.core.DatasetBuilder:

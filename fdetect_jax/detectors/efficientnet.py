@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import FEATURES, Outputs, to_unit
@@ -279,7 +280,8 @@ def trunk(
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise UserError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
-    mean, deviation = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[config.normalization])
+    statistics = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[config.normalization])
+    mean, deviation = (per_channel(value, images) for value in statistics)
     x = ((to_unit(images) - mean) / deviation).astype(dtype)
     pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))
     stem = Conv(config.channels(config.stem), 3, config.stem_stride, pads[0], dtype, name="conv_stem")

@@ -1,1 +1,1 @@
-"""Procedural faces: drawn, labelled, and of nobody. The embedded default of every training and test."""
+"""Procedural faces of people who do not exist, with landmarks and masks: the default data of training and tests."""

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.facesim import geometry as geometry
-from fdetect_jax.facesim import light as light
+from fdetect_jax.facesim import geometry, light, shape
+from fdetect_jax.facesim.canvas import grid
 from fdetect_jax.facesim.paint import paint
 from fdetect_jax.facesim.person import EXPRESSIONS, Person, Shot, expression, person, shot
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 VERSION = 4
 SPLITS = ("train", "val", "test")
-MIN_SIZE, MAX_SIZE = 32, 256
+SIZES = (32, 256)  # of a picture, pixels a side
 
 
 def render(who: Person, how: Shot, size: int, noise_seed: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One picture: image (size, size, 3) uint8 RGB, landmarks (68, 2) float32 px, mask (size, size) uint8."""
-    g = geometry.grid(max(96, round(1.5 * size)))
-    face = geometry.build(who, how)
+    g = grid(max(96, round(1.5 * size)))
+    face = shape.build(who, how)
     head = geometry.head(g, who, how, face)
     layers, flow = paint(g, who, how, face, head)
-    view = geometry.view(face, how, who, size)
+    view = geometry.view(face, how, size)
     radiance = light.shade(g, layers, flow, who, how, view.matrix)
     cells = max(48, min(size // 2 + 16, 128))
     mx, my = geometry.trace(layers.height, g, view, cells)
@@ -58,17 +58,9 @@ def _check(name: str, found: object, wanted: str, ok: bool) -> None:
         raise UserError(f"{name}: found {found!r}, wanted {wanted}")
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _check_size(size: object) -> None:
-    ok = _whole(size) and MIN_SIZE <= size <= MAX_SIZE
-    _check("size", size, f"an integer from {MIN_SIZE} to {MAX_SIZE}", ok)
-
-
 def _check_number(name: str, value: object, low: int, high: int) -> None:
-    _check(name, value, f"an integer from {low} to {high}", _whole(value) and low <= value <= high)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    _check(name, value, f"an integer from {low} to {high}", whole and low <= value <= high)
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ class FaceSim:
 
     def __post_init__(self) -> None:
         _check("split", self.split, f"one of {SPLITS}", self.split in SPLITS)
-        _check_size(self.size)
+        _check_number("size", self.size, *SIZES)
         _check_number("identities", self.identities, 1, 600_000_000)
         _check_number("per_identity", self.per_identity, 1, 1_000_000)
         _check_number("seed", self.seed, 0, 2**63 - 1)
@@ -124,6 +116,7 @@ class FaceSim:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change when what this source yields would change."""
+        # Not files.digest: the bundled weights name the faces they were trained on by this one.
         text = repr((VERSION, sorted(asdict(self).items())))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -207,13 +200,13 @@ def clip(seed: int, identity: int, frames: int, fps: float = 25.0, size: int = 2
       frames: how many. fps: frames a second. size: pixels a side, 32 to 256.
 
     Raises:
-      ValueError: an argument is out of range; at the call, not at the first frame.
+      UserError: an argument is out of range; at the call, not at the first frame.
     """
     _check_number("seed", seed, 0, 2**63 - 1)
     _check_number("identity", identity, 0, 2**31 - 1)
     _check_number("frames", frames, 1, 1_000_000)
     _check("fps", fps, "a number above 0, at most 1000", isinstance(fps, int | float) and 0 < fps <= 1000)
-    _check_size(size)
+    _check_number("size", size, *SIZES)
     return _frames(seed, identity, frames, float(fps), size)
 
 

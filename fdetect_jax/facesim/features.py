@@ -9,9 +9,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from fdetect_jax.facesim.geometry import LIP_X, SEAM_X, SIDES, Eyes, Face, Grid, clamp, curve, spline_matrix
+from fdetect_jax.facesim.canvas import Grid, clamp, curve, spline_matrix
 from fdetect_jax.facesim.layers import BLOOD, MELANIN, Layers, Pair, mix, pair, planes, step, tile, window
 from fdetect_jax.facesim.person import Person, Shot
+from fdetect_jax.facesim.shape import LIP_X, SEAM_X, SIDES, Eyes, Face
 
 _F = np.float32
 _IRIS = 0.60  # radius, cm
@@ -257,19 +258,10 @@ def _folds(person: Person, shot: Shot, face: Face) -> tuple[np.ndarray, np.ndarr
                 (ex + side * 0.35, ey + 0.25 * (k - 1)),
                 (ex + side * far, ey + far * slope),
             )
-        fold(
-            0.45 * max(w - 0.25, 0) + 0.2 * e["sad"],
-            (mx + side * 0.25, my + 0.15),
-            (mx + side * 0.55, my + 1.5),
-        )
+        fold(0.45 * max(w - 0.25, 0) + 0.2 * e["sad"], (mx + side * 0.25, my + 0.15), (mx + side * 0.55, my + 1.5))
         gx = side * (0.42 + 0.05 * wobble[8])
         fold(0.8 * e["frown"] + 0.35 * max(w - 0.2, 0), (gx, -2.7), (gx * 1.15, -1.5))
-        fold(
-            0.12 + 0.5 * w,
-            (ix + side * 0.2, ey + 0.75),
-            (ix + side * 1.1, ey + 1.3),
-            (ix + side * 2.3, ey + 1.15),
-        )
+        fold(0.12 + 0.5 * w, (ix + side * 0.2, ey + 0.75), (ix + side * 1.1, ey + 1.3), (ix + side * 2.3, ey + 1.15))
     lines = [_SMOOTH[k] @ np.array(v) for k, v in out.items() if v]
     depths = [d for v in depth.values() for d in v]
     brow = 0.5 * e["raise"] * (0.35 + w) + 0.42 * max(w - 0.15, 0)

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fdetect_jax.facesim.geometry import FLOOR, Face, Grid, Head, clamp, half_width
+from fdetect_jax.facesim.canvas import FLOOR, Grid, clamp
+from fdetect_jax.facesim.geometry import Head, half_width
 from fdetect_jax.facesim.layers import TILE, Layers, mix, planes, step, tile, tiles, window
 from fdetect_jax.facesim.person import Person, Shot
+from fdetect_jax.facesim.shape import Face
 
 _F = np.float32
 _CENTRE = 2.0  # y of the middle of the opening for the face

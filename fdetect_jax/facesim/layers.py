@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from fdetect_jax.facesim.geometry import LEFT, TOP, Grid, clamp
+from fdetect_jax.facesim.canvas import LEFT, TOP, Grid, clamp
 
 TILE = 512
 _F = np.float32

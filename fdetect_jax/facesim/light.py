@@ -10,7 +10,8 @@ from statistics import NormalDist
 import cv2
 import numpy as np
 
-from fdetect_jax.facesim.geometry import Grid, View, clamp
+from fdetect_jax.facesim.canvas import Grid, clamp
+from fdetect_jax.facesim.geometry import View
 from fdetect_jax.facesim.layers import Layers, planes
 from fdetect_jax.facesim.person import Person, Shot
 
@@ -114,7 +115,7 @@ def _frame(person: Person, yaw: float) -> tuple[list[np.ndarray], int]:
     lines = [np.column_stack([line, 9.6 - 0.035 * line[:, 0] ** 2]) for line in lines]
     hinge = centre + wide
     for side in (-1, 1):
-        if side * yaw <= 0.05:  # the arm on the far side is behind the face
+        if side * yaw <= 0.05:  # the temple on the far side is behind the face
             lines.append(np.array([(side * hinge, -0.35, 9.6 - 0.035 * hinge**2), (side * 7.35, -0.3, 0.5)]))
     return lines, 2
 

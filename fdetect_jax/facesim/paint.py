@@ -7,25 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from fdetect_jax.facesim import features as features
-from fdetect_jax.facesim import hair as hair
-from fdetect_jax.facesim.geometry import (
-    FLOOR,
-    LEFT,
-    SPAN,
-    TOP,
-    Face,
-    Grid,
-    Head,
-    bell,
-    bells,
-    clamp,
-    enlarge,
-    grid,
-    half_width,
-)
+from fdetect_jax.facesim import features, hair
+from fdetect_jax.facesim.canvas import FLOOR, LEFT, SPAN, TOP, Grid, bell, bells, clamp, enlarge, grid
+from fdetect_jax.facesim.geometry import Head, half_width
 from fdetect_jax.facesim.layers import BLOOD, MELANIN, Layers, mix, pair, planes, step, tile, window
 from fdetect_jax.facesim.person import Person, Shot
+from fdetect_jax.facesim.shape import Face
 
 _F = np.float32
 _SKIN = np.log(np.array([0.86, 0.71, 0.60], _F))

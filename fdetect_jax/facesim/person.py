@@ -10,36 +10,36 @@ from functools import lru_cache
 
 import numpy as np
 
-SHAPE_NAMES = (
-    "jaw",
-    "length",
-    "cheek",
-    "chin",
-    "forehead",
-    "gonial",
-    "eye_size",
-    "eye_gap",
-    "eye_tilt",
-    "eye_open",
-    "fold",
-    "brow_height",
-    "brow_arch",
-    "brow_thick",
-    "brow_ridge",
-    "nose_width",
-    "nose_length",
-    "nose_bridge",
-    "nose_tip",
-    "nose_hump",
-    "upper_lip",
-    "lower_lip",
-    "mouth_width",
-    "philtrum",
-    "cheekbone",
-    "fat",
-    "socket",
-    "ear",
-)
+SHAPE = {  # the forms of a face, and what a fully masculine one adds to each
+    "jaw": 0.7,
+    "length": 0.3,
+    "cheek": 0,
+    "chin": 0.5,
+    "forehead": 0.1,
+    "gonial": 0.6,
+    "eye_size": -0.5,
+    "eye_gap": 0,
+    "eye_tilt": 0,
+    "eye_open": 0,
+    "fold": 0,
+    "brow_height": -0.8,
+    "brow_arch": -0.6,
+    "brow_thick": 0.8,
+    "brow_ridge": 0.9,
+    "nose_width": 0.4,
+    "nose_length": 0.4,
+    "nose_bridge": 0,
+    "nose_tip": 0,
+    "nose_hump": 0,
+    "upper_lip": -0.5,
+    "lower_lip": -0.4,
+    "mouth_width": 0,
+    "philtrum": 0,
+    "cheekbone": -0.2,
+    "fat": 0,
+    "socket": 0,
+    "ear": 0,
+}
 EXPRESSIONS = ("smile", "open", "frown", "raise", "squint", "pucker", "sad", "smirk", "grin")
 
 HAIR_STYLES = ("bald", "buzz", "short", "swept", "curly", "bob", "long", "fringe", "tied", "afro", "receding")
@@ -50,24 +50,17 @@ _IRISES = np.array(
     [(0.06, 0.025, 0.012), (0.16, 0.075, 0.03), (0.13, 0.13, 0.05), (0.10, 0.19, 0.30), (0.19, 0.24, 0.26)]
 )
 _HAIRS = np.array(
-    [
-        (0.008, 0.006, 0.005),
-        (0.035, 0.018, 0.010),
-        (0.10, 0.050, 0.022),
-        (0.33, 0.20, 0.085),
-        (0.22, 0.065, 0.02),
-    ]
+    [(0.008, 0.006, 0.005), (0.035, 0.018, 0.010), (0.10, 0.050, 0.022), (0.33, 0.20, 0.085), (0.22, 0.065, 0.02)]
 )
 _GREY = np.array([0.45, 0.44, 0.43])
 
 
 @dataclass(frozen=True)
 class Person:
-    """One identity. `shape` maps each of SHAPE_NAMES to a roughly standard normal value."""
+    """One identity. `shape` maps each name of SHAPE to a roughly standard normal value."""
 
     shape: dict[str, float]
     masculine: float  # 0..1
-    age: float  # years, 16..82
     melanin: float  # 0 pale .. 1 very dark
     blood: float
     uneven: np.ndarray  # (2, 7, 7) slow variation of melanin and blood
@@ -164,26 +157,9 @@ def person(seed: int, identity: int) -> Person:
     masculine = float(np.clip((0.15, 0.85)[rng.integers(2)] + rng.normal(0, 0.13), 0, 1))
     age = float(rng.uniform(16, 82) if rng.random() < 0.5 else rng.uniform(18, 45))
     old = max(0.0, (age - 30) / 45)
-    shape = dict(zip(SHAPE_NAMES, np.clip(rng.normal(0, 1, len(SHAPE_NAMES)), -2.2, 2.2).tolist(), strict=True))
+    shape = dict(zip(SHAPE, np.clip(rng.normal(0, 1, len(SHAPE)), -2.2, 2.2).tolist(), strict=True))
     m = 2 * masculine - 1
-    tilt = {
-        "jaw": 0.7,
-        "chin": 0.5,
-        "gonial": 0.6,
-        "brow_height": -0.8,
-        "brow_thick": 0.8,
-        "brow_ridge": 0.9,
-        "nose_width": 0.4,
-        "nose_length": 0.4,
-        "upper_lip": -0.5,
-        "lower_lip": -0.4,
-        "eye_size": -0.5,
-        "forehead": 0.1,
-        "length": 0.3,
-        "brow_arch": -0.6,
-        "cheekbone": -0.2,
-    }
-    for name, value in tilt.items():
+    for name, value in SHAPE.items():
         shape[name] += value * m
     shape["upper_lip"] -= 0.9 * old
     shape["fat"] += rng.normal(0, 0.3)
@@ -214,7 +190,6 @@ def person(seed: int, identity: int) -> Person:
     return Person(
         shape=shape,
         masculine=masculine,
-        age=age,
         melanin=melanin,
         blood=float(rng.uniform(0.15, 0.75)),
         uneven=rng.normal(0, 1, (2, 7, 7)).astype(np.float32),

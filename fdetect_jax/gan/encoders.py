@@ -12,6 +12,7 @@ import numpy as np
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.gan.layers import EqualDense
+from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import conv2d
 
 
@@ -65,7 +66,8 @@ class Conv(nn.Module):
         p = (self.kernel - 1) // 2
         x = conv2d(x, weight, self.stride, ((p, p), (p, p)))
         if self.use_bias:
-            x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = x + per_channel(bias, x).astype(x.dtype)
         return x
 
 
@@ -75,7 +77,7 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],)).astype(x.dtype)
-        return jnp.where(x >= 0, x, slope * x)
+        return jnp.where(x >= 0, x, per_channel(slope, x) * x)
 
 
 class Unit(nn.Module):

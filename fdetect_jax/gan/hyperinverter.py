@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from fdetect_jax.gan.encoders import Conv, LayerwiseEncoder, TrunkConfig
 from fdetect_jax.gan.stylegan2 import GeneratorConfig, LayerSpec, Offsets, layer_specs
+from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import conv2d
 
 
@@ -78,7 +79,8 @@ class Regressor(nn.Module):
             features = self.hidden if last else self.regressor
             kernel = self.param(f"feature{i + 1}_kernel", nn.initializers.he_normal(), (4, 4, x.shape[-1], features))
             bias = self.param(f"feature{i + 1}_bias", nn.initializers.zeros, (features,))
-            x = nn.relu(conv2d(x, kernel, 2, ((1, 1), (1, 1))) + bias)
+            x = conv2d(x, kernel, 2, ((1, 1), (1, 1)))
+            x = nn.relu(x + per_channel(bias, x))
         spec, d = self.spec, self.hidden
         outer = spec.outputs * spec.kernel**2
         scale1, scale2 = math.sqrt(2 / (spec.inputs * d)), math.sqrt(2 / outer)
@@ -88,8 +90,8 @@ class Regressor(nn.Module):
         b1 = self.param("b1", nn.initializers.zeros, (spec.inputs * d,))
         w2 = self.param("w2", nn.initializers.normal(scale2), (d, outer))
         b2 = self.param("b2", nn.initializers.zeros, (outer,))
-        v = (x.reshape(x.shape[0], d) @ w1 + b1).reshape(-1, spec.inputs, d)
-        return kernel_from(v @ w2 + b2, spec)
+        v = (x.reshape(x.shape[0], d) @ w1 + b1[None]).reshape(-1, spec.inputs, d)
+        return kernel_from(v @ w2 + per_channel(b2, v), spec)
 
 
 class HyperInverter(nn.Module):

@@ -44,7 +44,7 @@ class Inverter:
     def encode(self, variables: Any, image: jax.Array) -> jax.Array:
         """Images (B, R, R, 3) in [0, 1] -> w (B, w_dim)."""
         w_avg = variables["generator"]["buffers"]["mapping"]["w_avg"]
-        return self.encoder.apply(variables["encoder"], to_signed(image)) + w_avg
+        return self.encoder.apply(variables["encoder"], to_signed(image)) + w_avg[None]
 
     def render(
         self, variables: Any, w: jax.Array, offsets: Offsets | None = None, resolution: int | None = None

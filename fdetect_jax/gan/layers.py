@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import conv2d
 from fdetect_jax.nn.resample import conv2d_down
 
@@ -28,7 +29,8 @@ class EqualDense(nn.Module):
         fan_in = x.shape[-1]
         weight = self.param("weight", nn.initializers.normal(1.0 / self.lr_mul), (fan_in, self.features))
         bias = self.param("bias", nn.initializers.constant(self.bias_init / self.lr_mul), (self.features,))
-        return x @ (weight * (self.lr_mul / math.sqrt(fan_in))) + bias * self.lr_mul
+        x = x @ (weight * (self.lr_mul / math.sqrt(fan_in)))
+        return x + per_channel(bias * self.lr_mul, x)
 
 
 class EqualConv(nn.Module):
@@ -46,7 +48,8 @@ class EqualConv(nn.Module):
         weight = weight.astype(x.dtype)
         x = conv2d_down(x, weight) if self.down else conv2d(x, weight)
         if self.use_bias:
-            x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = x + per_channel(bias, x).astype(x.dtype)
         return x
 
 

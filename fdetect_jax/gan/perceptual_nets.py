@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fdetect_jax.gan.encoders import Conv, Trunk, TrunkConfig
+from fdetect_jax.nn.axes import per_channel
 
 ALEXNET_LAYERS = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
 ALEXNET_SMALLEST = 31
@@ -53,7 +54,8 @@ class LPIPS(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, target: jax.Array) -> jax.Array:
-        mean, std = np.float32((-0.030, -0.088, -0.188)), np.float32((0.458, 0.448, 0.450))
+        statistics = np.float32((-0.030, -0.088, -0.188)), np.float32((0.458, 0.448, 0.450))
+        mean, std = (per_channel(value, image) for value in statistics)
         alexnet = AlexNet(name="alexnet")
         # Two passes, not one of twice the batch: the gradient then skips the target's.
         layers = zip(alexnet((image - mean) / std), alexnet((target - mean) / std), strict=True)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.gan.layers import EqualDense, lrelu
+from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import conv2d
 from fdetect_jax.nn.resample import conv2d_up, upsample2d
 
@@ -120,7 +121,7 @@ class ModulatedConv(nn.Module):
             x = x * after[:, None, None].astype(dtype)
         if not rgb:
             x = x + self._noise(x, noise)
-        x = x + bias.astype(dtype)
+        x = x + per_channel(bias, x).astype(dtype)
         if not rgb:
             x = lrelu(x)
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
@@ -168,7 +169,7 @@ class Synthesis(nn.Module):
         """resolution: where to stop; every block adds detail to the image of the one before. None: at the last."""
         c4 = self.config.channels(4)
         const = self.param("const", nn.initializers.normal(1.0), (4, 4, c4))
-        x = jnp.broadcast_to(const.astype(self.dtype), (ws.shape[0], 4, 4, c4))
+        x = jnp.broadcast_to(const[None].astype(self.dtype), (ws.shape[0], 4, 4, c4))
         image = None
         layer = nn.remat(ModulatedConv, static_argnums=(4,)) if self.remat else ModulatedConv
         for spec in layer_specs(self.config):
@@ -222,10 +223,11 @@ def truncate(w: jax.Array, w_avg: jax.Array, truncation: float, cutoff: int | No
 
     cutoff: only layers below it are pulled (w+ only); None pulls all.
     """
+    w_avg = per_channel(w_avg, w)
     pulled = w_avg + truncation * (w - w_avg)
     if cutoff is None:
         return pulled
-    return jnp.where(jnp.arange(w.shape[-2])[:, None] < cutoff, pulled, w)
+    return jnp.where(jnp.arange(w.shape[1])[None, :, None] < cutoff, pulled, w)
 
 
 def to_signed(image: jax.Array) -> jax.Array:

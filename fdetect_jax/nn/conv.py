@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fdetect_jax.nn.axes import per_channel
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[tuple[int, int], tuple[int, int]]
 UNPADDED: Padding = ((0, 0), (0, 0))
@@ -136,7 +138,8 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding
     """
     k = kernel.shape[0]
     taps = kernel.astype(jnp.float32).reshape(k * k, -1)
-    return sum(tap * shift for tap, shift in zip(taps, _shifts(x, k, k, stride, pads), strict=True)).astype(x.dtype)
+    shifts = _shifts(x, k, k, stride, pads)
+    return sum(per_channel(tap, x) * shift for tap, shift in zip(taps, shifts, strict=True)).astype(x.dtype)
 
 
 def _depthwise_forward(x, kernel, stride, pads):
@@ -226,7 +229,7 @@ def _input_gradient(g: jax.Array, kernel: jax.Array, stride: int, pads: Padding,
 
     def phase(r: int, c: int) -> jax.Array:
         met = [
-            taps[a, b] * g[:, reach - a // stride :, reach - b // stride :][:, :high, :wide]
+            per_channel(taps[a, b], g) * g[:, reach - a // stride :, reach - b // stride :][:, :high, :wide]
             for a in range(r, k, stride)
             for b in range(c, k, stride)
         ]

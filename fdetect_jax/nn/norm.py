@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fdetect_jax.nn.axes import per_channel
+
 
 @jax.custom_vjp
 def normalize_swish(x: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
@@ -21,8 +23,13 @@ def normalize_swish(x: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.A
     Returns:
       Like ``x``.
     """
-    t = (x.astype(jnp.float32) - mean) * scale + bias
+    t = _affine(x, mean, scale, bias)
     return (t * lax.logistic(t)).astype(x.dtype)
+
+
+def _affine(x: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    mean, scale, bias = (per_channel(value, x) for value in (mean, scale, bias))
+    return (x.astype(jnp.float32) - mean) * scale + bias
 
 
 def _forward(x, mean, scale, bias):
@@ -33,8 +40,8 @@ def _backward(saved, g):
     x, mean, scale, bias = saved
     g = _through_swish(x, g, mean, scale, bias)
     dbias = jnp.sum(g, _over(x))
-    dscale = jnp.sum(g * (x.astype(jnp.float32) - mean), _over(x))
-    return (g * scale).astype(x.dtype), -scale * dbias, dscale, dbias
+    dscale = jnp.sum(g * (x.astype(jnp.float32) - per_channel(mean, x)), _over(x))
+    return (g * per_channel(scale, x)).astype(x.dtype), -scale * dbias, dscale, dbias
 
 
 normalize_swish.defvjp(_forward, _backward)
@@ -43,7 +50,7 @@ normalize_swish.defvjp(_forward, _backward)
 def _normalize(x: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array, swish: bool) -> jax.Array:
     if swish:
         return normalize_swish(x, mean, scale, bias)
-    return ((x.astype(jnp.float32) - mean) * scale + bias).astype(x.dtype)
+    return _affine(x, mean, scale, bias).astype(x.dtype)
 
 
 def _over(x: jax.Array) -> tuple[int, ...]:
@@ -53,7 +60,7 @@ def _over(x: jax.Array) -> tuple[int, ...]:
 def _through_swish(x: jax.Array, g: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """``g`` times the derivative of swish at (x − mean) · scale + bias, float32."""
     x, g = lax.optimization_barrier((x, g))  # else the compiler finds the sigmoid above and keeps it after all
-    t = (x.astype(jnp.float32) - mean) * scale + bias
+    t = _affine(x, mean, scale, bias)
     s = lax.logistic(t)
     return g.astype(jnp.float32) * s * (1 + t * (1 - s))
 
@@ -99,6 +106,7 @@ def _batch_norm_backward(epsilon, axis_name, swish, saved, cotangents):
     shift, tilt = dbias / count, dscale * inverse / count
     if axis_name is not None:
         shift, tilt = lax.pmean((shift, tilt), axis_name)
+    slope, mean, shift, tilt = (per_channel(value, x) for value in (slope, mean, shift, tilt))
     dx = slope * (g - shift - (wide - mean) * tilt)
     return dx.astype(x.dtype), dscale, dbias
 

@@ -15,7 +15,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from fdetect_jax import weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
 from fdetect_jax.data.check import check_data, parts_of
@@ -33,7 +33,6 @@ from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.base import check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
-from fdetect_jax.train import parallel
 from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin, to_unit
@@ -110,9 +109,8 @@ class DetectorTask:
         unit = find_detector(self.config.detector.name).unit
         if (unit == "clip") != bool(self.frames):
             wanted = "0, for it takes faces" if self.frames else "the number of frames of a clip, for it takes clips"
-            raise UserError(
-                f"data.frames: found {self.frames} with detector.name {self.config.detector.name!r}, wanted {wanted}"
-            )
+            name = self.config.detector.name
+            raise UserError(f"data.frames: found {self.frames} with detector.name {name!r}, wanted {wanted}")
         image = jax.ShapeDtypeStruct(self._shape(), jnp.float32)
         variables = jax.eval_shape(self.detector.init, jax.random.key(0), image)
         outputs = jax.eval_shape(self.detector.apply, variables, image)

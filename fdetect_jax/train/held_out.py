@@ -25,9 +25,9 @@ from fdetect_jax.evaluation.table import Scored, Test, pairs
 from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, check_options, find_forgery, make_forgery
 from fdetect_jax.inference.calibration import Calibration, calibrate, grouped
 from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.parallel import Devices
 from fdetect_jax.report.gallery import Gallery, difference
 from fdetect_jax.train.host_gallery import host_gallery
-from fdetect_jax.train.parallel import Devices
 from fdetect_jax.train.scoring import EMBEDDING, MARGIN, PICTURE, PSNR, Detect, collect, score_forged, score_pairs
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import UNKNOWN, kind_number
@@ -48,9 +48,7 @@ def check_tests(options: ConfigDict) -> None:
             continue
         name = fields.get("forgery", entry)
         if find_forgery(name, f"{path}.forgery").place != "device":
-            raise UserError(
-                f"{path}: found the host forgery {name!r}, wanted none: they are tested without being named"
-            )
+            raise UserError(f"{path}: found the host forgery {name!r}, wanted no such entry: they are tested anyway")
         own = {field: value for field, value in fields.to_dict().items() if field not in _OWN}
         check_options(name, own, path)
         if own.get("space") == "z":
@@ -160,10 +158,8 @@ class HeldOut:
         title = next(title for one in self.devices for name, title in one.tests.values() if name == INVERTED)
         for name, value in DEGRADED:
             one, rng = DEGRADATIONS[name], np.random.default_rng(self.options.seed)
-            images = {
-                as_: _degrade(one, found[PICTURE + of], value, rng)
-                for as_, of in (("image", "real"), ("forged", stage))
-            }
+            views = {"image": found[PICTURE + "real"], "forged": found[PICTURE + stage]}
+            images = {as_: _degrade(one, view, value, rng) for as_, view in views.items()}
             scored = collect(self._padded(images), run.pairs(self._pairs))
             yield Test(
                 f"{INVERTED}/{name}_{value:g}",

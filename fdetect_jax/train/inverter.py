@@ -8,19 +8,22 @@ from ml_collections import ConfigDict
 
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
+from fdetect_jax.data.check import check_data
 from fdetect_jax.data.source import Source
 from fdetect_jax.fields import above, at_least, rows
-from fdetect_jax.train.lazy import lazy_select
+from fdetect_jax.gan.lazy import lazy_select
 
 SHOWN = 8  # rows of a report's gallery
 
 
-def check_common(config: ConfigDict) -> None:
-    """Checks the fields of both trainers.
+def check_common(config: ConfigDict, *splits: str) -> None:
+    """Checks the fields of both trainers. splits: of the data, those that the run reads.
 
     Raises:
       UserError: names the field.
     """
+    check_data(config, splits)
+    rows(config, "batch_size")
     above(config, "learning_rate", 0)
     rows(config, "eval_batch_size")
     at_least(config, "eval_limit", 1)

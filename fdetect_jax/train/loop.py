@@ -5,7 +5,6 @@ they were after the same step, so a resumed run equals an uninterrupted one bit 
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import signal
@@ -19,10 +18,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import training_report as report
-from fdetect_jax.files import write_atomic
-from fdetect_jax.train import parallel
+from fdetect_jax.evaluation.results import summary
+from fdetect_jax.files import digest, write_atomic
+from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
 from fdetect_jax.train.writer import Writer, read_history
@@ -111,8 +112,9 @@ def train_and_evaluate(
             embeddings=result.embeddings,
             step=int(state.step),
             seconds=sum(row.get("seconds", 0.0) for row in history),
+            calibration=result.calibration or Calibration(),
         )
-        for line in report.summary(content):
+        for line in summary(content):
             writer.say(line)
         writer.say(f"report: {folder / 'report.html'}")
     return content
@@ -131,7 +133,7 @@ def _folder(workdir: Path, before: dict, now: dict) -> Path:
     """The workdir, or a folder in it for an evaluation by other ``evaluation`` fields than the run's."""
     if flatten(before["evaluation"]) == flatten(now["evaluation"]) if "evaluation" in now else True:
         return workdir
-    return workdir / f"evaluation_{digest(now['evaluation'])}"
+    return workdir / f"evaluation_{digest(now['evaluation'])[:8]}"
 
 
 def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None:
@@ -198,10 +200,8 @@ class _Loop:
         if found.reasons:
             rows = [{"reason": line, "drawn": count} for line, count in sorted(found.reasons.items())]
             write_atomic(self.workdir / QUARANTINE, json.dumps({"rows": found.rows, "unusable": rows}, indent=1) + "\n")
-            drawn = sum(found.reasons.values())
-            self.writer.say(
-                f"{drawn} of {found.rows} faces drawn were unusable and replaced: {self.workdir / QUARANTINE}"
-            )
+            drawn, path = sum(found.reasons.values()), self.workdir / QUARANTINE
+            self.writer.say(f"{drawn} of {found.rows} faces drawn were unusable and replaced: {path}")
 
     def _read(self, step: int, metrics: dict, since: float) -> float:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -271,8 +271,3 @@ def flatten(tree: dict, prefix: str = "") -> dict:
         else:
             flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat
-
-
-def digest(tree: dict) -> str:
-    """8 hex digits of nested plain values."""
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]

@@ -73,7 +73,7 @@ def test_the_published_counts_are_asked_for(whole):
     assert any(text.startswith(f"{REAL}/") for kind, text in found if kind == "missing")
 
 
-def test_every_fault_is_told(whole, published):
+def test_every_fault_is_listed(whole, published):
     (whole / REAL / "003.mp4").unlink()
     (whole / SWAP / "004_005.mp4").rename(whole / SWAP / "004-005.mp4")
     trees.touch(whole, "more.zip", f"{REAL}/006.mp4.part", f"{REAL}/abc.mp4.crdownload")

@@ -6,12 +6,13 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from tests.datasets.trees import splits, touch
 
 from fdetect_jax.datasets.layouts import LAYOUTS, find_layout
 from fdetect_jax.datasets.layouts.base import Item, connected, drawn_split, undivided
 from fdetect_jax.datasets.layouts.faceforensics import METHODS, read_splits
 from fdetect_jax.datasets.selection import Selection, select
+from fdetect_jax.errors import UserError
+from tests.datasets.trees import splits, touch
 
 PAIRS = {"train": [["071", "054"], ["087", "081"]], "val": [["720", "672"]], "test": [["953", "974"]]}
 NAMES = [name for pairs in PAIRS.values() for pair in pairs for name in pair]
@@ -172,6 +173,7 @@ def test_celeb_df(tmp_path, level, youtube):
     assert (fake.identity, fake.original) == ("id0", f"Celeb-real/{level}id0_0001.mp4")
     assert (tmp_path / fake.original).is_file()
     assert all((tmp_path / item.file).is_file() for item in items)
+    assert {(item.label, item.kind) for item in items} == {(0, "real"), (1, "swap")}
 
 
 def test_celeb_df_with_flipped_labels_is_refused(tmp_path):
@@ -202,6 +204,7 @@ def test_dfdc(tmp_path):
     assert len(items) == 6
     fake = items["dfdc_train_part_12/bbb.mp4"]
     assert (fake.label, fake.split, fake.original) == (1, "train", "dfdc_train_part_12/aaa.mp4")
+    assert fake.kind == "unknown"
     assert fake.identity == items["dfdc_train_part_12/aaa.mp4"].identity
     assert (items["videos/xyz.mp4"].label, items["videos/xyz.mp4"].split) == (1, "test")
     assert items["videos/aaa.mp4"].group != fake.group
@@ -236,10 +239,10 @@ def test_dfdc_preview(tmp_path, level):
     (tmp_path / "dataset.json").write_text(json.dumps(rows))
     items = LAYOUTS["dfdc_preview"].items(tmp_path)
     assert all((tmp_path / item.file).is_file() for item in items)
-    assert [(item.label, item.split, item.method, item.identity) for item in items] == [
-        (1, "test", "method_A", "1088"),
-        (1, "train", "method_B", "77"),
-        (0, "test", "real", "1088"),
+    assert [(item.label, item.split, item.method, item.kind, item.identity) for item in items] == [
+        (1, "test", "method_A", "swap", "1088"),
+        (1, "train", "method_B", "swap", "77"),
+        (0, "test", "real", "real", "1088"),
     ]
 
 
@@ -252,6 +255,7 @@ def test_ffiw(tmp_path, top, level):
     assert len(items) == 4
     fake = items[f"{top}target/val/{level}v0.mp4"]
     assert (fake.label, fake.split, fake.mask) == (1, "test", f"{top}target_mask/val/{level}v0.mp4")
+    assert fake.kind == "swap"
     assert items[f"{top}source/train/{level}v0.mp4"].split == "train"
     assert fake.group != items[f"{top}target/train/{level}v0.mp4"].group
     assert LAYOUTS["ffiw"].faces == "all"
@@ -267,7 +271,7 @@ def test_deeperforensics(tmp_path):
     items = _items("deeperforensics", tmp_path)
     assert len(items) == 8
     fake = items["manipulated_videos/end_to_end_level_3/001_W003.mp4"]
-    assert (fake.label, fake.split, fake.method) == (1, "val", "end_to_end_level_3")
+    assert (fake.label, fake.split, fake.method, fake.kind) == (1, "val", "end_to_end_level_3", "swap")
     assert fake.original == "target_videos/001.mp4"
     assert items["target_videos/000.mp4"].split == "train"
     assert not any("source_videos" in file for file in items)
@@ -366,6 +370,44 @@ def test_lists_cannot_lead_out_of_the_root(tmp_path):
         LAYOUTS["dfdc"].items(tmp_path)
 
 
+def test_a_table_with_kinds(tmp_path):
+    rows = ("a.mp4,real,", "b.mp4,fake,reenactment", "c.mp4,fake,", "d.mp4,fake,unknown", "e.mp4,real,unknown")
+    items = _table(tmp_path, "file,label,kind\n" + "\n".join(rows))
+    assert [item.kind for item in items] == ["real", "reenactment", "unknown", "unknown", "real"]
+    for row in ("b.mp4,fake,morph", "b.mp4,fake,real", "b.mp4,real,swap"):
+        with pytest.raises(UserError, match=r"line 2: found kind '(morph|real|swap)'"):
+            _table(tmp_path, f"file,label,kind\n{row}\n")
+
+
+def test_every_method_states_its_kind(faceforensics):
+    kinds = {item.method: item.kind for item in LAYOUTS["faceforensics"].items(faceforensics)}
+    assert kinds == {
+        "real": "real",
+        "Deepfakes": "swap",
+        "FaceSwap": "swap",
+        "FaceShifter": "swap",
+        "DeepFakeDetection": "swap",
+        "Face2Face": "reenactment",
+        "NeuralTextures": "reenactment",
+    }
+
+
+def test_a_kind_is_of_the_label():
+    item = Item("a.mp4", 1, "train", "m", "s", "ann", "ann")
+    assert item.kind == "unknown"
+    assert replace(item, kind="speaking").kind == "speaking"
+    assert replace(item, label=0, kind="swap").kind == "real"
+    for kind in ("real", "morph", ""):
+        with pytest.raises(UserError, match=rf"a\.mp4: found the kind '{kind}', wanted one of entire synthesis, "):
+            replace(item, kind=kind)
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "manifest.csv").write_bytes(b"file,label\nM\xfcller.mp4,1\n")
+    with pytest.raises(UserError, match=r"manifest\.csv: found other bytes than UTF-8"):
+        LAYOUTS["folder"].items(tmp_path)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_an_empty_folder_is_refused_by_name(tmp_path, name):
     with pytest.raises(ValueError, match=f"{tmp_path}: found an empty folder, wanted "):
@@ -388,7 +430,7 @@ def test_the_drawn_splits_have_their_shares():
     )
 
 
-def test_a_divided_group_is_told():
+def test_a_divided_group_is_refused():
     item = Item("a.mp4", 0, "train", "real", "folder", "ann", "ann")
     with pytest.raises(ValueError, match=r"b\.mp4 is in test and a\.mp4 in train, and both are of 'ann'"):
         undivided([item, replace(item, file="b.mp4", split="test")], "one")

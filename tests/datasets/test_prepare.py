@@ -24,12 +24,14 @@ from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.datasets import prepare as module
 from fdetect_jax.datasets import records
+from fdetect_jax.datasets.layouts import LAYOUTS, Item, Layout
 from fdetect_jax.datasets.prepare import MANIFEST, QUARANTINE, prepare
 from fdetect_jax.datasets.progress import watched
 from fdetect_jax.datasets.selection import Selection
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import crop, make_recipe
 from fdetect_jax.media.video import Sampling, read_frames
+from fdetect_jax.types import KINDS
 from tests.datasets import trees
 
 RECIPE = make_recipe("paper", 64)
@@ -157,6 +159,53 @@ def test_file_by_file(done):
     assert [index for one in real.files() for index in one.indices] == list(range(9))
 
 
+def test_kinds_and_methods(tree, done, tmp_path):
+    source = Prepared(done, "train")
+    found = {(example["method"], int(example["kind"])) for example in map(source.__getitem__, range(len(source)))}
+    assert found == {("real", KINDS.index("real")), ("Deepfakes", KINDS.index("swap"))}
+    assert source[0]["kind"].dtype == np.int32
+    assert {(one.method, one.kind) for one in source.files()} == found
+    copy = shutil.copytree(done, tmp_path / "copy")  # as an earlier version wrote it
+    manifest = json.loads((copy / MANIFEST).read_text())
+    for row in manifest["files"]:
+        del row["kind"]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    old = Prepared(copy, "train")
+    assert {(one.method, one.kind) for one in old.files()} == {("real", 0), ("Deepfakes", -1)}
+    assert {int(old[index]["kind"]) for index in range(len(old))} == {0, -1}
+    assert old.fingerprint == source.fingerprint
+    assert prepare("faceforensics", tree, copy, RECIPE, THREE) == copy  # it is done
+
+
+def test_a_layout_from_outside(tmp_path, faces, monkeypatch, capsys):
+    def items(root):
+        label = {"true": 0, "drawn": 1}
+        return [
+            Item(
+                path.name,
+                label[path.stem.split("-")[0]],
+                "train",
+                path.stem,
+                "mine",
+                path.stem,
+                path.stem,
+                kind="attribute",
+            )
+            for path in sorted(root.glob("*-*.png"))
+        ]
+
+    layout = Layout("mine", items, lambda root: [], "true and drawn pictures", "", marks=("drawn-*.png",))
+    monkeypatch.setitem(LAYOUTS, "mine", layout)
+    for number, name in enumerate(("true-a", "drawn-b")):
+        trees.write_photo(tmp_path / "in" / f"{name}.png", number)
+    assert main(["doctor", str(tmp_path / "in")]) == 0
+    assert "true and drawn pictures (mine)" in capsys.readouterr().out
+    folder = prepare("mine", tmp_path / "in", tmp_path / "out", RECIPE, workers=1)
+    source = Prepared(folder, "train")
+    found = [(row["source"], int(row["label"]), KINDS[int(row["kind"])]) for row in (source[0], source[1])]
+    assert found == [("mine", 1, "attribute"), ("mine", 0, "real")]
+
+
 def test_it_travels_to_workers(done):
     source = Prepared(done, "train")
     wanted = source[3]
@@ -178,23 +227,23 @@ def test_it_travels_to_workers(done):
         ({"split": "test", "labels": ()}, "found no crop"),
     ],
 )
-def test_what_is_not_there_is_told(done, options, wanted):
+def test_what_is_not_there_is_refused(done, options, wanted):
     with pytest.raises(ValueError, match=wanted):
         Prepared(done, **options)
     with pytest.raises(ValueError, match=r"found no manifest\.json"):
         Prepared(done.parent, "train")
 
 
-def test_loose_crops_and_the_tight_ones_in_them(tree, tmp_path):
+def test_context_crops_and_the_face_crops_in_them(tree, tmp_path):
     recipe = make_recipe("sbi", 64)
     chosen = Selection(splits=("train",), methods=("Deepfakes",))
     folder = prepare("faceforensics", tree, tmp_path / "out", recipe, Sampling(count=1), selection=chosen, workers=1)
-    loose, tight = (Prepared(folder, "train", labels=(1,), context=wide)[0] for wide in (True, False))
-    assert loose["image"].shape[:2] == loose["altered"].shape != (64, 64)
-    assert loose["box"].shape == (4,)
-    assert tight["image"].shape == (64, 64, 3)
-    assert tight["altered"].shape == tight["mask"].shape == (64, 64)
-    assert 0.1 < tight["altered"].mean() < 0.9
+    context, face = (Prepared(folder, "train", labels=(1,), context=wide)[0] for wide in (True, False))
+    assert context["image"].shape[:2] == context["altered"].shape != (64, 64)
+    assert context["box"].shape == (4,)
+    assert face["image"].shape == (64, 64, 3)
+    assert face["altered"].shape == face["mask"].shape == (64, 64)
+    assert 0.1 < face["altered"].mean() < 0.9
 
 
 def test_doctor_holds_shards_to_their_hashes(done, tmp_path, capsys):
@@ -263,7 +312,7 @@ def test_two_people_of_a_video_are_two_tracks(tmp_path, faces):
     assert sorted(left.values()) == [False, True]
 
 
-def test_people_of_a_fake_whom_nobody_altered_can_be_left_out(tmp_path, faces):
+def test_people_of_a_fake_who_are_unaltered_can_be_left_out(tmp_path, faces):
     both = np.concatenate([trees.frames(0), trees.frames(1)], axis=2)
     mask = np.zeros_like(both)
     mask[:, ALTERED[0], ALTERED[1]] = 255  # on the left
@@ -277,8 +326,8 @@ def test_people_of_a_fake_whom_nobody_altered_can_be_left_out(tmp_path, faces):
     assert len(fake) == 1
     assert fake[0]["face"][2] < 1.2 * trees.SIZE
     assert fake[0]["altered"].any()
-    tight = prepare("ffiw", tmp_path / "in", tmp_path / "loose", make_recipe("sbi", 64), Sampling(count=1), workers=1)
-    assert len(Prepared(tight, "test", labels=(1,), altered=True)) == 1
+    other = prepare("ffiw", tmp_path / "in", tmp_path / "context", make_recipe("sbi", 64), Sampling(count=1), workers=1)
+    assert len(Prepared(other, "test", labels=(1,), altered=True)) == 1
 
 
 _KILLED = """
@@ -382,8 +431,8 @@ def test_the_command(tree, tmp_path, capsys):
     assert "1 quarantined (no face: 1)" in out
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
     assert manifest["counts"] == {"test": {"real": {"files": 2, "crops": 1, "quarantined": 1}}}
-    assert main([*command, "--recipe", "tight"]) == 2
-    assert "recipe: found 'tight', wanted one of" in capsys.readouterr().err
+    assert main([*command, "--recipe", "narrow"]) == 2
+    assert "recipe: found 'narrow', wanted one of" in capsys.readouterr().err
 
 
 def test_a_file_that_hangs_or_kills_its_process_is_a_record(tree, tmp_path, monkeypatch):

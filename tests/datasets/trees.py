@@ -6,9 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
-from fdetect_jax.facesim.faces import clip
+from fdetect_jax.facesim.faces import FaceSim, clip
 
 SIZE = 128
 
@@ -35,6 +36,25 @@ def write_video(path: Path, pixels: np.ndarray, faststart: bool = False) -> Path
 def write_person(path: Path, identity: int = 0) -> Path:
     """A video of one drawn person."""
     return write_video(path, frames(identity))
+
+
+def write_photo(path: Path, person: int, picture: int = 0) -> Path:
+    """One of two photographs of one of 40 drawn people."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = FaceSim(split="val", size=SIZE, identities=40, per_identity=2)[2 * person + picture]
+    cv2.imwrite(str(path), drawn["image"][..., ::-1])
+    return path
+
+
+def write_people(root: Path) -> Path:
+    """12 people with two photographs each, a broken photograph, one without a face, and a text."""
+    for person in range(12):
+        for picture in range(2):
+            write_photo(root / f"p{person:02d}" / f"{picture}.PNG", person, picture)
+    (root / "p03" / "broken.jpg").write_bytes(b"nothing")
+    cv2.imwrite(str(root / "p04" / "wall.png"), np.full((90, 90, 3), 127, np.uint8))
+    (root / "notes.txt").write_text("no photo")
+    return root
 
 
 def touch(root: Path, *files: str) -> Path:

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from fdetect_jax.detectors.efficientnet import (
     MBConv,
     drop_connect,
 )
+from fdetect_jax.types import feature_maps
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))
@@ -45,7 +47,7 @@ def start(module, images):
     return jax.jit(module.init)(jax.random.key(0), images)
 
 
-def judge(module, variables, images):
+def evaluate(module, variables, images):
     return jax.jit(module.apply)(variables, images)
 
 
@@ -98,12 +100,12 @@ def test_b4_stage_shapes():
     module = make_detector("efficientnet_b4")
     variables = shapes(module)
     outputs = jax.eval_shape(module.apply, variables, jax.ShapeDtypeStruct((1, 380, 380, 3), jnp.float32))
-    found = {name: feature.shape[1:] for name, feature in outputs.features.items()}
+    found = {name: feature.shape[1:] for name, feature in feature_maps(outputs).items()}
     sides = [190, 190, 95, 48, 24, 24, 12, 12, 12]
     channels = [48, 24, 32, 56, 112, 160, 272, 448, 1792]
     names = ["stem", *(f"stage{i}" for i in range(1, 8)), "head"]
     assert found == {n: (s, s, c) for n, s, c in zip(names, sides, channels, strict=True)}
-    assert outputs.embedding.shape == (1, 1792)
+    assert outputs.heads["embedding"].shape == (1, 1792)
 
 
 def test_paddings_of_b4():
@@ -133,8 +135,8 @@ def test_paddings_of_b4():
 def test_static_padding_reaches_the_network():
     images = jnp.asarray(random_images(0, 1, 18))
     variables = start(EfficientNet(TINY), images)
-    wanted = judge(EfficientNet(TINY), variables, images).logits
-    found = [judge(EfficientNet(vary(static_padding_size=n)), variables, images).logits for n in (18, 17)]
+    wanted = evaluate(EfficientNet(TINY), variables, images).logits
+    found = [evaluate(EfficientNet(vary(static_padding_size=n)), variables, images).logits for n in (18, 17)]
     np.testing.assert_array_equal(found[0], wanted)
     assert jnp.max(jnp.abs(found[1] - wanted)) > 1e-4
 
@@ -157,7 +159,7 @@ def test_drop_connect_acts_in_training_only():
     assert jnp.max(jnp.abs(one - other)) > 1e-3
     one, other = (train(without, variables, images, seed)[0].logits for seed in (1, 2))
     np.testing.assert_array_equal(one, other)
-    one, other = (judge(module, variables, images).logits for module in (dropping, without))
+    one, other = (evaluate(module, variables, images).logits for module in (dropping, without))
     np.testing.assert_array_equal(one, other)
 
 
@@ -166,7 +168,7 @@ def test_dropout_spares_the_embedding():
     images = jnp.asarray(random_images(0, 4, 16))
     variables = start(module, images)
     a, b = (train(module, variables, images, seed)[0] for seed in (1, 2))
-    np.testing.assert_array_equal(a.embedding, b.embedding)
+    np.testing.assert_array_equal(a.heads["embedding"], b.heads["embedding"])
     assert jnp.max(jnp.abs(a.logits - b.logits)) > 1e-3
 
 
@@ -200,11 +202,11 @@ def test_normalises_once(normalization, mean, deviation):
     np.testing.assert_allclose(inside_stem(module, variables, images)[0, 4, 4], wanted, atol=1e-5)
 
 
-def test_bytes_are_judged_as_floats():
+def test_bytes_give_what_floats_give():
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     module = EfficientNet(TINY)
     variables = start(module, images)
-    found, wanted = (judge(module, variables, x).logits for x in (images, images / np.float32(255)))
+    found, wanted = (evaluate(module, variables, x).logits for x in (images, images / np.float32(255)))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -214,9 +216,9 @@ def test_half_precision_keeps_parameters_and_logits():
     variables = start(module, images)
     outputs, statistics = train(module, variables, images)
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, statistics))} == {jnp.dtype("float32")}
-    assert outputs.logits.dtype == outputs.embedding.dtype == jnp.float32
-    assert {feature.dtype for feature in outputs.features.values()} == {jnp.dtype("bfloat16")}
-    found, wanted = (judge(m, variables, images).embedding for m in (module, EfficientNet(TINY)))
+    assert outputs.logits.dtype == outputs.heads["embedding"].dtype == jnp.float32
+    assert {feature.dtype for feature in feature_maps(outputs).values()} == {jnp.dtype("bfloat16")}
+    found, wanted = (evaluate(m, variables, images).heads["embedding"] for m in (module, EfficientNet(TINY)))
     np.testing.assert_allclose(found, wanted, atol=0.03 * float(jnp.abs(wanted).max()))
 
 
@@ -305,9 +307,7 @@ def test_conversion_round_trip():
     assert state["_blocks.1._se_reduce.weight"].shape == (2, 16, 1, 1)
     back = flatten_dict(from_state("TINY", state, rows(TINY)))
     wanted = flatten_dict(variables)
-    assert back.keys() == wanted.keys()
-    for path, array in wanted.items():
-        np.testing.assert_array_equal(back[path], array)
+    chex.assert_trees_all_equal(back, wanted)
 
 
 def test_conversion_names_wrong_keys():
@@ -341,7 +341,7 @@ def test_golden(case):
         for name, value in kept["intermediates"].items()
         if name.startswith("blocks_")
     }
-    found["head"] = np.asarray(outputs.features["head"])
+    found["head"] = np.asarray(outputs.heads["features/head"])
     assert found.keys() == case["stages"].keys()
     for name, feature in found.items():
         numbers = [feature.mean(), feature.std(), *feature[0, 0, 0, :3], *feature[0, -1, -1, :3]]
@@ -368,7 +368,6 @@ def test_remat_recomputes_every_block_and_changes_nothing():
     variables = start(EfficientNet(TINY), jnp.zeros((1, 16, 16, 3)))
     arguments = variables["params"], variables["batch_stats"]
     plain, again = (gradient(dataclasses.replace(TINY, remat=remat)) for remat in (False, True))
-    for a, b in zip(jax.tree.leaves(plain(*arguments)), jax.tree.leaves(again(*arguments)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(plain(*arguments), again(*arguments), rtol=1e-3, atol=1e-4)
     recomputed = [str(jax.make_jaxpr(f)(*arguments)).count("prevent_cse=True") for f in (plain, again)]
     assert recomputed == [0, len(TINY.blocks())]

@@ -35,16 +35,17 @@ def test_maps_and_heads(maps, back, head):
     outputs = jax.jit(module.apply)(start(module), IMAGES)
     width = VARIANTS["small64"].channels(24)
     assert outputs.logits.shape == (3, 2)
-    assert outputs.embedding.shape == (3, width * (1 if back is None else 2))
-    assert outputs.attention.shape == (3, 6, 6, 1)
-    assert 0 < outputs.attention.min() <= outputs.attention.max() < 1
-    assert (outputs.cosines is None) == (head == "softmax")
+    assert outputs.heads["embedding"].shape == (3, width * (1 if back is None else 2))
+    assert outputs.heads["attention"].shape == (3, 6, 6, 1)
+    attention = outputs.heads["attention"]
+    assert 0 < attention.min() <= attention.max() < 1
+    assert ("cosines" in outputs.heads) == (head == "arcface")
     if back is not None:
         side = {1: 12, 2: 24}[back]
-        assert outputs.features["earlier"].shape == (3, side, side, width)
+        assert outputs.heads["features/earlier"].shape == (3, side, side, width)
     if head == "arcface":
-        np.testing.assert_allclose(outputs.logits, 16.0 * outputs.cosines)
-        assert np.abs(outputs.cosines).max() <= 1
+        np.testing.assert_allclose(outputs.logits, 16.0 * outputs.heads["cosines"])
+        assert np.abs(outputs.heads["cosines"]).max() <= 1
 
 
 def test_the_attention_weighs_the_features():
@@ -54,7 +55,7 @@ def test_the_attention_weighs_the_features():
     point = variables["params"]["attention"]["point"]
     closed = jax.tree.map(lambda x: x, variables)
     closed["params"]["attention"]["point"] = {"kernel": 0 * point["kernel"], "bias": point["bias"] - 200.0}
-    before, after = (module.apply(v, IMAGES).embedding for v in (variables, closed))
+    before, after = (module.apply(v, IMAGES).heads["embedding"] for v in (variables, closed))
     assert np.ptp(before, axis=0).max() > 1e-3
     np.testing.assert_allclose(np.ptp(after, axis=0), 0, atol=1e-6)
 
@@ -65,7 +66,7 @@ def test_gradients_against_finite_differences():
 
     def loss(params):
         outputs = module.apply(variables | {"params": params}, IMAGES)
-        return jnp.sum(outputs.logits[:, 1]) + jnp.sum(outputs.attention)
+        return jnp.sum(outputs.logits[:, 1]) + jnp.sum(outputs.heads["attention"])
 
     gradient = jax.grad(loss)(variables["params"])
     for part in ("attention", "conv_earlier", "fc", "conv_stem"):
@@ -88,7 +89,7 @@ def test_every_size_of_trunk(trunk):
     variables = jax.eval_shape(module.init, jax.random.key(0), images)
     outputs = jax.eval_shape(module.apply, variables, images)
     assert outputs.logits.shape == (1, 2)
-    assert outputs.embedding.shape == (1, 2 * VARIANTS[trunk].channels(VARIANTS[trunk].head))
+    assert outputs.heads["embedding"].shape == (1, 2 * VARIANTS[trunk].channels(VARIANTS[trunk].head))
 
 
 def test_training_changes_the_branch_statistics():

@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +90,7 @@ def test_running_statistics_move_in_training_alone():
     run = jax.jit(lambda v, x, train: encoder.apply(v, x, train, mutable=["batch_stats"]), static_argnames="train")
     x = 2 * images(4) - 1
     out, changed = run(variables, x, train=False)
-    jax.tree.map(np.testing.assert_array_equal, dict(changed["batch_stats"]), variables["batch_stats"])
+    chex.assert_trees_all_equal(dict(changed["batch_stats"]), variables["batch_stats"])
     one_by_one = np.concatenate([np.asarray(run(variables, x[[i, i, i, i]], train=False)[0])[:1] for i in range(4)])
     np.testing.assert_allclose(out, one_by_one, atol=1e-4)
     _, changed = run(variables, x, train=True)

@@ -81,7 +81,7 @@ def test_w_is_relative_to_the_mean(found):
     own = jax.jit(inverter.encoder.apply)(variables["encoder"], 2 * images(3) - 1)
     mean = variables["generator"]["buffers"]["mapping"]["w_avg"]
     assert np.abs(mean).max() > 0.05
-    np.testing.assert_allclose(found.w, own + mean, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.w, own + mean[None], rtol=1e-3, atol=1e-3)
 
 
 def test_both_phases_in_steps(found):

@@ -27,7 +27,7 @@ def test_generator_gradient_does_not_vanish_where_fakes_are_found_out():
 def test_r1_of_a_linear_discriminator():
     a = RNG.standard_normal((4, 4, 3), np.float32)
     real = RNG.standard_normal((5, 4, 4, 3), np.float32)
-    penalty = r1_penalty(lambda x: jnp.sum(a * x, axis=(1, 2, 3)) + 7.0, real)
+    penalty = r1_penalty(lambda x: jnp.sum(a[None] * x, axis=(1, 2, 3)) + 7.0, real)
     assert penalty == pytest.approx(np.sum(a**2), rel=1e-5)
 
 

@@ -5,6 +5,7 @@ import json
 import runpy
 from pathlib import Path
 
+import chex
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -113,14 +114,14 @@ def test_a_file_gives_back_the_term(tmp_path):
     weights.save(tmp_path / "lpips.safetensors", "lpips_alex", {}, frozen)
     distance, loaded = load_term("lpips", tmp_path / "lpips.safetensors")
     assert distance is TERMS["lpips"].distance
-    jax.tree.map(np.testing.assert_array_equal, loaded, frozen)
+    chex.assert_trees_all_equal(loaded, frozen)
 
 
 def test_initial_variables_follow_the_seed():
     first, again, other = (initial_variables("lpips", seed) for seed in (1, 1, 2))
     shapes = {key: x.shape for key, x in flax.traverse_util.flatten_dict(first, sep="/").items()}
     assert shapes == variable_shapes("lpips")
-    jax.tree.map(np.testing.assert_array_equal, first, again)
+    chex.assert_trees_all_equal(first, again)
     kernel = [x["params"]["alexnet"]["conv0"]["kernel"] for x in (first, other)]
     assert not np.array_equal(*kernel)
 

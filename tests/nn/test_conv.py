@@ -1,5 +1,6 @@
 """Convolutions and resampling against XLA's own and against the definition written out in NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,14 +60,11 @@ def test_depthwise_is_grouped_convolution(k, stride, size, padding):
     found, found_vjp = jax.vjp(lambda x, w: depthwise_conv2d(x, w, stride, pads), x, kernel)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     g = normal(2, *wanted.shape)
-    for ours, theirs in zip(found_vjp(g), wanted_vjp(g), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    chex.assert_trees_all_close(found_vjp(g), wanted_vjp(g), rtol=1e-7, atol=1e-4)
 
 
 def test_both_kernel_gradients_agree():
     """Only one of them runs on this machine's kind of device; the other must not rot."""
-    from fdetect_jax.nn import conv
-
     x, g = normal(0, 3, 9, 8, 4), normal(1, 3, 5, 4, 4)
     arguments = dict(k=3, stride=2, pads=((1, 1), (0, 1)))
     rows, whole = (
@@ -134,8 +132,7 @@ def test_kernel_per_sample_is_a_loop(k, stride, padding):
     found, found_vjp = jax.vjp(lambda x, w: conv2d(x, w, stride, padding), x, kernel)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     g = normal(2, *wanted.shape)
-    for ours, theirs in zip(found_vjp(g), wanted_vjp(g), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    chex.assert_trees_all_close(found_vjp(g), wanted_vjp(g), rtol=1e-7, atol=1e-4)
 
 
 def upfirdn(x, up, down, pad, gain):
@@ -208,4 +205,4 @@ def test_kernels_per_sample_one_after_another(monkeypatch, k, stride):
     found = jax.value_and_grad(value, (0, 1))(x, kernel)
     assert "concatenate" not in str(jax.make_jaxpr(value)(x, kernel))
     assert "scan" in str(jax.make_jaxpr(value)(x, kernel))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
+    chex.assert_trees_all_close(found, wanted, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,6 @@
 """SAM against its closed form on a quadratic, against PyTorch's SGD with momentum, and with other optimisers."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,7 +77,7 @@ def test_adaptive_scales_by_the_weights():
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_a_zero_gradient_is_guarded(adaptive):
     zero = split(jnp.zeros(3))
-    assert all(np.array_equal(x, np.zeros_like(x)) for x in jax.tree.leaves(perturbation(zero, zero, 0.05, adaptive)))
+    chex.assert_trees_all_equal(perturbation(zero, zero, 0.05, adaptive), zero)
     np.testing.assert_array_equal(steps(sam(optax.sgd(0.1), 0.05, adaptive), 2, zero), 0)
 
 
@@ -97,10 +98,9 @@ def test_perturbed_parameters_are_seen_by_the_gradient_alone():
     updates, state = tx.update(gradient(params), tx.init(params), params, grad_fn=grad_fn)
     assert len(seen) == 1
     np.testing.assert_allclose(join(seen[0]), climbed(W, 0.3), rtol=1e-5)
-    np.testing.assert_array_equal(join(updates), 0)
-    np.testing.assert_array_equal(join(optax.apply_updates(params, updates)), W)
-    for leaf in jax.tree.leaves(state):
-        np.testing.assert_array_equal(leaf, 0)
+    chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, params))
+    chex.assert_trees_all_equal(optax.apply_updates(params, updates), split(jnp.asarray(W)))
+    chex.assert_trees_all_equal(state, jax.tree.map(jnp.zeros_like, state))
 
 
 def test_with_adam():

@@ -1,4 +1,4 @@
-"""Published data sets as lists of Items, one file each, and the registry."""
+"""Public data sets as lists of Items, one file each, and their registry; assign to ``LAYOUTS`` to add one."""
 
 from fdetect_jax.datasets.layouts import celeb_df, deeperforensics, dfdc, dfdc_preview, faceforensics, ffiw, folder
 from fdetect_jax.datasets.layouts.base import Item, Layout
@@ -12,7 +12,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def find_layout(name: str) -> Layout:
-    """The layout of that name; ValueError with all names where there is none."""
+    """The layout of that name. Raises UserError with all names where there is none."""
     if name not in LAYOUTS:
         raise UserError(f"data set: found {name!r}, wanted one of {', '.join(LAYOUTS)}")
     return LAYOUTS[name]

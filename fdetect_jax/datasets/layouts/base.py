@@ -1,4 +1,4 @@
-"""What every layout is made of. In: the folder of a download. Out: Items, and what a whole download would hold.
+"""The parts of a layout. In: the folder of a download. Out: Items, and what a complete download holds.
 
 Labels are 0 = real and 1 = fake, whatever a data set's own lists say.
 """
@@ -13,9 +13,11 @@ from typing import Any
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
+from fdetect_jax.types import KINDS, REAL
 
 SPLITS = ("train", "val", "test")
 REAL_METHOD = "real"  # the method of what is not forged
+FAKE_KINDS = (*KINDS[1:], "unknown")  # what the kind of a fake can be
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | PHOTO_SUFFIXES
 
@@ -27,7 +29,7 @@ class Item:
     file, mask, original: paths below the root, with "/". mask: a video that is white where the file was altered.
     original: the real video that a fake was made from. label: 0 real, 1 fake. method: of forgery, or "real". source:
     the data set. identity: who was filmed. group: what is never divided between splits. compression: where a data set
-    has the same video in several.
+    has the same video in several. kind: of forgery, one of ``types.KINDS`` or "unknown"; "real" for every real item.
     """
 
     file: str
@@ -40,10 +42,15 @@ class Item:
     compression: str = ""
     mask: str | None = None
     original: str | None = None
+    kind: str = "unknown"
 
     def __post_init__(self):
+        if self.label == REAL:
+            object.__setattr__(self, "kind", KINDS[REAL])
+        elif self.kind not in FAKE_KINDS:
+            raise UserError(f"{self.file}: found the kind {self.kind!r}, wanted one of {', '.join(FAKE_KINDS)}")
         for path in filter(None, (self.file, self.mask, self.original)):
-            if not is_below(path):  # lists are downloads too
+            if not is_below(path):  # lists are downloaded as well
                 raise UserError(f"found the file {path!r}, wanted a path below the root")
 
     @property
@@ -56,9 +63,9 @@ class Item:
 class Expected:
     """What a whole download holds in one place: ``count`` files that match ``pattern`` below ``folder``.
 
-    Where the folder is missing, that is a problem only if ``required``. named: the files that there should be, below
-    the folder, where they are known; suffixes do not count. count: None where no figure was published. lines: that each
-    of the files should have. said: what was looked for, where the folder and the pattern do not say it.
+    count: None where no figure was published. required: whether a missing folder is a problem. named: the files below
+    the folder, without suffixes, where they are known. lines: the number of lines of each file. description: names what
+    is expected, where folder and pattern do not.
     """
 
     folder: str
@@ -67,16 +74,18 @@ class Expected:
     required: bool = True
     named: frozenset[str] | None = None
     lines: int | None = None
-    said: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)
 class Layout:
     """A published data set's folders.
 
-    items: root -> Items; ValueError where the root does not have this layout or its lists cannot be used. expected:
-    root -> what should lie there. faces: "largest", or "all" where videos show several people. about: one line. where:
-    how to come by it, or "". marks: patterns of what only this layout has in its root.
+    items: root -> Items; UserError where the root does not have this layout or its lists cannot be used. expected:
+    root -> what should lie there. about: one line. where: how to obtain it, or "". faces: "largest", or "all" where
+    videos show several people. marks: patterns of what only this layout has in its root.
+
+    A layout becomes known to ``prepare``, ``doctor`` and every reader by ``layouts.LAYOUTS[layout.name] = layout``.
     """
 
     name: str
@@ -94,7 +103,7 @@ def is_below(path: str) -> bool:
 
 
 def child(folder: Path, name: str) -> Path:
-    """``folder / name`` as it is spelled on the disk: in any case. The name as given where there is none."""
+    """``folder / name`` with the upper and lower case that it has on the disk; unchanged where it does not exist."""
     exact = folder / name
     if exact.exists() or not folder.is_dir():
         return exact
@@ -103,14 +112,14 @@ def child(folder: Path, name: str) -> Path:
 
 
 def descend(folder: Path, *names: str) -> Path:
-    """``child`` again and again."""
+    """``child`` for each name in turn."""
     for name in names:
         folder = child(folder, name)
     return folder
 
 
 def inside(folder: Path, name: str = "videos") -> Path:
-    """The folder's sub-folder of that name where there is one, else the folder: some mirrors add the level."""
+    """The folder's sub-folder of that name where it exists, else the folder: some mirrors add the level."""
     below = child(folder, name)
     return below if below.is_dir() else folder
 
@@ -134,14 +143,14 @@ def existing(root: Path, path: Path) -> str | None:
 
 
 def require(found: bool, root: Path, wanted: str) -> None:
-    """Raises ValueError saying what a layout looked for under ``root`` and did not find."""
+    """Raises UserError, naming what a layout wanted under ``root``, unless it was ``found``."""
     if not found:
         holds = ", ".join(sorted(one.name for one in root.iterdir())[:8]) if root.is_dir() else "no folder"
         raise UserError(f"{root}: found {holds or 'an empty folder'}, wanted {wanted}")
 
 
 def undivided(items: Sequence[Item], wanted: str) -> list[Item]:
-    """The items, if no group is in two splits; else ValueError with the first that is."""
+    """The items. Raises UserError where a group is in two splits."""
     splits: dict[str, Item] = {}
     for item in items:
         first = splits.setdefault(item.group, item)
@@ -165,7 +174,7 @@ def split_at(digits: str, train: float, val: float) -> str:
 
 
 def connected(links: Iterable[Sequence[str]]) -> dict[str, str]:
-    """From sets of names that belong together to {name: the first name, in order, of all that hang together}."""
+    """Connected components of sets of names that belong together: {name: the first name of its component}."""
     neighbours = defaultdict(set)
     for names in links:
         for name in names:
@@ -187,19 +196,27 @@ def name_hash(text: str) -> str:
 
 
 def json_table(path: Path, wanted: str) -> dict[str, Any]:
-    """The object that a JSON file holds; ValueError, saying what was wanted, where it holds anything else."""
+    """The object that a JSON file holds. Raises UserError, naming what was ``wanted``, for any other content."""
     try:
-        found = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
+        found = json.loads(text_of(path))
+    except ValueError as error:
         raise UserError(f"{path}: found no JSON ({error}), wanted {wanted}") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: found no table, wanted {wanted}")
     return found
 
 
+def text_of(path: Path) -> str:
+    """The content of a text file. Raises UserError where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: found other bytes than UTF-8 ({error}), wanted a text") from None
+
+
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text) of the lines that are not blank."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(text_of(path).splitlines(), 1):
         if line.strip():
             yield number, line.strip()
 

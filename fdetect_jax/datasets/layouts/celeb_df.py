@@ -4,7 +4,7 @@
 
 SelfBlendedImages wants a level ``videos/`` below each folder and spells Youtube-real; both are read. In the list **1
 means real**: labels come from the folders, and a list that contradicts them is refused. What the list does not name is
-for training; there is no validation split. Test and training share celebrities: so it was published.
+for training; there is no validation split. As published, test and training share celebrities.
 """
 
 from pathlib import Path
@@ -27,6 +27,7 @@ from fdetect_jax.types import FAKE, REAL
 
 FOLDERS = {"Celeb-real": REAL, "YouTube-real": REAL, "Celeb-synthesis": FAKE}
 LIST = "List_of_testing_videos.txt"
+KIND = "swap"  # of every fake
 
 
 def items(root: Path) -> list[Item]:
@@ -46,8 +47,8 @@ def items(root: Path) -> list[Item]:
 def read_list(root: Path) -> set[tuple[str, str]]:
     """{(folder, file)} of the test set.
 
-    Raises ValueError where the list is missing, for then training would take in the test set, and for a line that is no
-    label and path, or whose label is not the folder's.
+    Raises UserError for a line that is no label and path, for a label other than the folder's, and where the list is
+    missing: training would take in the test set.
     """
     path = child(root, LIST)
     require(path.is_file(), root, f"{LIST}, which says what is the test set")
@@ -84,7 +85,7 @@ def _item(root: Path, name: str, folder: Path, file: str, split: str) -> Item:
         real = inside(child(root, "Celeb-real")) / f"{identity}_{stem.rsplit('_', 1)[-1]}.mp4"
         original = existing(root, real)
     where = relative(root, folder / file)
-    return Item(where, FOLDERS[name], split, method, "celeb_df", identity, identity, original=original)
+    return Item(where, FOLDERS[name], split, method, "celeb_df", identity, identity, original=original, kind=KIND)
 
 
 LAYOUT = Layout(

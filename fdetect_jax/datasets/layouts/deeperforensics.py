@@ -27,6 +27,7 @@ from fdetect_jax.datasets.layouts.base import (
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import FAKE, REAL
 
+KIND = "swap"  # of every variant
 TARGETS = ("target_videos", "original_sequences/youtube/c23/videos")
 
 
@@ -57,6 +58,7 @@ def items(root: Path) -> list[Item]:
                         f"target{target}",
                         f"actor{actor}",
                         original=original,
+                        kind=KIND,
                     )
                 )
     require(bool(found), root, "videos in manipulated_videos/VARIANT that lists/splits names")
@@ -64,7 +66,7 @@ def items(root: Path) -> list[Item]:
 
 
 def read_splits(root: Path) -> dict[str, str]:
-    """{stem of a fake: its split}. ValueError where a list is missing or two name one target."""
+    """{stem of a fake: its split}. Raises UserError where a list is missing or two name one target."""
     splits: dict[str, str] = {}
     of_target: dict[str, str] = {}
     for split in SPLITS:

@@ -8,6 +8,7 @@ with 1 = fake. Who is filmed was not published: a fake counts as the person of i
 """
 
 import csv
+import io
 from pathlib import Path
 
 from fdetect_jax.datasets.layouts.base import (
@@ -20,12 +21,13 @@ from fdetect_jax.datasets.layouts.base import (
     json_table,
     relative,
     require,
+    text_of,
     undivided,
 )
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import FAKE, REAL
 
-METHOD = "dfdc"  # which of its eight methods made a fake was not published
+METHOD, KIND = "dfdc", "unknown"  # which method made a fake was not published; not all of them swap faces
 _WANTED = "dfdc_train_part_N/metadata.json, or labels.csv beside videos/"
 _LABELS = {"REAL": REAL, "FAKE": FAKE, "0": REAL, "1": FAKE, "0.0": REAL, "1.0": FAKE}
 
@@ -50,7 +52,7 @@ def expected(root: Path) -> list[Expected]:
     for split, path in _lists(root).items():
         named = frozenset(Path(name).stem for name, _ in _labels(path))
         rows.append(Expected(relative(root, inside(path.parent)), 5000 if split == "test" else None, named=named))
-    return rows or [Expected(".", 1, "labels.csv", said=_WANTED)]
+    return rows or [Expected(".", 1, "labels.csv", description=_WANTED)]
 
 
 def _parts(root: Path) -> list[Path]:
@@ -85,8 +87,7 @@ def _part(root: Path, part: Path) -> list[Item]:
 
 
 def _labels(path: Path) -> list[tuple[str, int]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(text_of(path))))
     for number, row in enumerate(rows, 2):
         if not row.get("filename") or (row.get("label") or "").strip() not in _LABELS:
             raise UserError(f"{path}, line {number}: found {row}, wanted filename and label (0 real, 1 fake)")
@@ -97,7 +98,7 @@ def _item(root: Path, file: Path, label: int, split: str, original: str | None) 
     identity = f"{split}/{Path(original or file.name).stem}"
     method = METHOD if label == FAKE else REAL_METHOD
     real = existing(root, file.parent / original) if original else None
-    return Item(relative(root, file), label, split, method, "dfdc", identity, identity, original=real)
+    return Item(relative(root, file), label, split, method, "dfdc", identity, identity, original=real, kind=KIND)
 
 
 LAYOUT = Layout(

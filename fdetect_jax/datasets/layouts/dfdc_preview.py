@@ -23,6 +23,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.types import FAKE, REAL
 
 LIST = "dataset.json"
+KIND = "swap"  # of both methods
 _LABELS = {"real": REAL, "fake": FAKE}
 _TOTAL = {"original_videos": 1131, "method_A and method_B": 4119}
 
@@ -37,7 +38,7 @@ def items(root: Path) -> list[Item]:
         identity = str(row.get("target_id", rest[0]))
         method = folder if label == FAKE else REAL_METHOD
         file = relative(root, _place(root, key))
-        found.append(Item(file, label, row["set"], method, "dfdc_preview", identity, identity))
+        found.append(Item(file, label, row["set"], method, "dfdc_preview", identity, identity, kind=KIND))
     return found
 
 

@@ -21,13 +21,21 @@ from fdetect_jax.datasets.layouts.base import (
     media_in,
     relative,
     require,
+    text_of,
     undivided,
 )
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import FAKE, REAL
 
-METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
+METHODS = {  # and their kinds
+    "Deepfakes": "swap",
+    "Face2Face": "reenactment",
+    "FaceSwap": "swap",
+    "NeuralTextures": "reenactment",
+    "FaceShifter": "swap",
+}
 ACTORS = "DeepFakeDetection"
+KINDS = METHODS | {ACTORS: "swap"}
 COMPRESSIONS = ("raw", "c0", "c23", "c40")  # c0 is an older name of raw
 
 
@@ -62,7 +70,7 @@ def items(root: Path) -> list[Item]:
 def read_splits(root: Path) -> dict[str, list[tuple[str, str]]]:
     """The pairs of each split.
 
-    Raises ValueError for a file that is missing or is no list of pairs, and for an id that is in two pairs.
+    Raises UserError for a file that is missing or is no list of pairs, and for an id that is in two pairs.
     """
     splits: dict[str, list[tuple[str, str]]] = {}
     seen: dict[str, str] = {}
@@ -70,8 +78,8 @@ def read_splits(root: Path) -> dict[str, list[tuple[str, str]]]:
         path = splits_file(root, split)
         require(path is not None, root, f"the official splits/{split}.json, of the repository ondyari/FaceForensics")
         try:
-            pairs = [(str(a), str(b)) for a, b in json.loads(path.read_text())]
-        except (ValueError, TypeError, UnicodeDecodeError) as error:
+            pairs = [(str(a), str(b)) for a, b in json.loads(text_of(path))]
+        except (ValueError, TypeError) as error:
             raise UserError(f"{path}: found no list of pairs ({error}), wanted [[id, id], …]") from None
         for name in (name for pair in pairs for name in pair):
             if name in seen:
@@ -127,7 +135,8 @@ def _item(
     label = REAL if method == REAL_METHOD else FAKE
     mask = existing(root, _manipulated(root, method, "masks") / file.name) if label == FAKE else None
     compression = "raw" if compression == "c0" else compression
-    return Item(relative(root, file), label, split, method, source, identity, group, compression, mask, original)
+    kind = KINDS.get(method, "unknown")
+    return Item(relative(root, file), label, split, method, source, identity, group, compression, mask, original, kind)
 
 
 def _original(root: Path, kind: str, compression: str) -> Path:

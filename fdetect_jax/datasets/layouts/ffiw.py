@@ -2,9 +2,9 @@
 
     [FFIW10K-v1-release/]{source,target,target_mask}/{train,val}/[videos/]*.mp4
 
-source is real and target fake. Released were train and val; val is the test set of everyone who reports on it, and is
-called test here. A fake's label is the video's: faces in it that nobody altered have it too, and ``target_mask`` shows
-which were: given fakes are trained on without the others.
+source is real and target fake. train and val were released; papers test on val, so it is called test here. A fake's
+label is the video's, also for the faces in it that are unaltered; ``target_mask`` shows them, and training on the data
+set's fakes leaves them out.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from fdetect_jax.datasets.layouts.base import (
 )
 from fdetect_jax.types import FAKE, REAL
 
-METHOD = "ffiw"
+METHOD, KIND = "ffiw", "swap"
 SPLIT_OF = {"train": "train", "val": "test"}
 
 
@@ -40,9 +40,8 @@ def items(root: Path) -> list[Item]:
                     mask = existing(root, inside(top / "target_mask" / part) / file.name)
                     original = existing(root, reals / file.name)
                 method = METHOD if label == FAKE else REAL_METHOD
-                found.append(
-                    Item(relative(root, file), label, split, method, "ffiw", name, name, mask=mask, original=original)
-                )
+                file = relative(root, file)
+                found.append(Item(file, label, split, method, "ffiw", name, name, "", mask, original, KIND))
     require(bool(found), root, "videos in source/{train,val} and target/{train,val}")
     return found
 

@@ -1,20 +1,23 @@
 """A folder of one's own: real/ and fake/, or a table.
 
     [train/ val/ test/]  real/[PERSON/]*   fake/[METHOD/]*          videos and images, in any depth
-    manifest.csv: file,label[,split,method,source,identity,group,mask,original]
+    manifest.csv: file,label[,split,method,source,identity,group,mask,original,kind]
 
 In the folders, the first sub-folder of real/ names a person and that of fake/ a method. In the table, file, mask and
-original are paths below the root, label is real, fake, 0 or 1. group is what must stay in one split: the identity where
-the column is absent or empty, and the file without that. Where no split is given a hash of the group draws one: 90 %
-train, 5 % val, 5 % test; a fake that names an original falls where the original does. Only a table can say which fakes
-were made of whom: in plain folders a person's fakes can fall into another split than the person.
+original are paths below the root, label is real, fake, 0 or 1, and kind is one of ``types.KINDS`` or unknown. group is
+what must stay in one split: the identity where the column is absent or empty, and the file without that. Where no split
+stands in the table, a hash of the group draws one: 90 % train, 5 % val, 5 % test; a fake that names an original is in
+the split of the original. Only a table can say of whom a fake was made: in plain folders a person's fakes can be in
+another split than the person.
 """
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from fdetect_jax.datasets.layouts.base import (
+    FAKE_KINDS,
     MEDIA_SUFFIXES,
     REAL_METHOD,
     SPLITS,
@@ -28,13 +31,14 @@ from fdetect_jax.datasets.layouts.base import (
     media_in,
     relative,
     require,
+    text_of,
     undivided,
 )
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import FAKE, REAL
 
 TABLE = "manifest.csv"
-COLUMNS = ("file", "label", "split", "method", "source", "identity", "group", "mask", "original")
+COLUMNS = ("file", "label", "split", "method", "source", "identity", "group", "mask", "original", "kind")
 _LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
 
 
@@ -49,7 +53,7 @@ def items(root: Path) -> list[Item]:
 def expected(root: Path) -> list[Expected]:
     """Real files; fakes may be made of them."""
     if (root / TABLE).is_file():
-        return []  # what a table names and is not there, its items show
+        return []  # the table's items show what is missing
     return [Expected(relative(root, where), None, "**/*", required=label == REAL) for where, label, _ in _places(root)]
 
 
@@ -69,13 +73,12 @@ def _folders(root: Path) -> Iterator[Item]:
 
 
 def _table(path: Path) -> list[Item]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        unknown = sorted(set(columns) - set(COLUMNS))
-        if not {"file", "label"} <= set(columns) or unknown:
-            raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
-        rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
+    reader = csv.DictReader(io.StringIO(text_of(path)))
+    columns = reader.fieldnames or []
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if not {"file", "label"} <= set(columns) or unknown:
+        raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
+    rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
     seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         _check(path, number, row)
@@ -93,10 +96,13 @@ def _group(row: dict[str, str]) -> str:
 
 def _check(path: Path, number: int, row: dict[str, str]) -> None:
     wanted = None
-    if row["label"].lower() not in _LABELS:
+    label = _LABELS.get(row["label"].lower())
+    if label is None:
         wanted = f"label {row['label']!r}, wanted real, fake, 0 or 1"
     elif row.get("split") and row["split"] not in SPLITS:
         wanted = f"split {row['split']!r}, wanted {', '.join(SPLITS)} or nothing"
+    elif (row.get("kind") or "unknown") not in (kinds := FAKE_KINDS if label == FAKE else (REAL_METHOD, "unknown")):
+        wanted = f"kind {row['kind']!r}, wanted {', '.join(kinds)} or nothing"
     for name in ("file", "mask", "original"):
         text = row.get(name)
         if (name == "file" and not text) or (text and not is_below(text)):
@@ -120,6 +126,7 @@ def _row(row: dict[str, str], groups: dict[str, str]) -> Item:
         group,
         mask=row.get("mask") or None,
         original=row.get("original") or None,
+        kind=row.get("kind") or "unknown",
     )
 
 

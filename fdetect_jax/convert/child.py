@@ -1,0 +1,81 @@
+"""The child process that reads and converts a checkpoint. In: a job. Out: a safetensors file, or an error.
+
+This file imports no JAX: the parent imports it too, and a file that is refused is refused before JAX is imported.
+"""
+
+import importlib
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from fdetect_jax.convert.checkpoint import read_checkpoint
+from fdetect_jax.convert.tensors import CheckpointError
+from fdetect_jax.errors import UserError
+from fdetect_jax.files import sha256_of
+from fdetect_jax.host import keep_freed_memory
+
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion.
+
+    module: of the kind's converter. options: of its `convert`; files: those of them that are paths. output: the file to
+    write, in a folder of this job alone.
+    """
+
+    kind: str
+    module: str
+    source: str
+    options: dict[str, str]
+    files: tuple[str, ...]
+    licence: str
+    output: str
+
+
+def set_limits(memory: int) -> None:
+    """Limits this process to `memory` bytes of address space and to no core dump. Linux alone; else does nothing."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    keep_freed_memory()  # one arena: glibc reserves 64 MB of addresses for each thread otherwise
+    for limit, wanted in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
+        _, most = resource.getrlimit(limit)
+        resource.setrlimit(limit, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
+
+
+def work(job: Job) -> Exception | None:
+    """Converts; returns the error, if any, for the parent to raise. A bug's is a RuntimeError with its traceback."""
+    try:
+        _convert(job)
+    except (UserError, OSError) as error:
+        return error
+    except MemoryError:
+        return CheckpointError(f"{job.source}: cannot be converted: needs more memory than it may have")
+    except RecursionError:
+        return CheckpointError(f"{job.source}: cannot be converted: nests too deeply")
+    except Exception:
+        return RuntimeError(f"{job.source}: the conversion failed\n{traceback.format_exc()}")
+    return None
+
+
+def _convert(job: Job) -> None:
+    found = read_checkpoint(job.source)
+
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # a GPU's driver needs more addresses than the limit
+    from fdetect_jax import weights
+
+    converter = importlib.import_module(job.module)
+    try:
+        config, variables, layout = converter.convert(found, **job.options)
+    except CheckpointError as error:
+        raise CheckpointError(f"{job.source}: {error}") from None
+    notes = {"layout": layout, "licence": job.licence or "not stated"}
+    notes |= {"source": Path(job.source).name, "source_sha256": sha256_of(job.source)}
+    for name in job.files:
+        path = job.options[name]
+        notes |= {f"{name}_source": Path(path).name, f"{name}_sha256": sha256_of(path)}
+    weights.save(job.output, job.kind, config, variables, **notes)
