@@ -67,7 +67,9 @@ def test_of_context_crops_a_swap_gets_face_crops(training):
         seen.extend([face, other])
         return ForgedPair(face["image"], other["image"], np.ones((64, 64), np.float32))
 
-    make = MakeRow(Crops(), (Slot(swap), Slot(FORGERIES["sbi"].make(Setup({}, RECIPE, training)), True)), training=training)
+    make = MakeRow(
+        Crops(), (Slot(swap), Slot(FORGERIES["sbi"].make(Setup({}, RECIPE, training)), True)), training=training
+    )
     make((0, 0), np.random.default_rng(0))
     people = [int(context_crop(number)["identity"]) for number in range(3)]
     numbers = [people.index(face["identity"]) for face in seen]
