@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
+from fdetect_jax.bench.inverter import add_inverter
 from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.errors import UserError
+from fdetect_jax.report.facesim_sheet import add_facesim
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,17 +16,17 @@ def main(argv: list[str] | None = None) -> int:
     line on stderr and exit status 2."""
     parser = argparse.ArgumentParser(prog="fdetect", description=__doc__)
     jobs = parser.add_subparsers(required=True, metavar="JOB")
-    judge = jobs.add_parser(
+    predict = jobs.add_parser(
         "predict",
-        help="judge images and videos",
+        help="say of images and videos whether their faces are forged",
         epilog="Exit status: 0 nothing is fake, 1 a file is, 2 wrong use, 3 nothing is but a file was unreadable.",
     )
-    judge.add_argument("paths", nargs="+", metavar="FILE|DIR", help="images, videos, folders of them")
-    judge.add_argument("--output", type=Path, help="a folder for annotated copies and report.html; resumes there")
-    judge.add_argument("--json", type=Path, help="write the rows to this file")
-    judge.add_argument("--heat-map", action="store_true", help="also draw where the detector looks")
-    _add_protocol(judge)
-    judge.set_defaults(run=_predict)
+    predict.add_argument("paths", nargs="+", metavar="FILE|DIR", help="images, videos, folders of them")
+    predict.add_argument("--output", type=Path, help="a folder for annotated copies and report.html; resumes there")
+    predict.add_argument("--json", type=Path, help="write the rows to this file")
+    predict.add_argument("--heat-map", action="store_true", help="also draw where the detector looks")
+    _add_protocol(predict)
+    predict.set_defaults(run=_predict)
     measure = jobs.add_parser("evaluate", help="measure a detector on labelled images and videos")
     measure.add_argument(
         "--data",
@@ -52,21 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     measure.set_defaults(run=_evaluate)
     add_prepare(jobs)
     add_doctor(jobs)
-    pair = jobs.add_parser("pair", help="measure an inversion pair on held-out faces and draw its sample grid")
-    pair.add_argument("pair", help="a bundled pair (facesim64, faces64) or a folder of safetensors")
-    pair.add_argument("--root", help="a folder of photographs; procedural faces where absent")
-    pair.add_argument("--split", default="test", choices=("train", "val", "test"), help="which people (default: test)")
-    pair.add_argument("--limit", type=int, default=400, help="how many faces at most (default: 400)")
-    pair.add_argument("--size", type=int, help="a detector's input: also measure what forgery.render=fit changes there")
-    pair.add_argument(
-        "--output", type=Path, help="write the grid real | E | E + H | difference | random faces to this PNG"
-    )
-    pair.set_defaults(run=_pair)
-    sheet = jobs.add_parser("facesim", help="draw a contact sheet of procedural faces")
-    sheet.add_argument("--size", type=int, default=128, help="pixels of a face, 32 to 256 (default: 128)")
-    sheet.add_argument("--seed", type=int, default=0)
-    sheet.add_argument("--output", type=Path, default=Path("facesim.png"))
-    sheet.set_defaults(run=_facesim)
+    add_inverter(jobs)
+    add_facesim(jobs)
     change = jobs.add_parser("convert", help="turn a public checkpoint into safetensors; nothing in it is executed")
     change.add_argument("kind", help=f"one of {', '.join(kinds.names())}")
     change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl or .safetensors")
@@ -98,7 +85,9 @@ def main(argv: list[str] | None = None) -> int:
     bench.set_defaults(run=_bench)
     memory = jobs.add_parser("memory", help="what a step at the paper's size needs, by XLA's account (minutes)")
     memory.add_argument("--batch", type=int, default=16, help="real faces per step (default: 16)")
-    memory.add_argument("--render", choices=("full", "fit"), default="full", help="as forgery.render (default: full)")
+    memory.add_argument(
+        "--render", choices=("full", "fit"), default="full", help="forgery.latent.render (default: full)"
+    )
     memory.add_argument("--no-remat", action="store_true", help="keep every activation")
     memory.set_defaults(run=_memory)
     arguments = parser.parse_args(argv)
@@ -168,45 +157,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from fdetect_jax.evaluation.command import run
 
     run(arguments)
-
-
-def _pair(arguments: argparse.Namespace) -> None:
-    from fdetect_jax import assets
-    from fdetect_jax.data.sources import make_source
-    from fdetect_jax.evaluation.reconstruction import measure, samples
-    from fdetect_jax.gan import inversion
-    from fdetect_jax.report.gallery import gallery_png
-
-    networks, variables = inversion.load(assets.inverter(arguments.pair))
-    source = make_source(_data(arguments.root, networks.resolution), arguments.split)
-    figures, columns = measure(networks, variables, source, arguments.limit, size=arguments.size)
-    for name, value in figures.items():
-        print(f"{name:14s} {value:.3f}")
-    if arguments.output:
-        columns |= samples(networks, variables, 8, seed=0)
-        gallery_png({name: images[:8] for name, images in columns.items()}, arguments.output)
-        print(arguments.output)
-
-
-def _data(root: str | None, size: int):
-    from ml_collections import ConfigDict
-
-    if root:
-        return ConfigDict({"source": "folder", "root": root, "recipe": f"aligned{size}", "size": size})
-    identities = {"train": 2000, "val": 100, "test": 100}
-    return ConfigDict({"source": "facesim", "size": size, "identities": identities, "per_identity": 4, "seed": 0})
-
-
-def _facesim(arguments: argparse.Namespace) -> None:
-    import cv2
-
-    from fdetect_jax.facesim.faces import FaceSim
-
-    source = FaceSim("test", arguments.size, 48, 1, arguments.seed)
-    rows = [np.concatenate([source[8 * row + i]["image"] for i in range(8)], axis=1) for row in range(6)]
-    if not cv2.imwrite(str(arguments.output), np.concatenate(rows)[..., ::-1]):
-        raise OSError(f"{arguments.output}: cannot be written, wanted the path of a PNG")
-    print(arguments.output)
 
 
 def _bench(arguments: argparse.Namespace) -> None:

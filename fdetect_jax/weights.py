@@ -81,7 +81,11 @@ def _open(path: str | os.PathLike, kind: str | None, tensors: bool) -> tuple[dic
         )
     if kind is not None and metadata["kind"] != kind:
         raise WeightsError(f"{path}: found weights of kind {metadata['kind']!r}, wanted {kind!r}")
+    try:
+        config = json.loads(metadata["config"])
+    except json.JSONDecodeError:
+        raise WeightsError(f"{path}: found the config {metadata['config']!r} in its metadata, wanted JSON") from None
     for name, value in flat.items():
         if jnp.issubdtype(value.dtype, jnp.floating):  # NumPy does not count bfloat16 among them
             flat[name] = value.astype(np.float32)
-    return json.loads(metadata["config"]), flax.traverse_util.unflatten_dict(flat, sep="/"), metadata
+    return config, flax.traverse_util.unflatten_dict(flat, sep="/"), metadata

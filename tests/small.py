@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -47,8 +48,12 @@ DETECTOR = {
 
 
 def run(config: ConfigDict, workdir: Path) -> dict:
+    """Trains and evaluates. The step is traced once, or this fails."""
     check(config)
-    return train_and_evaluate(config, workdir, make_task(config))
+    task = make_task(config)
+    chex.clear_trace_counter()
+    task.step = chex.assert_max_traces(task.step, n=1)
+    return train_and_evaluate(config, workdir, task)
 
 
 @contextlib.contextmanager

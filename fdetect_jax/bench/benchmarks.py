@@ -19,17 +19,18 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from fdetect_jax import parallel
 from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting
 from fdetect_jax.convert import efficientnet
-from fdetect_jax.data import pipeline
+from fdetect_jax.data import pipeline, rows
+from fdetect_jax.data.rows import MakeRow
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.forgery.latent import fit
 from fdetect_jax.forgery.pgd import Attack, ascend
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.stylegan2 import Generator
 from fdetect_jax.optim.sam import sam
-from fdetect_jax.train import parallel
 from fdetect_jax.train.detector import DetectorTask
 from fdetect_jax.types import FAKE, REAL
 
@@ -195,8 +196,8 @@ def _generator_config(setting: Setting) -> dict:
 
 
 def _generator(setting: Setting) -> tuple[inversion.Inverter, dict, Arrays]:
-    """A generator alone, as an inversion pair whose encoder is never called; its variables; and as the peer's."""
-    configs = _pair_configs(setting)
+    """A generator alone, as an inverter whose encoder is never called; its variables; and as the peer's."""
+    configs = _inverter_configs(setting)
     networks = inversion.build(
         {name: configs[name] for name in ("generator", "encoder")}, dtype=jnp.dtype(setting.dtype)
     )
@@ -242,7 +243,7 @@ def latent_pgd(setting: Setting) -> Work:
     return dataclasses.replace(work, programs=((setting.attack_steps, run),))
 
 
-def _pair_configs(setting: Setting) -> dict[str, dict]:
+def _inverter_configs(setting: Setting) -> dict[str, dict]:
     """G of the setting, with the encoder and the HyperInverter of ``configs/inversion.py`` (its default) before it."""
     trunk = {"stem": 16, "stages": ((32, 1), (64, 1), (128, 2)), "se_reduction": 16}
     encoder = {"trunk": trunk, "input_size": 32, "w_dim": 512, "pool": "flatten"}
@@ -253,7 +254,7 @@ def _pair_configs(setting: Setting) -> dict[str, dict]:
 
 def adv_step(setting: Setting) -> Work:
     """Algorithm 1, the trainer's own compiled step: invert with HyperInverter, attack in W, one SAM update."""
-    configs = _pair_configs(setting)
+    configs = _inverter_configs(setting)
     networks = inversion.build(configs)
     key, image = jax.random.key(0), jnp.zeros((1, setting.resolution, setting.resolution, 3))
     shapes = {
@@ -261,17 +262,16 @@ def adv_step(setting: Setting) -> Work:
         "encoder": jax.eval_shape(networks.encoder.init, key, image),
         "hyper": jax.eval_shape(networks.hyper.init, key, image, image),
     }
-    pair = {name: random_variables(shape) for name, shape in shapes.items()}
+    drawn = {name: random_variables(shape) for name, shape in shapes.items()}
     with tempfile.TemporaryDirectory() as folder:
-        inversion.save(folder, configs, pair, np.float32)
+        inversion.save(folder, configs, drawn, np.float32)
         task = DetectorTask(adv_config(setting, folder))
     images = _images(setting)
     mesh = parallel.make_mesh(1)
     state = task.init(0)
     _, variables, theirs = _detector(setting)
     state = parallel.put(state.replace(variables=variables), mesh)
-    batch = {"image": images, "identity": np.arange(setting.batch, dtype=np.int32)}
-    batch, frozen = parallel.put_batch(batch, mesh), parallel.put(task.frozen, mesh)
+    batch, frozen = parallel.put_batch({"image": images}, mesh), parallel.put(task.frozen, mesh)
     before = _probes(state.variables["params"])
     run = parallel.compile_step(task.step, mesh).lower(state, batch, frozen).compile()
     state, metrics = run(state, batch, frozen)
@@ -284,49 +284,38 @@ def adv_step(setting: Setting) -> Work:
         return latest[0], metrics
 
     arrays = theirs | {"images": images}
-    for name, tree in pair.items():
+    for name, tree in drawn.items():
         arrays |= _flat(name, tree)
     return Work(call, setting.batch, outputs, arrays, ((1, run),))
 
 
 def adv_config(setting: Setting, inverter: str) -> ConfigDict:
     """What ``DetectorTask`` reads: ``configs/adv.py:paper`` on procedural faces, without any random draw."""
-    attack = {"epsilon": EPSILON, "steps": setting.attack_steps, "random_start": False}
-    forgery = {
-        "kind": "latent",
+    latent = {
         "inverter": inverter,
         "space": "w",
         "render": "full",
         "remat": False,
         "dtype": setting.dtype,
-        "attack": attack,
+        "attack": {"epsilon": EPSILON, "steps": setting.attack_steps, "random_start": False},
     }
     identities = {"train": setting.batch, "val": 2, "test": 2}
+    detector = {"name": setting.detector, "overrides": NO_DROPOUT, "weights": "", "sync_batch_stats": False}
+    optimizer = {"name": "sgd", "learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "b2": 0.99, "weight_decay": 0.0}
+    sam = {"rho": RHO, "adaptive": False, "batch_stats": "first"}
     return ConfigDict(
         {
             "seed": 0,
             "steps": 1000,
+            "log_every": 1,
             "batch_size": setting.batch,
             "data": {"source": "facesim", "size": 32, "identities": identities, "per_identity": 1, "seed": 0},
-            "detector": {
-                "name": setting.detector,
-                "overrides": NO_DROPOUT,
-                "dtype": setting.dtype,
-                "sync_batch_stats": False,
-            },
-            "forgery": forgery | {"warmup": 0},
-            "evaluation": {"split": "test", "forgery": forgery},
+            "detector": detector | {"dtype": setting.dtype},
+            "forgery": {"mix": {"latent": 1.0}, "latent": latent},
+            "evaluation": {"split": "test", "limit": 2, "seed": 0, "skip": (), "forgeries": {}},
             "losses": {"cross_entropy": {"weight": 1.0}},
-            "objective": {"lam": 1.0, "mode": "joint", "turn": "step"},
-            "optimizer": {
-                "name": "sgd",
-                "learning_rate": LEARNING_RATE,
-                "momentum": MOMENTUM,
-                "b2": 0.99,
-                "weight_decay": 0.0,
-                "decay_after": 0.75,
-                "sam": {"rho": RHO, "adaptive": False, "batch_stats": "first"},
-            },
+            "objective": {"mode": "joint", "lam": 1.0, "turn": "step", "trainable": ("*",), "stages": ()},
+            "optimizer": optimizer | {"decay_after": 0.75, "sam": sam},
         }
     )
 
@@ -337,7 +326,7 @@ def input_pipeline(setting: Setting) -> Work:
     count, mesh = max(1, setting.faces // setting.batch), parallel.make_mesh(1)
     stages = _stages(make, setting, mesh)
     batches = pipeline.train_batches(
-        make.source, setting.batch, 0, make.forgery, make.augment, workers=os.cpu_count() or 1
+        make.source, setting.batch, 0, make.slots, make.augment, workers=os.cpu_count() or 1
     )
 
     def draw():
@@ -349,27 +338,41 @@ def input_pipeline(setting: Setting) -> Work:
     return Work(draw, images, stages=stages, prepare=lambda: [next(batches) for _ in range(ahead)])
 
 
-def _stages(make: pipeline.MakeRow, setting: Setting, mesh: jax.sharding.Mesh) -> dict[str, float]:
+def _stages(make: MakeRow, setting: Setting, mesh: jax.sharding.Mesh) -> dict[str, float]:
     """Seconds per face and fake that each part of the work takes on one core."""
     spent = dict.fromkeys(("read", "forge", "augment", "batch"), 0.0)
     cv2.setNumThreads(1)
-    make(0, np.random.default_rng(0))
-    stack, count = [], len(make.source)
+    make((0, 0), np.random.default_rng(0))
+    stack, count, augment = [], len(make.source), _Timed(make.augment)
+    timed = dataclasses.replace(make, augment=augment)
     for index in range(count):
-        rng, marks = np.random.default_rng(index), [time.perf_counter()]
+        augment.seconds = 0.0
+        start = time.perf_counter()
         example = make.source[index]
-        marks.append(time.perf_counter())
-        row = make.forged(example, index, rng)
-        marks.append(time.perf_counter())
-        stack.append(make.augmented(row, rng))
-        marks.append(time.perf_counter())
+        read = time.perf_counter()
+        stack.append(timed.make(example, index, np.random.default_rng(index), make.slots[0]))
+        made = time.perf_counter()
         if len(stack) == setting.batch or index == count - 1:
-            jax.block_until_ready(parallel.put_batch(pipeline.stack(stack), mesh))
+            jax.block_until_ready(parallel.put_batch(rows.stack(stack), mesh))
             stack = []
-        marks.append(time.perf_counter())
-        for name, start, end in zip(spent, marks, marks[1:], strict=False):
-            spent[name] += (end - start) / count
+        parts = read - start, made - read - augment.seconds, augment.seconds, time.perf_counter() - made
+        for name, seconds in zip(spent, parts, strict=True):
+            spent[name] += seconds / count
     return spent
+
+
+class _Timed:
+    """A transform that counts the seconds it takes."""
+
+    def __init__(self, transform: rows.Transform):
+        self.transform, self.seconds = transform, 0.0
+
+    def __call__(self, *arguments: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return self.transform(*arguments)
+        finally:
+            self.seconds += time.perf_counter() - start
 
 
 BENCHMARKS: dict[str, Callable[[Setting], Work]] = {

@@ -8,11 +8,11 @@ import numpy as np
 
 from fdetect_jax.bench.setting import Setting
 from fdetect_jax.data.augment import Augment
-from fdetect_jax.data.pipeline import MakeRow
+from fdetect_jax.data.rows import MakeRow
 from fdetect_jax.datasets.crop_store import CropReader, write_crops
 from fdetect_jax.datasets.photo_crops import Crop
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.forgery.host import HOST_FORGERIES
+from fdetect_jax.forgery import make_mix
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
@@ -61,5 +61,5 @@ def make_row(setting: Setting) -> MakeRow:
     recipe, written = CropRecipe(setting.pixels, 1.3), Path(setting.scratch) / "crops"
     found = [path.parent for path in written.rglob("dataset_info.json")]
     source = StoredFaces(found[0] if found else store(setting, recipe), recipe)
-    forgery = HOST_FORGERIES[setting.forgery](recipe, True)
-    return MakeRow(source, forgery, Augment())
+    mix = make_mix({"mix": {setting.forgery: 1.0}}, None, "train", recipe, True)
+    return MakeRow(source, mix.slots(1), Augment())

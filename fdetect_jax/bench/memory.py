@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax import parallel
 from fdetect_jax.bench.benchmarks import adv_config
 from fdetect_jax.bench.setting import Setting
 from fdetect_jax.forgery.latent import LatentAdversary
@@ -15,7 +16,6 @@ from fdetect_jax.forgery.pgd import Attack
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.encoders import EncoderConfig
 from fdetect_jax.gan.hyperinverter import HyperConfig
-from fdetect_jax.train import parallel
 from fdetect_jax.train.detector import DetectorTask
 
 # An accelerator's compiler orders operations for memory; the one for CPUs does so only when told.
@@ -31,9 +31,9 @@ class Memory:
 
 
 def adv_step(render: str, remat: bool, setting: Setting) -> Memory:
-    """Compiles Algorithm 1 of ``setting`` with ``forgery.render`` and with or without rematerialisation."""
-    config = adv_config(setting, "facesim64")  # a pair to start from; its networks are replaced
-    config.forgery.update(render=render, remat=remat)
+    """Compiles Algorithm 1 of ``setting`` with ``forgery.latent.render`` and with or without rematerialisation."""
+    config = adv_config(setting, "facesim64")  # an inverter to start from; its networks are replaced
+    config.forgery.latent.update(render=render, remat=remat)
     config.detector.overrides["remat"] = remat
     task = DetectorTask(config)
     batch, pixels, resolution = setting.batch, setting.pixels, setting.resolution
@@ -42,20 +42,18 @@ def adv_step(render: str, remat: bool, setting: Setting) -> Memory:
         "encoder": dataclasses.asdict(EncoderConfig()),
         "hyper": dataclasses.asdict(HyperConfig()),
     }
-    networks = inversion.build(configs, dtype=jnp.dtype(config.forgery.dtype), remat=config.forgery.remat)
+    options = config.forgery.latent
+    networks = inversion.build(configs, dtype=jnp.dtype(options.dtype), remat=options.remat)
     key, image = jax.random.key(0), jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
     frozen = {
         "generator": jax.eval_shape(networks.generator.init, key, jax.ShapeDtypeStruct((1, 512), jnp.float32)),
         "encoder": jax.eval_shape(networks.encoder.init, key, image),
         "hyper": jax.eval_shape(networks.hyper.init, key, image, image),
     }
-    forgery = config.forgery
-    task.forgery = LatentAdversary(networks, Attack(**forgery.attack.to_dict()), forgery.space, forgery.render)
+    latent = LatentAdversary(networks, Attack(**options.attack.to_dict()), options.space, options.render)
+    task.mix = dataclasses.replace(task.mix, made={"latent": latent})
     state = jax.eval_shape(lambda state: state, task.init(0))
-    rows = {
-        "image": jax.ShapeDtypeStruct((batch, pixels, pixels, 3), jnp.uint8),
-        "identity": jax.ShapeDtypeStruct((batch,), jnp.int32),
-    }
+    rows = {"image": jax.ShapeDtypeStruct((batch, pixels, pixels, 3), jnp.uint8)}
     step = parallel.compile_step(task.step, parallel.make_mesh(1))
-    found = step.lower(state, rows, {"forgery": frozen}).compile(_FRUGAL).memory_analysis()
+    found = step.lower(state, rows, {"latent": frozen}).compile(_FRUGAL).memory_analysis()
     return Memory(found.argument_size_in_bytes / 1e9, found.temp_size_in_bytes / 1e9)

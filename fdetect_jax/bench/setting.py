@@ -22,8 +22,8 @@ class Setting:
 
     batch: images per step. dtype: "float32" or "bfloat16". detector: a key of ``DETECTORS``, at ``pixels`` a side.
     resolution, channel_base: of the StyleGAN2; 256 and 16384 are the published 256 px setting of StyleGAN2-ADA.
-    attack_steps: s of the attack. faces: per call of ``input_pipeline``; forgery: a key of ``HOST_FORGERIES``, what is
-    made of each there. scratch: a folder where a benchmark may leave files.
+    attack_steps: s of the attack. faces: per call of ``input_pipeline``; forgery: a key of ``FORGERIES``
+    made on the host, what is made of each there. scratch: a folder where a benchmark may leave files.
     """
 
     batch: int = 4

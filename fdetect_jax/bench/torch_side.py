@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, VARIANTS, Setting
 from fdetect_jax.bench.torch_stylegan2 import Inverter, Synthesis, to_torch, to_unit
-from fdetect_jax.data.pipeline import MakeRow
+from fdetect_jax.data.rows import MakeRow
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -309,9 +309,9 @@ def adv_step(arrays: Arrays, setting: Setting, variant: Variant) -> Call:
     images, count = variant.images(arrays["images"]), setting.batch
     labels = torch.tensor([REAL] * count + [FAKE] * count, device=DEVICE)
     first = [_probes(detector)]
-    judge = Frozen(detector, variant)
-    attack = Attack(generator, judge.detector, setting, variant)
-    score = variant.compile(lambda images: judge.detector(images).softmax(1)[:, FAKE])
+    frozen = Frozen(detector, variant)
+    attack = Attack(generator, frozen.detector, setting, variant)
+    score = variant.compile(lambda images: frozen.detector(images).softmax(1)[:, FAKE])
 
     def latents():
         w = inverter.encode(images * 2 - 1)
@@ -322,7 +322,7 @@ def adv_step(arrays: Arrays, setting: Setting, variant: Variant) -> Call:
 
     def call():
         with torch.no_grad(), variant.cast():
-            judge.refresh(detector)
+            frozen.refresh(detector)
             w, kernels = invert()
             reconstruction = render(w, kernels)
         delta = attack.ascend(w, kernels)
@@ -348,7 +348,7 @@ class Rows(torch.utils.data.Dataset):
         return 1000 * len(self.make.source)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        row = self.make(index % len(self.make.source), np.random.default_rng(index))
+        row = self.make((index, index % len(self.make.source)), np.random.default_rng(index))
         return {name: torch.as_tensor(value) for name, value in row.items()}
 
 

@@ -128,7 +128,7 @@ def _resize(x: Tensor, size: int) -> Tensor:
 
 
 class Inverter:
-    """E and H of ``benchmarks._pair_configs`` in eval mode."""
+    """E and H of ``benchmarks._inverter_configs`` in eval mode."""
 
     def __init__(self, encoder: Weights, hyper: Weights, generator: Synthesis):
         self.encoder, self.hyper, self.generator = encoder, hyper, generator

@@ -190,8 +190,7 @@ def quarantined(prepared: Prepared) -> dict[str, str]:
 def labelled_file(file: PreparedFile) -> tuple[LabelledFile, bool]:
     """A prepared file, and whether it is an image."""
     image = Path(file.file).suffix.lower() in PHOTO_SUFFIXES
-    kind = UNKNOWN if file.label == FAKE else kind_number("real")
-    return LabelledFile(file.file, file.label, file.method, file.source, kind), image
+    return LabelledFile(file.file, file.label, file.method, file.source, file.kind), image
 
 
 def prepared_columns(crops: Sequence[PreparedExample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

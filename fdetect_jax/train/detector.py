@@ -15,7 +15,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from fdetect_jax import weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
 from fdetect_jax.data.check import check_data, parts_of
@@ -33,7 +33,6 @@ from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.base import check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
-from fdetect_jax.train import parallel
 from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin, to_unit

@@ -11,6 +11,7 @@ Source: StyleGAN2 (arXiv 1912.04958) and its authors' PyTorch code (github.com/N
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,20 +21,19 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fdetect_jax import weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.fields import above, at_least, between, refuse
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
+from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.report.gallery import Gallery
-from fdetect_jax.train import parallel
 from fdetect_jax.train.inverter import SHOWN, batches, check_common, updated
-from fdetect_jax.train.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
 
@@ -44,6 +44,7 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: names the first field that does not fit, what was found and what was wanted.
     """
+    check_common(config, "train", *(["test"] if config.reconstruction.weight else []))
     size = config.generator.resolution
     if config.data.size != size:
         refuse("data.size", config.data.size, f"{size}, generator.resolution")
@@ -61,7 +62,6 @@ def check(config: ConfigDict) -> None:
         at_least(config, field, 1)
     between(config, "style_mixing", 0, 1)
     above(config, "ema_kimg", 0)
-    check_common(config, ["train", "test"] if config.reconstruction.weight else ["train"])
 
 
 class GanTask:
@@ -108,7 +108,7 @@ class GanTask:
         extra = {"average": jax.tree.map(jnp.copy, _learned(variables)), "path_mean": jnp.zeros(())}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, extra)
 
-    def batches(self, devices):
+    def batches(self, devices: parallel.Devices):
         return batches(self.config, self.source)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
@@ -152,11 +152,12 @@ class GanTask:
         interval = self.config.adversarial_interval
         if interval == 1:
             return self._game(state, real, state.step)
-        names = jax.eval_shape(lambda state: self._game(state, real, state.step)[0], state)
+        game = jax.jit(self._game)  # traced once for both uses
+        names, _ = jax.eval_shape(game, state, real, state.step)
         skip = {name: jnp.zeros(value.shape, value.dtype) for name, value in names.items()}
         return jax.lax.cond(
             (state.step + 1) % interval == 0,
-            lambda state: self._game(state, real, state.step // interval),
+            lambda state: game(state, real, state.step // interval),
             lambda state: (skip, state),
             state,
         )
@@ -249,15 +250,14 @@ class GanTask:
         """Variables of G and E with moving averages in place of what was learned; G's buffers as they are."""
         return {name: {**state.variables[name], **state.extra["average"][name]} for name in ("generator", "encoder")}
 
-    def evaluate(self, state, devices, show) -> EvaluationResult:
+    def evaluate(self, state: TrainState, devices: parallel.Devices, show: Callable[[str], None]) -> EvaluationResult:
         variables, config, figures = self.averaged(state), self.config, {}
         columns: dict[str, np.ndarray] = {}
         if config.reconstruction.weight:
             figures, columns = measure(
                 self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
             )
-        shown = {name: rows[:SHOWN] for name, rows in columns.items()}
-        count = min((len(rows) for rows in shown.values()), default=SHOWN)
+        shown, count = dict(columns), len(columns.get("real", range(SHOWN)))
         shown |= samples(self.networks, variables, count, config.seed)
         return EvaluationResult(figures=figures, gallery=Gallery(shown, {}))
 

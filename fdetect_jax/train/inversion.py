@@ -7,6 +7,7 @@ their weights are given; adversarial.
 Source: HyperInverter (arXiv 2112.00719) and its authors' code (github.com/VinAIResearch/HyperInverter).
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,21 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fdetect_jax import weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.reconstruction import measure, samples
 from fdetect_jax.fields import at_least, decay_rate, one_of, refuse
 from fdetect_jax.gan import inversion, perceptual
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
+from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import SCHEDULES
 from fdetect_jax.report.card import write_card
 from fdetect_jax.report.gallery import Gallery, gallery_png
-from fdetect_jax.train import parallel
-from fdetect_jax.train.inverter import SHOWN, batches, check_common, updated
-from fdetect_jax.train.lazy import is_due, lazy_value_and_grad
+from fdetect_jax.train.inverter import batches, check_common, updated
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import TrainState, to_unit
 
@@ -43,7 +43,7 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: names the first field that does not fit, what was found and what was wanted.
     """
-    check_common(config, ["train", "test"])
+    check_common(config, "train", "test")
     at_least(config, "encoder_learning_rate", 0)
     one_of(config, "schedule", SCHEDULES)
     decay_rate(config, "adam_b2")
@@ -121,7 +121,7 @@ class InversionTask:
         opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
 
-    def batches(self, devices):
+    def batches(self, devices: parallel.Devices):
         return batches(self.config, self.source)
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, dict]:
@@ -197,32 +197,29 @@ class InversionTask:
         c = self.config.losses.adversarial
         return c.r1_interval * 0.5 * c.r1_gamma * r1_penalty(partial(self._discriminate, params), real)
 
-    def evaluate(self, state, devices, show) -> EvaluationResult:
+    def evaluate(self, state: TrainState, devices: parallel.Devices, show: Callable[[str], None]) -> EvaluationResult:
         config = self.config
-        # Placed once where the state lies, not with every batch.
-        generator = jax.device_put(self.frozen["generator"], state.step.sharding)
-        variables = {"generator": generator, **state.variables}
+        variables = {"generator": devices.place(self.frozen["generator"]), **state.variables}
         figures, columns = measure(
             self.networks, variables, self.held_out, config.eval_limit, config.eval_batch_size, devices.compile_eval
         )
-        shown = {name: rows[:SHOWN] for name, rows in columns.items()}
-        return EvaluationResult(figures=figures, gallery=Gallery(shown, {}))
+        return EvaluationResult(figures=figures, gallery=Gallery(columns, {}))
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         variables = {"generator": self.frozen["generator"]}
         variables |= {name: state.variables[name] for name in ("encoder", "hyper")}
         notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
-        pair = folder / "inverter"
-        inversion.save(pair, self.configs, variables, np.float16, **notes)
+        made = folder / "inverter"
+        inversion.save(made, self.configs, variables, np.float16, **notes)
         # A card is published with its weights: it never shows photographs, nor reconstructions of them.
         count = len(result.gallery.columns["real"])
         shown = samples(self.networks, variables, count, self.config.seed)
         if self.config.data.source == "facesim":
             shown = dict(result.gallery.columns) | shown
-        gallery_png(shown, pair / "samples.png")
+        gallery_png(shown, made / "samples.png")
         figures = result.figures
         write_card(
-            pair / "README.md",
+            made / "README.md",
             name=self.config.card.name,
             what=self.config.card.what,
             data=self.config.card.data,
@@ -230,6 +227,6 @@ class InversionTask:
             seed=self.config.seed,
             figures={"psnr": figures["psnr/hyper"], "ssim": figures["ssim/hyper"], **figures},
             licence=self.config.card.licence,
-            picture=pair / "samples.png",
+            picture=made / "samples.png",
             commands=list(self.config.card.commands),
         )

@@ -1,6 +1,5 @@
 """What the trainers of an inverter's networks share: their fields, their batches, and one network's update."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,20 +11,20 @@ from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.check import check_data
 from fdetect_jax.data.source import Source
 from fdetect_jax.fields import above, at_least, rows
-from fdetect_jax.train.lazy import lazy_select
+from fdetect_jax.gan.lazy import lazy_select
 
 SHOWN = 8  # rows of a report's gallery
 
 
-def check_common(config: ConfigDict, splits: Sequence[str]) -> None:
+def check_common(config: ConfigDict, *splits: str) -> None:
     """Checks the fields of both trainers. splits: of the data, those that the run reads.
 
     Raises:
       UserError: names the field.
     """
     check_data(config, splits)
-    above(config, "learning_rate", 0)
     rows(config, "batch_size")
+    above(config, "learning_rate", 0)
     rows(config, "eval_batch_size")
     at_least(config, "eval_limit", 1)
 

@@ -11,8 +11,8 @@ from fdetect_jax.data.pipeline import Batches
 from fdetect_jax.data.source import Source
 from fdetect_jax.evaluation.table import Test
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.parallel import Devices
 from fdetect_jax.report.gallery import Gallery
-from fdetect_jax.train.parallel import Devices
 from fdetect_jax.types import TrainState
 
 Metrics = dict[str, Any]

@@ -1,20 +1,22 @@
 """``fdetect evaluate`` from files to a report and a calibrated copy."""
 
 import json
-import re
 
 import cv2
 import numpy as np
 import pytest
-from tests.evaluation.test_judge import RECIPE, save
 
 from fdetect_jax.cli import main
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.datasets.selection import Selection
+from fdetect_jax.evaluation.metrics import METRICS
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.calibration import Calibration
-from fdetect_jax.inference.predictor import Predictor
+from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.crop import crop
+from fdetect_jax.media.video import Sampling
+from tests.evaluation.models import RECIPE, save
+from tests.pages import Page
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,13 +61,13 @@ def evaluated(model, data, tmp_path_factory, faces):
     return folder
 
 
-def test_scores_are_the_judges_on_the_crops_of_the_largest_detected_face(evaluated, model, data, faces):
+def test_scores_are_the_detectors_on_the_crops_of_the_largest_detected_face(evaluated, model, data, faces):
     report = json.loads((evaluated / "report.json").read_text())
-    predictor = Predictor(model)
+    scorer = Scorer(model)
     for row in report["files"]:
         image = cv2.imread(str(data / row["name"]))[..., ::-1].copy()
         crops = [crop(image, face, RECIPE)["image"] for face in faces.detect(image)]
-        assert row["score"] == pytest.approx(predictor.scores(np.stack(crops)).max(), abs=1e-4)
+        assert row["score"] == pytest.approx(scorer.scores(np.stack(crops)).max(), abs=1e-4)
         assert row["label"] == int(row["name"].startswith("fake"))
         assert row["method"] == ("dark" if row["label"] else "real")
 
@@ -73,32 +75,36 @@ def test_scores_are_the_judges_on_the_crops_of_the_largest_detected_face(evaluat
 def test_table_has_a_line_for_what_there_is(model, data, capsys, faces):
     assert main(["evaluate", "--model", str(model), "--data", str(data), "--workers", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["auc", "95", "%", "accuracy", "eer", "ap", "tpr", "1%", "tpr", "0.1%", "ece"]
-    assert lines[1].startswith("All")
+    assert lines[0].split() == " ".join(metric.title for metric in METRICS.values()).split()
+    assert lines[1].split()[0] == "video"
     assert lines[1].endswith("(6 real, 6 fake)")
     assert [line.split(":")[0] for line in lines[2:]] == ["excluded"] * 2
 
 
 def test_report_says_what_was_left_out_and_with_what_it_was_made(evaluated, data):
     report = json.loads((evaluated / "report.json").read_text())
-    assert (report["data"]["judged"], report["data"]["excluded"]) == (12, 2)
+    assert (report["data"]["scored"], report["data"]["excluded"]) == (12, 2)
+    assert report["data"]["sets"] == [{"name": "test", "split": None, "scored": 12, "excluded": 2}]
+    assert (report["job"], report["title"], report["threshold"]) == ("evaluation", "test", 0.5)
     reasons = report["data"]["reasons"]
     assert reasons["no face"] == ["real/blank.png"]
     assert ["fake/text.mp4"] in reasons.values()
-    assert report["video"] == report["frame"] | {"n_videos": 12}
-    assert report["methods"]["test"]["dark"]["video"]["auc"] == report["video"]["auc"]
+    tests = report["tests"]
+    assert list(tests) == [f"{level}{of}" for level in ("video", "frame") for of in ("", "/test", "/test/dark")]
+    assert tests["video"] == tests["frame"] | {"unit": "video"}
+    assert tests["video/test/dark"]["auc"] == tests["video"]["auc"]
     assert report["model"]["recipe"] == RECIPE.to_dict()
     assert "not calibrated" in report["model"]["description"]
     assert (evaluated / "copy.json").read_text() == (evaluated / "report.json").read_text()
     assert "blank.png" in (evaluated / "report.html").read_text()
 
 
-def test_the_calibrated_copy_judges_with_its_threshold(evaluated, model):
-    predictor = Predictor(evaluated / "c.safetensors")
-    assert predictor.calibration != Calibration()
-    assert (predictor.calibration.data, predictor.calibration.n_real, predictor.calibration.n_fake) == ("test", 6, 6)
+def test_the_calibrated_copy_has_its_threshold(evaluated, model):
+    scorer = Scorer(evaluated / "c.safetensors")
+    assert scorer.calibration != Calibration()
+    assert (scorer.calibration.data, scorer.calibration.n_real, scorer.calibration.n_fake) == ("test", 6, 6)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    np.testing.assert_array_equal(predictor.margins(images), Predictor(model).margins(images))
+    np.testing.assert_array_equal(scorer.margins(images), Scorer(model).margins(images))
 
 
 def test_arguments_reach_the_protocol(model, data, tmp_path, faces):
@@ -144,7 +150,7 @@ def test_prepared_data_gets_the_same_scores(evaluated, model, prepared, tmp_path
         assert [other[name] for name in ("label", "method", "frames")] == [
             row[name] for name in ("label", "method", "frames")
         ]
-    assert found["data"]["split"] == "test"
+    assert found["data"]["sets"][0]["split"] == "test"
     left_out = {
         reason: [name.removeprefix("test/") for name in names] for reason, names in found["data"]["reasons"].items()
     }
@@ -156,7 +162,7 @@ def test_reals_alone_have_the_figures_that_reals_have_and_fit_nothing(model, dat
     folder = prepare("folder", data.parent, tmp_path / "p", RECIPE, selection=Selection(methods=("real",)), workers=1)
     command = ["evaluate", "--model", str(model), "--data", str(folder)]
     assert main([*command, "--json", str(tmp_path / "r.json"), "--output", str(tmp_path / "out")]) == 0
-    video = json.loads((tmp_path / "r.json").read_text())["video"]
+    video = json.loads((tmp_path / "r.json").read_text())["tests"]["video"]
     assert (video["n_real"], video["n_fake"], video["auc"]) == (6, 0, None)
     assert 0 <= video["accuracy"] <= 1
     assert main([*command, "--calibrate", str(tmp_path / "c.safetensors")]) == 2
@@ -173,13 +179,13 @@ def test_robustness_suite_of_files_and_of_crops(evaluated, model, data, prepared
         assert main([*command, "--output", str(tmp_path)]) == 0
         assert "worst: " in capsys.readouterr().out
         report = json.loads((tmp_path / "report.json").read_text())
-        assert report["video"]["auc"] == plain["video"]["auc"]
+        assert report["tests"]["video"]["auc"] == plain["tests"]["video"]["auc"]
         assert report["robustness"]["applied_to"] == applied_to
-        assert report["robustness"]["clean"]["video"]["auc"] == report["video"]["auc"]
+        assert report["robustness"]["clean"]["video"]["auc"] == report["tests"]["video"]["auc"]
         assert list(report["robustness"]["clean"]) == ["video"]  # of images
         page = (tmp_path / "report.html").read_text()
         assert "<h2>Robustness</h2>" in page
-        assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+        Page(page).check()
 
 
 def test_mistakes_are_on_the_wrong_side(evaluated):
@@ -227,3 +233,61 @@ def test_mistakes_are_named_before_any_work(model, data, capsys, monkeypatch, ch
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
+
+
+@pytest.fixture(scope="module")
+def second(data, tmp_path_factory):
+    """Some of the same files under another name."""
+    root = tmp_path_factory.mktemp("more") / "second"
+    for name in ("real/0.png", "real/2.png", "fake/dark/1.png", "fake/dark/3.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes((data / name).read_bytes())
+    return root
+
+
+def test_several_data_sets_are_pooled_and_measured_alone(
+    evaluated, model, data, prepared, second, tmp_path, capsys, faces
+):
+    # The first one prepared, under a name of its own.
+    command = ["evaluate", "--model", str(model), "--data", str(prepared), str(second), "--workers", "1"]
+    outputs = ["--json", str(tmp_path / "r.json"), "--output", str(tmp_path / "out")]
+    assert main([*command, *outputs, "--calibrate", str(tmp_path / "c.safetensors")]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    alone = json.loads((evaluated / "report.json").read_text())
+    assert report["title"] == "p, test; second"
+    assert report["data"]["sets"] == [
+        {"name": "p", "split": "test", "scored": 12, "excluded": 2},
+        {"name": "second", "split": None, "scored": 4, "excluded": 0},
+    ]
+    assert list(report["tests"])[:5] == ["video", "video/p", "video/p/dark", "video/second", "video/second/dark"]
+    assert report["tests"]["video"]["n_real"] == 8
+    for name in ("accuracy", "auc", "n_real", "n_fake"):
+        assert report["tests"]["video/p"][name] == pytest.approx(alone["tests"]["video"][name])
+    scores = {row["name"]: row["score"] for row in report["files"]}
+    assert len(scores) == 16
+    assert scores["second/real/0.png"] == pytest.approx(scores["p/test/real/0.png"], abs=1e-5)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["video", "video/p", "video/second"]
+    assert Scorer(tmp_path / "c.safetensors").calibration.data == "p, test; second"
+    Page((tmp_path / "out" / "report.html").read_text()).check()
+
+
+def test_data_sets_that_cannot_be_pooled_are_refused_before_any_work(
+    model, data, prepared, second, tmp_path, capsys, monkeypatch, faces
+):
+    monkeypatch.setattr("fdetect_jax.inference.labelled.extract_faces", None)
+    other = prepare(
+        "folder", data.parent, tmp_path / "other", RECIPE, sampling=Sampling(count=4), faces="all", workers=1
+    )
+    twin = tmp_path / "second"
+    (twin / "real").mkdir(parents=True)
+    for folders, options, message in (
+        ([second, twin], [], "found several folders named ['second']"),
+        ([prepared, other], [], "found prepared folders sampled in several ways"),
+        ([prepared, second], ["--suite", "robustness"], "suite: found prepared and other data sets"),
+        ([second, prepared], ["--frames", "4"], "frames: found 4, wanted none"),
+        ([second, prepared], ["--recipe", "paper"], "'scale': 1.3"),
+        ([second, data], ["--split", "val"], "split: found 'val', wanted none"),
+    ):
+        assert main(["evaluate", "--model", str(model), "--data", *map(str, folders), *options]) == 2
+        assert message in capsys.readouterr().err

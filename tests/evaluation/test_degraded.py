@@ -1,4 +1,4 @@
-"""Files judged under every degradation: the clean margins are the usual ones, the others those of degraded crops."""
+"""Files scored under every degradation: the clean margins are the usual ones, the others those of degraded crops."""
 
 import tempfile
 import zlib
@@ -7,7 +7,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from tests.evaluation.test_judge import RECIPE, save
 
 from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.datasets.prepare import prepare
@@ -15,10 +14,11 @@ from fdetect_jax.evaluation.degrade import CONDITIONS, degraded
 from fdetect_jax.evaluation.degraded import score_degraded, score_degraded_prepared
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.labelled import Excluded, files_of, score_files, score_prepared
-from fdetect_jax.inference.predictor import Predictor
 from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.crop import crop
 from fdetect_jax.media.video import Sampling
+from tests.evaluation.models import RECIPE, save
 from tests.small import compilations
 
 PROTOCOL = Protocol(Sampling(count=3))
@@ -47,8 +47,8 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory):
-    return Predictor(save(tmp_path_factory.mktemp("model") / "d.safetensors"))
+def scorer(tmp_path_factory):
+    return Scorer(save(tmp_path_factory.mktemp("model") / "d.safetensors"))
 
 
 @pytest.fixture
@@ -71,45 +71,45 @@ def same_as(found, usual):
             assert one.degraded.shape == (40, len(one.margins))
 
 
-def test_files(data, predictor, scratch, faces):
+def test_files(data, scorer, scratch, faces):
     files = files_of(data)
     with compilations() as names:
         found = []
-        for one in score_degraded(data, files, predictor, PROTOCOL, seed=3, workers=1):
+        for one in score_degraded(data, files, scorer, PROTOCOL, seed=3, workers=1):
             if not isinstance(one, Excluded):
                 crops = np.array(one.crops)
                 assert crops.shape == (len(one.margins), 41, 64, 64, 3)
-                judged = predictor.margins(crops.reshape(-1, 64, 64, 3)).reshape(-1, 41).T
-                np.testing.assert_allclose(one.margins, judged[0], rtol=1e-5)
-                np.testing.assert_allclose(one.degraded, judged[1:], rtol=1e-5)
+                margins = scorer.margins(crops.reshape(-1, 64, 64, 3)).reshape(-1, 41).T
+                np.testing.assert_allclose(one.margins, margins[0], rtol=1e-5)
+                np.testing.assert_allclose(one.degraded, margins[1:], rtol=1e-5)
                 one = one.without_crops()
             found.append(one)
-    assert names.count("jit(predictor)") <= 1
+    assert names.count("jit(scorer)") <= 1
     assert list(scratch.glob("fdetect-*")) == []
-    same_as(found, list(score_files(data, files, predictor, PROTOCOL, workers=1)))
+    same_as(found, list(score_files(data, files, scorer, PROTOCOL, workers=1)))
     image = cv2.imread(str(data / "real" / "a.png"))[..., ::-1].copy()
     (face,) = faces.detect(image)
     frames = [one[0] for one in degraded([image], (3, zlib.crc32(b"real/a.png"), 0))]
-    wanted = predictor.margins(np.stack([crop(frame, face, RECIPE)["image"] for frame in frames]))
+    wanted = scorer.margins(np.stack([crop(frame, face, RECIPE)["image"] for frame in frames]))
     np.testing.assert_allclose(found[0].degraded[:, 0], wanted, rtol=1e-5)
 
 
-def test_nothing_is_left_where_the_run_ends_early(data, predictor, scratch, faces):
-    found = score_degraded(data, files_of(data), predictor, PROTOCOL, workers=1)
+def test_nothing_is_left_where_the_run_ends_early(data, scorer, scratch, faces):
+    found = score_degraded(data, files_of(data), scorer, PROTOCOL, workers=1)
     next(found)
     assert list(scratch.glob("fdetect-*"))
     found.close()
     assert list(scratch.glob("fdetect-*")) == []
 
 
-def test_prepared_crops_are_clips_of_one_person(data, predictor, scratch, tmp_path_factory, faces):
+def test_prepared_crops_are_clips_of_one_person(data, scorer, scratch, tmp_path_factory, faces):
     folder = tmp_path_factory.mktemp("prepared") / "p"
     prepare("folder", data.parent, folder, RECIPE, sampling=PROTOCOL.sampling, faces="all", workers=1)
     prepared = Prepared(folder, "test")
-    found = list(score_degraded_prepared(prepared, predictor, seed=3, workers=1))
+    found = list(score_degraded_prepared(prepared, scorer, seed=3, workers=1))
     assert list(scratch.glob("fdetect-*")) == []
     by_person = []
-    for one in score_prepared(prepared, predictor):  # by time; the other by person, then by time
+    for one in score_prepared(prepared, scorer):  # by time; the other by person, then by time
         if not isinstance(one, Excluded):
             file = next(file for file in prepared.files() if file.file == one.file.name)
             order = np.argsort([prepared[index]["track"] for index in file.indices], kind="stable")
@@ -125,7 +125,7 @@ def test_prepared_crops_are_clips_of_one_person(data, predictor, scratch, tmp_pa
     for person in (slice(0, 3), slice(3, 6)):
         clip = [np.array(crops[0]) for crops in video.crops[person]]
         versions = np.array(list(degraded(clip, (3, seed, person.start))))
-        wanted = predictor.margins(versions.reshape(-1, 64, 64, 3)).reshape(len(CONDITIONS), 3)
+        wanted = scorer.margins(versions.reshape(-1, 64, 64, 3)).reshape(len(CONDITIONS), 3)
         # H.264 came out a little different here from time to time, in one process or the other; why is not known.
         exact = np.array([name != "h264" for name, _ in CONDITIONS])
         np.testing.assert_allclose(video.degraded[exact, person], wanted[exact], rtol=1e-5)

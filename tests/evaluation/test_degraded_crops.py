@@ -1,16 +1,21 @@
 """Crops of degraded pictures in a file: pictures are degraded whole, clip by clip, and cut as they were when clean."""
 
+import dataclasses
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 
 from fdetect_jax.evaluation import degraded_crops
-from fdetect_jax.evaluation.degrade import degraded
-from fdetect_jax.evaluation.degraded_crops import CLIP, DegradedCrops, read_degraded
+from fdetect_jax.evaluation.degrade import CONDITIONS, brightness, degraded, jpeg
+from fdetect_jax.evaluation.degraded_crops import CLIP, DegradedCrops, extract_degraded_faces, read_degraded
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.limits import UnreadableMedia
+from fdetect_jax.media.crop import RECIPES, crop
+from fdetect_jax.media.limits import Rejected, UnreadableMedia
+from fdetect_jax.media.video import Sampling
 
+RECIPE = RECIPES["aligned64"]
 FACES = ((3, 5), (40, 24))  # corners
 
 
@@ -80,3 +85,34 @@ def test_too_many_crops_are_refused_before_they_are_made(tmp_path, monkeypatch):
     with pytest.raises(UnreadableMedia, match=r"over 3 face crops to degrade, .*: sample fewer frames"):
         written(tmp_path / "0", pictures(2))
     assert not (tmp_path / "0").exists()
+
+
+def test_degraded_frames_are_cut_by_the_faces_of_the_clean_ones(tmp_path, faces):
+    drawn = FaceSim(split="test", size=128, identities=3, per_identity=1)
+    small = cv2.resize(drawn[0]["image"], (96, 96))
+    image = np.full((256, 400, 3), 60, np.uint8)
+    image[40:136, 20:116], image[60:188, 220:348] = small, drawn[1]["image"]
+    cv2.imwrite(str(tmp_path / "two.png"), image[..., ::-1])
+    (tmp_path / "bad.png").write_bytes(b"")
+    (tmp_path / "scratch").mkdir()
+    files = [(tmp_path / "bad.png", "bad"), (tmp_path / "two.png", "two")]
+    how = (tmp_path / "scratch", RECIPE, Sampling(count=4), "largest")
+    bad, seen = extract_degraded_faces(files, *how, workers=1, seconds=60)
+    assert bad == Rejected("empty")
+    (found,) = seen.crops
+    largest = faces.detect(image)[0]
+    assert found.box == largest.box
+    rows = read_degraded(tmp_path / "scratch" / "1", 64)
+    assert len(rows) == 2  # before the largest was chosen
+    versions = rows[found.example["row"]]
+    np.testing.assert_array_equal(versions[0], found.example["image"])
+    np.testing.assert_array_equal(versions[0], crop(image, largest, RECIPE)["image"])
+    for name, value, change in (("jpeg", 40, jpeg), ("brightness", 0.25, brightness)):
+        wanted = crop(change(image, value), largest, RECIPE)["image"]
+        np.testing.assert_array_equal(versions[1 + CONDITIONS.index((name, value))], wanted)
+
+
+def test_a_recipe_of_another_detector_is_refused_before_any_work(tmp_path):
+    other = dataclasses.replace(RECIPE, detector_hash="0")
+    with pytest.raises(ValueError, match=r"recipe\.detector"):
+        extract_degraded_faces([], tmp_path, other, Sampling(count=4))

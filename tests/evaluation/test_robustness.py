@@ -6,15 +6,18 @@ import re
 
 import numpy as np
 import pytest
-from tests.evaluation.test_report import Page
+from scipy.special import expit
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from fdetect_jax.evaluation import metrics
 from fdetect_jax.evaluation.degrade import CONDITIONS, DEGRADATIONS
-from fdetect_jax.evaluation.evaluate import figures, levels
-from fdetect_jax.evaluation.robustness import describe, robustness, robustness_section, summary
+from fdetect_jax.evaluation.evaluate import evaluate
+from fdetect_jax.evaluation.evaluation_report import page_of
+from fdetect_jax.evaluation.mistakes import Mistakes
+from fdetect_jax.evaluation.robustness import describe_worst, robustness, summary
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.protocol import Protocol
-from tests.evaluation.test_evaluate import drawn, logistic
+from tests.evaluation.test_evaluate import drawn
+from tests.pages import Page
 
 TITLES = {"video": "Videos", "frame": "Frames"}
 
@@ -30,10 +33,15 @@ def failing(weak="blur", count=60):
     return found
 
 
-def measured(judged, calibration=None, protocol=None):
-    calibration, protocol = calibration or Calibration(), protocol or Protocol()
-    clean = {name: figures(level, protocol.threshold) for name, level in levels(judged, calibration, protocol).items()}
-    return robustness(judged, clean, calibration, protocol)
+def evaluated(files, calibration, protocol):
+    found = evaluate(files, [], calibration, protocol)
+    clean = {level: found.content["tests"][level] for level in TITLES}
+    found.content["robustness"] = robustness(files, clean, calibration, protocol) | {"applied_to": "crops"}
+    return found
+
+
+def measured(files, calibration=None, protocol=None):
+    return evaluated(files, calibration or Calibration(), protocol or Protocol()).content["robustness"]
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +66,16 @@ def test_the_auc_falls_where_the_detector_fails_and_nowhere_else(found):
 
 
 def test_figures_follow_calibration_and_protocol():
-    judged = failing(count=20)
+    files = failing(count=20)
     protocol, calibration = Protocol(aggregation="max", threshold=0.7), Calibration(2.0, 0.5)
-    found = measured(judged, calibration, protocol)
+    found = measured(files, calibration, protocol)
     for number, (name, value) in enumerate(CONDITIONS):
-        scores = [logistic(one.degraded[number] / 2 + 0.5).max() for one in judged]
-        labels = np.array([one.file.label for one in judged])
+        scores = [expit(one.degraded[number] / 2 + 0.5).max() for one in files]
+        labels = np.array([one.file.label for one in files])
         one = found["degradations"][name]["video"][DEGRADATIONS[name].values.index(value)]
-        assert one["auc"] == metrics.classification(labels, scores)["auc"]
-        right = (np.array(scores) >= 0.7) == labels
-        assert one["balanced_accuracy"] == pytest.approx((right[labels == 0].mean() + right[labels == 1].mean()) / 2)
+        assert one["auc"] == pytest.approx(roc_auc_score(labels, scores))
+        right = balanced_accuracy_score(labels, np.array(scores) >= 0.7)
+        assert one["balanced_accuracy"] == pytest.approx(right)
 
 
 def test_figures_are_json_and_lines_of_text(found):
@@ -83,18 +91,19 @@ def test_figures_are_json_and_lines_of_text(found):
 
 
 def test_what_harms_nothing_is_not_called_worst():
-    judged = [dataclasses.replace(one, degraded=np.stack([one.margins] * 40)) for one in drawn(20)]
-    assert describe(measured(judged)["worst"]["video"]) == "none is below clean"
+    files = [dataclasses.replace(one, degraded=np.stack([one.margins] * 40)) for one in drawn(20)]
+    assert describe_worst(measured(files)["worst"]["video"]) == "none is below clean"
 
 
-def test_section_draws_every_curve_and_every_condition(found):
+def test_the_page_draws_every_curve_and_every_condition():
     crops = np.random.default_rng(0).integers(0, 256, (41, 32, 32, 3), np.uint8)
-    text = robustness_section(found | {"applied_to": "crops"}, TITLES, crops)
-    page = Page(text)
-    assert page.tags.count("svg") == len(DEGRADATIONS)
-    assert len(page.ids) == len(set(page.ids))
-    assert page.tags.count("img") == 6 * len(DEGRADATIONS)
-    assert page.tags.count("table") == 2
-    assert "prepared crops" in text
-    assert text.count("class=worst") == 2
-    assert re.search(r"class=worst>[\d.]+<small>5<", text)
+    found = evaluated(failing(), Calibration(), Protocol())
+    text = page_of(found, Calibration(), Mistakes(Calibration(), Protocol()), crops)
+    Page(text).check()
+    section = Page(text[text.index("<section><h2>Robustness") :].split("</section>")[0] + "</section>")
+    assert section.tags.count("svg") == len(DEGRADATIONS)
+    assert section.tags.count("img") == 6 * len(DEGRADATIONS)
+    assert section.tags.count("table") == 2
+    assert "prepared crops" in section.text
+    assert section.text.count('class="worst"') == 2
+    assert re.search(r'class="worst">[\d.]+<small>5<', section.text)

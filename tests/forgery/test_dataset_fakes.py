@@ -12,8 +12,8 @@ from configs.baseline import get_config
 from fdetect_jax.config import check
 from fdetect_jax.data.mixture import Mixture, Part
 from fdetect_jax.data.pipeline import train_batches
-from fdetect_jax.data.rows import Slot
 from fdetect_jax.data.prepared import Prepared
+from fdetect_jax.data.rows import Slot
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.errors import UserError

@@ -1,8 +1,8 @@
-"""Data parallelism: the mesh, and a pure per-device step compiled for all of it. The only file that knows devices.
+"""Data parallelism: the mesh, and pure functions compiled for all of it. The only file that maps over devices.
 
-The step runs under ``jax.shard_map`` over one axis, ``data``, with ``check_vma=False``: every device sees its share of
-the batch and the whole state, and the step averages gradients itself (``mean``). That is what ``jax.pmap`` is today,
-and the same text serves one device and a pod.
+A training step runs under ``jax.shard_map`` over one axis, ``data``, with ``check_vma=False``: every device sees its
+share of the batch and the whole state, and the step averages gradients itself (``mean``). That is what ``jax.pmap`` is
+today, and the same text serves one device and a pod.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,10 +44,15 @@ def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
     return jax.jit(mapped, donate_argnums=0)
 
 
-def compile_eval(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """``function(variables, batch) -> rows``, the rows split over the devices; every process gets all of them."""
+def compile_rows(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
+    """``function(variables, batch) -> rows``, the rows split over the devices of the mesh."""
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
-    mapped = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False))
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False))
+
+
+def compile_eval(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
+    """``compile_rows``, and every process gets the rows of all."""
+    mapped = compile_rows(function, mesh)
     if jax.process_count() == 1:
         return mapped
     return lambda variables, batch: multihost_utils.process_allgather(mapped(variables, batch), tiled=True)

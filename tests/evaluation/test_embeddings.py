@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fdetect_jax.report.embedding import embedding_chart, project
+from fdetect_jax.evaluation.embeddings import embedding_chart, project
 
 
 def test_the_two_directions_of_most_variance():
@@ -21,6 +21,6 @@ def test_every_kind_is_named_and_a_hundred_of_each_are_drawn():
     rng = np.random.default_rng(1)
     rows = {"real": rng.standard_normal((150, 4)), "gan_inverted": rng.standard_normal((30, 4))}
     chart = embedding_chart("t", rows, "x")
-    assert [label for _, label, _ in chart.legend] == ["Real", "GAN inverted"]
-    assert chart.legend[0][0] == "real"
+    assert [label for label in (entry.label for entry in chart.legend)] == ["Real", "GAN inverted"]
+    assert chart.legend[0].colour == "real"
     assert chart.svg.count("<use") >= 130

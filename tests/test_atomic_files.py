@@ -1,6 +1,5 @@
 """Files are whole or absent, whoever writes them at once and whoever is killed; locks end with their process."""
 
-import multiprocessing
 import os
 import signal
 import stat
@@ -104,24 +103,25 @@ def test_what_a_killed_writer_left_goes_after_a_week(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def _hold(path, held):
-    with hold(path):
-        held.set()
-        time.sleep(60)
+_HOLDS = """
+import sys
+from fdetect_jax.files import hold
+with hold(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="no locks")
 def test_a_lock_ends_with_its_process(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    process = context.Process(target=_hold, args=(tmp_path / "lock", held))
-    process.start()
-    assert held.wait(60)
+    command = [sys.executable, "-c", _HOLDS, tmp_path / "lock"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
     assert is_held(tmp_path / "lock")
     with pytest.raises(FileExistsError), hold(tmp_path / "lock"):
         pass
     process.kill()
-    process.join()
+    process.communicate()
     assert not is_held(tmp_path / "lock")
     with pytest.raises(FileNotFoundError):
         is_held(tmp_path / "none")
