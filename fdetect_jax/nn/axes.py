@@ -1,4 +1,4 @@
-"""Broadcasting said openly: the test suite refuses to add an array to one of more axes."""
+"""Explicit broadcasting: the test suite forbids adding arrays of different rank."""
 
 import jax
 import jax.numpy as jnp

@@ -1,9 +1,9 @@
-"""Convolutions in the forms that run fast: NHWC images in, NHWC images out.
+"""Fast forms of convolutions. In: NHWC images. Out: NHWC images.
 
-Two traps of XLA on CPU are avoided here. A grouped convolution (depthwise, or one kernel per sample) is several times
-slower than the same sum written as shifted products or as one batched matrix product. And a convolution whose layout
-is not NHWC/HWIO/NHWC is put in order only at the top of a program: inside a scan or a cond the gradients that
-autodiff writes run 10 to 40 times slower than the same gradients written in that layout.
+They avoid two traps of XLA on CPU. A grouped convolution (depthwise, or one kernel per sample) is several times
+slower than the same sum written as shifted products or as one batched matrix product. And XLA normalises the layout of
+a convolution to NHWC/HWIO/NHWC only at the top of a program: inside a scan or a cond the gradients that autodiff
+writes run 10 to 40 times slower than the same gradients written in that layout.
 """
 
 from functools import partial
@@ -17,11 +17,11 @@ from fdetect_jax.nn.axes import per_channel
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[tuple[int, int], tuple[int, int]]
 UNPADDED: Padding = ((0, 0), (0, 0))
-# Kernels per sample: patches with more values than this are not laid out side by side but convolved one sample after
-# another, up to 2 times faster on a CPU and in a tenth of the memory. With small ones so too, the demo's step would
-# take 1.3 times as long.
+# Kernels per sample: patches with more values than this are not laid out side by side; the samples are convolved one by
+# one, up to 2 times faster on a CPU and in a tenth of the memory. For smaller patches this would slow the demo's step
+# by a factor of 1.3.
 _MANY = 1 << 23
-# Products added up at once in a depthwise kernel's gradient: with 16 or fewer XLA's loop took up to 4 times as long.
+# Products added at once in a depthwise kernel's gradient: with 16 or fewer XLA's loop took up to 4 times as long.
 _TERMS = 20
 
 
@@ -83,7 +83,7 @@ def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding, spread:
         return convolve(x, kernel, ((0, 1), (0, 0)))[:, :high]
 
     if pads == UNPADDED and spread == 1 and kernel.shape[:2] != (1, 1):
-        # XLA on a CPU takes 1.4 to 2 times as long where nothing is padded.
+        # Without padding XLA on a CPU takes 1.4 to 2 times as long.
         return lax.platform_dependent(x, kernel, cpu=with_a_row_below, default=partial(convolve, pads=pads))
     return convolve(x, kernel, pads)
 
@@ -111,7 +111,7 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
 def _shifts(x: jax.Array, k: int, l: int, stride: int, pads: Padding) -> list[jax.Array]:
-    """The k·l shifted (and strided) views of ``x`` that a k×l kernel meets, row by row."""
+    """The k·l shifted (and strided) views of ``x``, one per tap of a k×l kernel, row by row."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     high, wide = (x.shape[1] - k) // stride + 1, (x.shape[2] - l) // stride + 1
     return [
@@ -128,7 +128,7 @@ def _shifts(x: jax.Array, k: int, l: int, stride: int, pads: Padding) -> list[ja
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding) -> jax.Array:
-    """Each channel with its own kernel, as k·k shifted products, summed in float32.
+    """Convolves each channel with its own kernel, as k·k shifted products, summed in float32.
 
     Args:
       x: (B, H, W, C). kernel: (k, k, C). stride: of both axes. pads: ((top, bottom), (left, right)).
@@ -143,7 +143,7 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding
 
 
 def _depthwise_forward(x, kernel, stride, pads):
-    # Behind the barrier it is computed once; without, each of its readers computes it again.
+    # With the barrier it is computed once; without, each use computes it again.
     return lax.optimization_barrier(depthwise_conv2d(x, kernel, stride, pads)), (x, kernel)
 
 
@@ -156,7 +156,7 @@ def _depthwise_backward(stride, pads, saved, g):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _kernel_gradient(x: jax.Array, g: jax.Array, k: int, stride: int, pads: Padding) -> jax.Array:
-    """The gradient of ``depthwise_conv2d`` with respect to its kernel, (k, k, C) float32: bilinear."""
+    """The gradient of ``depthwise_conv2d`` with respect to its kernel, (k, k, C) float32; bilinear in x and g."""
     by_rows, at_once = (
         partial(gradient, k=k, stride=stride, pads=pads)
         for gradient in (_kernel_gradient_by_rows, _kernel_gradient_at_once)
@@ -185,8 +185,8 @@ def _kernel_gradient_at_once(x: jax.Array, g: jax.Array, k: int, stride: int, pa
 
 
 def _kernel_gradient_by_rows(x: jax.Array, g: jax.Array, k: int, stride: int, pads: Padding) -> jax.Array:
-    """A few rows at a time, each as sums over groups of neighbouring pixels: written as plain additions, for the code
-    that XLA writes for a reduction over pixels takes one channel at a time."""
+    """A few rows at a time, each as sums over groups of neighbouring pixels, written as plain additions: XLA's code for
+    a reduction over pixels takes one channel at a time."""
     batch, high, wide, channels = g.shape
     groups = -(-wide // _TERMS)
     width = -(-wide // groups)
@@ -201,7 +201,7 @@ def _kernel_gradient_by_rows(x: jax.Array, g: jax.Array, k: int, stride: int, pa
     def add(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         met = lax.dynamic_slice_in_dim(x, i * rows * stride, met_rows, axis=1)
         row = lax.dynamic_slice_in_dim(g, i * rows, rows, axis=1)
-        # Without the barrier every addend looks its pixel up anew.
+        # Without the barrier every addend loads its pixel again.
         met, row = (half.astype(jnp.float32) for half in lax.optimization_barrier((met, row)))
         return tuple(
             sums[b]
@@ -219,7 +219,7 @@ def _kernel_gradient_by_rows(x: jax.Array, g: jax.Array, k: int, stride: int, pa
 
 
 def _input_gradient(g: jax.Array, kernel: jax.Array, stride: int, pads: Padding, shape: tuple) -> jax.Array:
-    """The transposed convolution, one phase of the stride at a time: no zero is ever multiplied."""
+    """The transposed convolution, one phase of the stride at a time, without multiplying by zeros."""
     k = kernel.shape[0]
     taps = kernel.astype(jnp.float32)
     reach = -(-k // stride) - 1

@@ -11,7 +11,7 @@ from fdetect_jax.errors import UserError
 
 
 class SAMState(NamedTuple):
-    """State of the base optimiser; nothing of the perturbation outlives a step."""
+    """State of the base optimiser; the perturbation is not stored."""
 
     base: optax.OptState
 
@@ -33,12 +33,12 @@ def sam(
 
     Args:
       base: the optimiser that makes the step, from the second gradient and the unperturbed parameters.
-      rho: radius of the perturbation; with 0 the base alone remains, and no second gradient is taken.
+      rho: radius of the perturbation; 0 uses only the base, without a second gradient.
       adaptive: ASAM's scaling by |w|.
 
     Returns:
       A transform whose ``update(gradient, state, params, grad_fn=…)`` calls ``grad_fn(perturbed_params) -> gradient``
-      once. Perturbed parameters are seen by ``grad_fn`` alone.
+      once. Only ``grad_fn`` sees the perturbed parameters.
 
     Example:
       >>> tx = sam(optax.sgd(0.1, momentum=0.9), rho=0.05)
