@@ -94,8 +94,8 @@ class DetectorTask:
         self.frozen = self.mix.frozen
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
         self.objective = make_objective(config, self.steps_per_epoch)
-        # The learning rate multiplies the updates of an optimiser of rate 1: each phase has its own optimiser state, and
-        # a schedule inside would count only the steps of its own phase.
+        # The learning rate multiplies the updates of an optimiser of rate 1: each phase has its own optimiser state,
+        # and a schedule inside would count only the steps of its own phase.
         self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
         self.optimizer = make_optimizer(config.optimizer, 1.0)
         self._require()

@@ -1,7 +1,7 @@
 """The GAN trainer: StyleGAN2 on one source of faces, optionally with an encoder trained alongside.
 
-In: a source of faces and a config. Out: ``<workdir>/inverter`` with the generator G, the discriminator D and the encoder
-E, if one was trained. The inversion trainer continues from there.
+In: a source of faces and a config. Out: ``<workdir>/inverter`` with the generator G, the discriminator D and, if one
+was trained, the encoder E. The inversion trainer continues from there.
 
 With ``config.reconstruction.weight > 0`` E and G also minimise ‖G(E(x)) − x‖², with separate optimisers, and the
 adversarial update runs every ``config.adversarial_interval`` steps. The latent space then covers the faces of the
