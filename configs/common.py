@@ -42,7 +42,7 @@ def folder(recipe: str = "aligned64", size: int = 64) -> dict:
 
 
 def mixture(**parts: dict) -> dict:
-    """Several of the above by name; each part's ``weight`` is its share of the training faces, relative to the others."""
+    """Several of the above by name; each part's ``weight`` is its share of the training faces, relative to the rest."""
     size = next(iter(parts.values()))["size"]
     parts = {name: {key: part[key] for key in part if key not in _READING} for name, part in parts.items()}
     return {"source": "mixture", "parts": parts, "size": size, **_READING}
