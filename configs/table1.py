@@ -9,6 +9,9 @@
 ``:sweeps`` adds runs over λ, the margin, ε and s, and reuses finished runs in the table's workdir. ``:paper`` uses the
 settings of ``configs/adv.py:paper``, and dataset fakes for the baseline. The same command resumes an interrupted table.
 
+``--config.evaluate_only=True --config.evaluation.split=val`` compares trained variants on validation, where choices are
+made, in ``table_val.html``.
+
 ``variants`` holds, for each variant, the fields that differ from the shared ones.
 ``rows`` lists the variants that are trained, in order, each with ``seeds`` seeds from ``seed`` on.
 

@@ -24,6 +24,6 @@ def require_shared_memory(size: int) -> None:
     """Raises UserError if shared memory has less than ``size`` bytes; a worker would die of it later."""
     if _SHARED.is_dir() and (free := shutil.disk_usage(_SHARED).free) < size:
         raise UserError(
-            f"data.workers: found {free >> 20} MB of shared memory in {_SHARED}, wanted {size >> 20} MB for batches "
-            "in transit: fewer workers, or a container with more (docker run --shm-size)"
+            f"data.workers: found {free >> 20} MB of shared memory in {_SHARED}, wanted {size >> 20} MB for "
+            "batches in transit: fewer workers, or a container with more (docker run --shm-size)"
         )

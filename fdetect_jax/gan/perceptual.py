@@ -63,7 +63,7 @@ def nearest(x: jax.Array, size: int) -> jax.Array:
 def cosine_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     """1 − cos of (B, D) and (B, D), in [0, 2], (B,).
 
-    Equals half the squared distance of the unit vectors, and does not cancel for vectors that are almost equal.
+    It is computed as half the squared distance of the unit vectors, which does not cancel where they are nearly equal.
     """
 
     def unit(v: jax.Array) -> jax.Array:
@@ -146,7 +146,7 @@ def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
 def initial_variables(name: str, seed: int) -> Any:
     """Random variables of a term's network, as NumPy arrays of the right shapes, untrained.
 
-    Drawn here, because the modules' initialisers take XLA half a minute for 44 million numbers.
+    They are drawn with NumPy: XLA takes half a minute to compile the modules' initialisers for 44 million numbers.
 
     Raises:
       UserError: no such term.

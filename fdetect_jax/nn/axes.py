@@ -1,4 +1,4 @@
-"""Explicit broadcasting: the test suite forbids adding arrays of different rank."""
+"""Explicit broadcasting: the tests refuse an operation on two arrays with different numbers of axes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,13 +1,13 @@
-"""Optimisers by name, and the complete optimiser of a run. In: ``optimizer.*`` of a config. Out: an optax transform.
+"""Optimisers by name, and the optimiser of a run: the fields ``optimizer.*`` of a config in, an optax transform out.
 
-The fields of ``optimizer``:
+Fields that the optimisers share:
 
-- ``momentum``: β of SGD's heavy ball; β₁ of Adam and AdamW, the decay of the mean gradient.
-- ``b2``: β₂ of Adam and AdamW, the decay of the mean squared gradient. The shipped configs use 0.99, not optax's
-  0.999, because their runs take few steps. SGD does not use it.
-- ``weight_decay``: applies to kernels only (``decayed``). SGD adds it to the gradient (L2, as PyTorch's SGD). AdamW
-  subtracts it from the weights, decoupled from the gradient (arXiv 1711.05101) and times the learning rate, so that a
-  schedule of the rate scales the decay too. Adam has none: Adam would divide an L2 term by the gradient's scale.
+- ``momentum``: SGD's momentum; β₁ of Adam and AdamW, the decay of the mean gradient. In [0, 1).
+- ``b2``: β₂ of Adam and AdamW, the decay of the mean squared gradient. In [0, 1). The shipped configs set 0.99, not
+  the usual 0.999, because their runs are short. SGD ignores it.
+- ``weight_decay``: applies to kernels only (``decayed``). SGD adds weight_decay·w to the gradient, as PyTorch's SGD
+  does. AdamW subtracts learning_rate·weight_decay·w from the weights (arXiv 1711.05101), so a schedule of the learning
+  rate scales the decay as well. Adam refuses it, because Adam would divide an L2 term by the gradient's scale.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ BATCH_STATS = ("first", "both")  # the pass or passes of SAM whose batch statist
 def decayed(params: Any) -> Any:
     """The parameters that weight decay applies to: a tree of bools like ``params``, True for arrays of 2 or more axes.
 
-    These are the kernels of convolutions and dense layers. Biases, and the scales of norms, have one axis.
+    These are the kernels of convolutions and dense layers. Biases and the scales of norms have one axis: no decay.
     """
     return jax.tree.map(lambda x: jnp.ndim(x) >= 2, params)
 
