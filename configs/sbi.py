@@ -8,7 +8,7 @@
 The default and ``:folder`` train a small EfficientNet from scratch at 128 px, on procedural faces and on a folder of
 photographs. ``:paper`` uses the numbers of the authors' code: EfficientNet-B4 at 380 px without normalisation, 16
 pairs per step, SGD at 0.001 with momentum, SAM of radius 0.05 with BatchNorm updated by both passes, 100 epochs of 8
-frames of each of FaceForensics++'s 720 real training videos, the last 25 with linear decay. Training starts from ImageNet
+frames of each of FaceForensics++'s 720 real training videos, the last 25 with linear decay. It starts from ImageNet
 weights trained with AdvProp: ``fdetect convert efficientnet --input adv-efficientnet-b4-44fb3a87.pth --output FILE``.
 Published result: AUC 93.2 % on Celeb-DF v2, by video.
 """
