@@ -14,8 +14,8 @@ from fdetect_jax.files import write_atomic
 def run_table(config: ConfigDict, workdir: str | Path) -> dict:
     """Trains every variant with every seed, resumes unfinished runs, and compares the variants.
 
-    With ``evaluate_only`` and ``evaluation.split=val`` trained variants are compared on validation, in
-    ``table_val.json`` and ``table_val.html``: a choice among variants is to be made there.
+    With ``evaluate_only`` and ``evaluation.split=val``, compares trained variants on validation, in
+    ``table_val.json`` and ``table_val.html``; a variant is to be chosen from that table.
 
     Returns:
       The content of ``<workdir>/table.json``, see ``results.results``.

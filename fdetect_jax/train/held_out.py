@@ -86,9 +86,9 @@ class HeldOut:
         self._own: dict[str, Callable[[Any, dict], dict]] = {}
 
     def _host_slots(self, skipped: set[str]) -> Iterator[tuple[str, Slot]]:
-        """The host forgeries that are tested, each with how it makes the fakes.
+        """The tested host forgeries, each with the slot that makes its fakes.
 
-        One that the split does not allow, as dataset fakes where there are none, is left out unless it is trained on.
+        One that the split does not allow (no dataset fakes) is skipped, unless the detector is trained on it.
         """
         for name, spec in FORGERIES.items():
             if spec.place != "host" or name in skipped or spec.allows(self.config.data):
@@ -215,7 +215,7 @@ class HeldOut:
         return fitted
 
     def _validation(self, faces: "_Faces", run: "_Runs") -> tuple[list[FileFaces], np.ndarray, str]:
-        """Files of validation faces and of fakes by the run's own mix, their labels, and what they are."""
+        """Files of validation faces and of fakes by the run's own mix, their labels, and a description of the data."""
         parts, titles = [], []
         for name in self.mix.weights:
             title = FORGERIES[name].title
