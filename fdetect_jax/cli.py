@@ -102,6 +102,11 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     """The detector, and how its scores of faces become one of a file."""
     parser.add_argument("--model", help="weights, or a finished run's folder (default: the bundled demo detector)")
     parser.add_argument("--recipe", help="how faces are cropped, for weights that do not say")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what the detector computes in (default: bfloat16 on TPUs and on GPUs that have it, else float32)",
+    )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--frames", type=int, help="of a video, evenly spaced (default: 32)")
     rate.add_argument("--per-second", type=float, help="frames of a video per second instead")
