@@ -106,6 +106,11 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     """Adds the detector's arguments, and those that combine its scores of faces into one score per file."""
     parser.add_argument("--model", help="weights, or a finished run's folder (default: the bundled demo detector)")
     parser.add_argument("--recipe", help="crop recipe, for weights that do not name one")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what the detector computes in (default: bfloat16 on TPUs and on GPUs that have it, else float32)",
+    )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--frames", type=int, help="frames per video, evenly spaced (default: 32)")
     rate.add_argument("--per-second", type=float, help="frames per second of a video instead")
