@@ -1,42 +1,44 @@
-"""The ``fdetect`` command: small jobs on the side of training."""
+"""The ``fdetect`` command: jobs other than training."""
 
 import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
+from fdetect_jax.bench.inverter import add_inverter
 from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.errors import UserError
+from fdetect_jax.report.facesim_sheet import add_facesim
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the command line and runs one job, which may have an exit status of its own; a user's mistake is one
-    line on stderr and exit status 2."""
+    """Parses the command line and runs one job, which may return its own exit status; a user's mistake prints one line
+    on stderr and gives exit status 2."""
     parser = argparse.ArgumentParser(prog="fdetect", description=__doc__)
     jobs = parser.add_subparsers(required=True, metavar="JOB")
-    judge = jobs.add_parser(
+    predict = jobs.add_parser(
         "predict",
-        help="judge images and videos",
-        epilog="Exit status: 0 nothing is fake, 1 a file is, 2 wrong use, 3 nothing is but a file was unreadable.",
+        help="detect forged faces in images and videos",
+        epilog="Exit status: 0 no file is fake, 1 a file is, 2 wrong use, 3 none is but a file was unreadable.",
     )
-    judge.add_argument("paths", nargs="+", metavar="FILE|DIR", help="images, videos, folders of them")
-    judge.add_argument("--output", type=Path, help="a folder for annotated copies and report.html; resumes there")
-    judge.add_argument("--json", type=Path, help="write the rows to this file")
-    judge.add_argument("--heat-map", action="store_true", help="also draw where the detector looks")
-    _add_protocol(judge)
-    judge.set_defaults(run=_predict)
+    predict.add_argument("paths", nargs="+", metavar="FILE|DIR", help="images, videos, folders of them")
+    predict.add_argument(
+        "--output", type=Path, help="folder of annotated copies and report.html; resumes an earlier run there"
+    )
+    predict.add_argument("--json", type=Path, help="write the rows to this file")
+    predict.add_argument("--heat-map", action="store_true", help="also draw a heat map of the detector's attention")
+    _add_protocol(predict)
+    predict.set_defaults(run=_predict)
     measure = jobs.add_parser("evaluate", help="measure a detector on labelled images and videos")
     measure.add_argument(
         "--data",
         type=Path,
         nargs="+",
         required=True,
-        help="what `fdetect prepare` wrote, or folders with real/ and fake/[METHOD/]; several are also pooled",
+        help="output of `fdetect prepare`, or folders with real/ and fake/[METHOD/]; several are also pooled",
     )
     measure.add_argument("--split", choices=("train", "val", "test"), help="of prepared data (default: test)")
-    measure.add_argument("--output", type=Path, help="a folder for report.html and report.json")
+    measure.add_argument("--output", type=Path, help="folder of report.html and report.json")
     measure.add_argument("--json", type=Path, help="write the report to this file")
     measure.add_argument(
         "--calibrate", type=Path, metavar="OUT", help="write the weights with a calibration fitted here"
@@ -44,29 +46,18 @@ def main(argv: list[str] | None = None) -> int:
     measure.add_argument(
         "--suite",
         choices=("robustness",),
-        help="also measure under JPEG, H.264, resizing, blur, noise and colour, by five severities each: 41 times the "
-        "crops, so that fewer --frames save time",
+        help="also measure under JPEG, H.264, resizing, blur, noise and colour, at five severities each: 41 times the "
+        "crops; fewer --frames save time",
     )
-    measure.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the suite's noise (default: 0)")
+    measure.add_argument(
+        "--seed", type=int, default=0, help="seed of the bootstrap and of the degradations' noise (default: 0)"
+    )
     _add_protocol(measure)
     measure.set_defaults(run=_evaluate)
     add_prepare(jobs)
     add_doctor(jobs)
-    pair = jobs.add_parser("pair", help="measure an inversion pair on held-out faces and draw its sample grid")
-    pair.add_argument("pair", help="a bundled pair (facesim64, faces64) or a folder of safetensors")
-    pair.add_argument("--root", help="a folder of photographs; procedural faces where absent")
-    pair.add_argument("--split", default="test", choices=("train", "val", "test"), help="which people (default: test)")
-    pair.add_argument("--limit", type=int, default=400, help="how many faces at most (default: 400)")
-    pair.add_argument("--size", type=int, help="a detector's input: also measure what forgery.render=fit changes there")
-    pair.add_argument(
-        "--output", type=Path, help="write the grid real | E | E + H | difference | random faces to this PNG"
-    )
-    pair.set_defaults(run=_pair)
-    sheet = jobs.add_parser("facesim", help="draw a contact sheet of procedural faces")
-    sheet.add_argument("--size", type=int, default=128, help="pixels of a face, 32 to 256 (default: 128)")
-    sheet.add_argument("--seed", type=int, default=0)
-    sheet.add_argument("--output", type=Path, default=Path("facesim.png"))
-    sheet.set_defaults(run=_facesim)
+    add_inverter(jobs)
+    add_facesim(jobs)
     change = jobs.add_parser("convert", help="turn a public checkpoint into safetensors; nothing in it is executed")
     change.add_argument("kind", help=f"one of {', '.join(kinds.names())}")
     change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl or .safetensors")
@@ -75,16 +66,16 @@ def main(argv: list[str] | None = None) -> int:
     change.add_argument(
         "--normalization",
         choices=("imagenet", "half", "none"),
-        help="efficientnet: of the input (default: none for SBI's weights, else imagenet)",
+        help="efficientnet: input normalization (default: none for SBI's weights, else imagenet)",
     )
     change.add_argument("--licence", default="", help="the licence of the weights, kept in the file")
     change.add_argument(
-        "--timeout", type=float, default=kinds.SECONDS, help="seconds it may take (default: %(default)g)"
+        "--timeout", type=float, default=kinds.SECONDS, help="time limit in seconds (default: %(default)g)"
     )
     change.set_defaults(run=_convert)
     back = jobs.add_parser("export", help="write converted weights under their original's key names")
-    back.add_argument("input", help="what `fdetect convert` wrote")
-    back.add_argument("--layout", help="lukemelas, timm, sbi; nvlabs, rosinality (default: where it came from)")
+    back.add_argument("input", help="output of `fdetect convert`")
+    back.add_argument("--layout", help="lukemelas, timm, sbi; nvlabs, rosinality (default: its original layout)")
     back.add_argument("--output", required=True, help="the .safetensors to write")
     back.set_defaults(run=_export)
     bench = jobs.add_parser("bench", help="measure speed, alone or in turn with PyTorch")
@@ -93,12 +84,14 @@ def main(argv: list[str] | None = None) -> int:
     bench.add_argument("--batch", type=int, default=4, help="images per step (default: 4)")
     bench.add_argument("--dtype", default="float32", help="float32 (default) or bfloat16")
     bench.add_argument("--repeats", type=int, default=5, help="turns of each side (default: 5)")
-    bench.add_argument("--peer", help="the one PyTorch variant to run; by default the fastest of all is found first")
+    bench.add_argument("--peer", help="the one PyTorch variant to run; default: the fastest of all")
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
     bench.set_defaults(run=_bench)
-    memory = jobs.add_parser("memory", help="what a step at the paper's size needs, by XLA's account (minutes)")
+    memory = jobs.add_parser("memory", help="memory of a step at the paper's size, by XLA's analysis (takes minutes)")
     memory.add_argument("--batch", type=int, default=16, help="real faces per step (default: 16)")
-    memory.add_argument("--render", choices=("full", "fit"), default="full", help="as forgery.render (default: full)")
+    memory.add_argument(
+        "--render", choices=("full", "fit"), default="full", help="forgery.latent.render (default: full)"
+    )
     memory.add_argument("--no-remat", action="store_true", help="keep every activation")
     memory.set_defaults(run=_memory)
     arguments = parser.parse_args(argv)
@@ -110,24 +103,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
-    """The detector, and how its scores of faces become one of a file."""
+    """Adds the detector's arguments, and those that combine its scores of faces into one score per file."""
     parser.add_argument("--model", help="weights, or a finished run's folder (default: the bundled demo detector)")
-    parser.add_argument("--recipe", help="how faces are cropped, for weights that do not say")
+    parser.add_argument("--recipe", help="crop recipe, for weights that do not name one")
     rate = parser.add_mutually_exclusive_group()
-    rate.add_argument("--frames", type=int, help="of a video, evenly spaced (default: 32)")
-    rate.add_argument("--per-second", type=float, help="frames of a video per second instead")
+    rate.add_argument("--frames", type=int, help="frames per video, evenly spaced (default: 32)")
+    rate.add_argument("--per-second", type=float, help="frames per second of a video instead")
     parser.add_argument("--faces", help="largest (one person) or all (default)")
     parser.add_argument(
-        "--min-face-share", type=float, default=0.5, help="of a video's frame's largest face, by area (default: 0.5)"
+        "--min-face-share",
+        type=float,
+        default=0.5,
+        help="smallest face that counts, relative to the frame's largest, by area (default: 0.5)",
     )
     parser.add_argument(
-        "--multi-face", default="max", help="a frame's score: max (default), mean or largest of its faces"
+        "--multi-face", default="max", help="score of a frame: max (default), mean or largest of its faces"
     )
-    parser.add_argument("--aggregation", default="mean", help="a video's: mean (default), median, max or top_third")
-    parser.add_argument("--threshold", type=float, help="fake from this score on (default: the model's own)")
-    parser.add_argument("--workers", type=int, help="processes that read and draw (default: one per core)")
     parser.add_argument(
-        "--timeout", type=float, default=600.0, help="seconds per file, to read and to draw (default: 600)"
+        "--aggregation", default="mean", help="score of a video: mean (default), median, max or top_third"
+    )
+    parser.add_argument("--threshold", type=float, help="lowest score that counts as fake (default: the model's own)")
+    parser.add_argument("--workers", type=int, help="processes that read files and draw copies (default: one per core)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600.0,
+        help="time limit per file in seconds, for reading and for drawing (default: 600)",
     )
 
 
@@ -172,45 +173,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from fdetect_jax.evaluation.command import run
 
     run(arguments)
-
-
-def _pair(arguments: argparse.Namespace) -> None:
-    from fdetect_jax import assets
-    from fdetect_jax.data.sources import make_source
-    from fdetect_jax.evaluation.reconstruction import measure, samples
-    from fdetect_jax.gan import inversion
-    from fdetect_jax.report.gallery import gallery_png
-
-    networks, variables = inversion.load(assets.inverter(arguments.pair))
-    source = make_source(_data(arguments.root, networks.resolution), arguments.split)
-    figures, columns = measure(networks, variables, source, arguments.limit, size=arguments.size)
-    for name, value in figures.items():
-        print(f"{name:14s} {value:.3f}")
-    if arguments.output:
-        columns |= samples(networks, variables, 8, seed=0)
-        gallery_png({name: images[:8] for name, images in columns.items()}, arguments.output)
-        print(arguments.output)
-
-
-def _data(root: str | None, size: int):
-    from ml_collections import ConfigDict
-
-    if root:
-        return ConfigDict({"source": "folder", "root": root, "recipe": f"aligned{size}", "size": size})
-    identities = {"train": 2000, "val": 100, "test": 100}
-    return ConfigDict({"source": "facesim", "size": size, "identities": identities, "per_identity": 4, "seed": 0})
-
-
-def _facesim(arguments: argparse.Namespace) -> None:
-    import cv2
-
-    from fdetect_jax.facesim.faces import FaceSim
-
-    source = FaceSim("test", arguments.size, 48, 1, arguments.seed)
-    rows = [np.concatenate([source[8 * row + i]["image"] for i in range(8)], axis=1) for row in range(6)]
-    if not cv2.imwrite(str(arguments.output), np.concatenate(rows)[..., ::-1]):
-        raise OSError(f"{arguments.output}: cannot be written, wanted the path of a PNG")
-    print(arguments.output)
 
 
 def _bench(arguments: argparse.Namespace) -> None:

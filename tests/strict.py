@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import jax
 
-from fdetect_jax.train import parallel
+from fdetect_jax import parallel
 from fdetect_jax.train.task import Metrics, Task
 from fdetect_jax.types import TrainState
 

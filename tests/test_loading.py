@@ -56,7 +56,7 @@ def test_a_description_that_does_not_hold_is_refused(tmp_path, kind, config, mes
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise TypeError("a bug")
 
     clip_detector.register(monkeypatch)

@@ -94,6 +94,12 @@ def test_no_description(tmp_path, metadata):
         weights.read(tmp_path / "g.safetensors")
 
 
+def test_a_description_that_is_no_json(tmp_path):
+    save_file({"a": np.zeros(2, np.float32)}, tmp_path / "g.safetensors", metadata={"kind": "a", "config": "{1"})
+    with pytest.raises(weights.WeightsError, match=r"found the config '{1' in its metadata, wanted JSON"):
+        weights.describe(tmp_path / "g.safetensors")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "g.safetensors"
     save(path)

@@ -11,7 +11,7 @@ def detector(name: str = "demo") -> Path:
     """Where a bundled detector lies.
 
     Raises:
-      ValueError: there is none of this name.
+      UserError: there is none of this name.
     """
     path = ROOT / name / "detector.safetensors"
     if not path.is_file():
@@ -24,7 +24,7 @@ def inverter(name: str) -> Path:
     """Where an inverter lies: a bundled one by name (``facesim64``, ``faces64``), a folder, or one file.
 
     Raises:
-      ValueError: neither.
+      UserError: neither.
     """
     for folder in (ROOT / name, Path(name)):
         if (folder / "generator.safetensors").is_file():

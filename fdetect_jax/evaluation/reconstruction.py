@@ -1,5 +1,6 @@
 """How well faces are reconstructed: held-out faces in, images, PSNR and SSIM of each out."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from fdetect_jax.data import pipeline
+from fdetect_jax.data.source import Source
 from fdetect_jax.evaluation.metrics import psnr, ssim
 from fdetect_jax.forgery.latent import fit
 from fdetect_jax.gan.inversion import Inverter
@@ -20,22 +22,25 @@ Compile = Callable[[Callable], Callable]
 def measure(
     networks: Inverter,
     variables: Any,
-    source: pipeline.Source,
+    source: Source,
     limit: int = 400,
     batch_size: int = 32,
     compiled: Compile = jax.jit,
     size: int | None = None,
+    shown: int = 8,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Reconstructs the first ``limit`` faces of a source with E alone and, where the pair has H, with E and H.
+    """Reconstructs faces with E alone and, where the inverter has H, with E and H.
 
     Args:
+      source, limit: so many of its faces, drawn over people.
       compiled: makes ``function(variables, batch) -> rows`` fast; ``jax.jit``, or parallel over devices.
-      size: of a detector's input, pixels: measures what ``forgery.render=fit`` changes there.
+      size: of a detector's input, pixels: measures what ``forgery.latent.render=fit`` changes there.
+      shown: how many faces come back as pictures.
 
     Returns:
       Mean ``psnr/encoder`` (dB), ``ssim/encoder`` and the same of ``hyper``; with ``size``, ``psnr/fit``, of faces
-      rendered at the next resolution above it against whole ones, both resized to it; and the images by column,
-      (N, S, S, 3) uint8.
+      rendered at the next resolution above it against whole ones, both resized to it; and pictures by column,
+      (shown, S, S, 3) uint8.
     """
     resolution = None if size is None else networks.generator.config.resolution_for(size)
 
@@ -49,26 +54,27 @@ def measure(
             made |= {"whole": fit(found.image, size), "fit": fit(early, size)}
         return made
 
-    run = compiled(invert)
-    real, made = [], []
-    for batch in pipeline.eval_batches(source, batch_size, limit=limit):
+    run, figures, have = compiled(invert), defaultdict(list), 0
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+    for batch in pipeline.eval_batches(source, pipeline.chosen_faces(source, limit), batch_size):
         keep = batch["weight"] > 0
-        real.append(batch["image"][keep])
-        images = run(variables, {"image": batch["image"]})
-        made.append({name: np.asarray(image)[keep] for name, image in images.items()})
-    faces, figures = np.concatenate(real), {}
-    columns = {"real": faces}
-    for name, title in (("encoder", "E"), ("hyper", "E + H")):
-        if name in made[0]:
-            images = np.concatenate([part[name] for part in made])
-            figures[f"psnr/{name}"] = float(np.mean(psnr(faces / 255.0, images)))
-            figures[f"ssim/{name}"] = float(np.mean(ssim(faces / 255.0, images)))
-            columns[title] = to_bytes(images)
-    if size is not None:
-        whole, early = (np.concatenate([part[name] for part in made]) for name in ("whole", "fit"))
-        figures["psnr/fit"] = float(np.mean(psnr(whole, early)))
-    columns["difference ×4"] = difference(faces, columns["E + H" if "E + H" in columns else "E"], 4.0)
-    return figures, columns
+        faces = batch["image"][keep]
+        made = {name: np.asarray(x)[keep] for name, x in run(variables, {"image": batch["image"]}).items()}
+        for name in ("encoder", "hyper"):
+            if name in made:
+                figures[f"psnr/{name}"].append(psnr(faces / 255.0, made[name]))
+                figures[f"ssim/{name}"].append(ssim(faces / 255.0, made[name]))
+        if size is not None:
+            figures["psnr/fit"].append(psnr(made["whole"], made["fit"]))
+        if have < shown:
+            columns["real"].append(faces)
+            for name, title in (("encoder", "E"), ("hyper", "E + H")):
+                if name in made:
+                    columns[title].append(to_bytes(made[name]))
+        have += len(faces)
+    pictures = {name: np.concatenate(parts)[:shown] for name, parts in columns.items()}
+    pictures["difference ×4"] = difference(pictures["real"], pictures["E + H" if "E + H" in pictures else "E"], 4.0)
+    return {name: float(np.mean(np.concatenate(parts))) for name, parts in figures.items()}, pictures
 
 
 def samples(

@@ -1,4 +1,4 @@
-"""A table from its config: trains the variants, writes ``table.json`` and ``table.html``, prints what they say."""
+"""Makes a table from its config: trains the variants, writes ``table.json`` and ``table.html``, prints a summary."""
 
 import json
 from pathlib import Path
@@ -12,21 +12,25 @@ from fdetect_jax.files import write_atomic
 
 
 def run_table(config: ConfigDict, workdir: str | Path) -> dict:
-    """Trains every variant with every seed, or what is left of them, and compares them.
+    """Trains every variant with every seed, resumes unfinished runs, and compares the variants.
+
+    With ``evaluate_only`` and ``evaluation.split=val``, compares trained variants on validation, in
+    ``table_val.json`` and ``table_val.html``; a variant is to be chosen from that table.
 
     Returns:
       The content of ``<workdir>/table.json``, see ``results.results``.
 
     Raises:
-      UserError: before any work. Stopped: after SIGTERM; the same command goes on.
+      UserError: before any work. Stopped: after SIGTERM; the same command resumes.
     """
     workdir = Path(workdir)
     runs = runs_of(config, workdir)
     reports = list(train(runs, lambda text: print(text, flush=True)))
     text = json.dumps(results(config, reports), indent=2, allow_nan=False, ensure_ascii=False)
     found = json.loads(text)
-    write_atomic(workdir / "table.html", page_of(config.description, found, workdir, reports[0][1]["threshold"]))
-    write_atomic(workdir / "table.json", text + "\n")
+    name = "table" if config.evaluation.split == "test" else f"table_{config.evaluation.split}"
+    write_atomic(workdir / f"{name}.html", page_of(config.description, found, workdir, reports[0][1]["threshold"]))
+    write_atomic(workdir / f"{name}.json", text + "\n")
     print("\n".join(summary(found)))
-    print(f"table: {workdir / 'table.html'}")
+    print(f"table: {workdir / name}.html")
     return found

@@ -1,4 +1,4 @@
-"""HyperInverter's second phase: from an image and its first reconstruction to offsets of every synthesis kernel.
+"""HyperInverter's second phase. In: an image and its first reconstruction. Out: offsets of every synthesis kernel.
 
 Source: arXiv 2112.00719 and its public code, whose raw reshape of the predicted kernels is kept (``kernel_from``).
 """
@@ -21,9 +21,9 @@ class HyperConfig:
     """E2 and the regressors.
 
     hidden: D of the paper. width: channels of the pyramid. regressor: channels of the regressors.
-    instance_norm: as in the original; a map of 2x2 pixels keeps too little of itself under it.
-    residual_init: offsets start at zero, so that training starts at G(E(x)), and see the image minus its first
-      reconstruction; the original's start is random and small.
+    instance_norm: as in the original. Turn it off for small feature maps: of 2x2 pixels it leaves too little.
+    residual_init: offsets start at zero, so that training starts at G(E(x)), and the regressors start from the image
+      minus its first reconstruction. The original starts from small random offsets.
     """
 
     trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
@@ -36,7 +36,7 @@ class HyperConfig:
 
 
 def style_index(spec: LayerSpec) -> int:
-    """Which of E2's styles a layer reads; not the generator's own w index."""
+    """The index of E2's style that a layer reads; not the generator's w index."""
     i = int(math.log2(spec.resolution))
     if i == 2:
         return 0 if spec.kernel == 3 else 1
@@ -44,13 +44,13 @@ def style_index(spec: LayerSpec) -> int:
 
 
 def kernel_from(buffer: jax.Array, spec: LayerSpec) -> jax.Array:
-    """The original's raw reshape: (B, I, O·k²) read as (B, O, I, k, k) without a transpose, then to (B, k, k, I, O)."""
+    """As in the original: (B, I, O·k²) reshaped to (B, O, I, k, k) without a transpose, then to (B, k, k, I, O)."""
     k = spec.kernel
     return buffer.reshape(-1, spec.outputs, spec.inputs, k, k).transpose(0, 3, 4, 2, 1)
 
 
 def opposite_halves(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """A start (k, k, I, O) whose output depends on the difference of the two halves of the input's channels alone."""
+    """An initial kernel (k, k, I, O) that sees only the difference of the two halves of the input's channels."""
     half = nn.initializers.he_normal()(key, (*shape[:2], shape[2] // 2, shape[3]), dtype)
     return jnp.concatenate([half, -half], axis=2) / math.sqrt(2)
 

@@ -1,6 +1,6 @@
-"""The inversion pair (G, E, H): a face in, its latent and the generator that fits it out, and faces rendered from them.
+"""The inverter: generator G, encoder E and HyperInverter H. Faces in; their latents, kernel offsets and renderings out.
 
-The modules are static; their variables travel as an argument, ``{"generator": …, "encoder": …, "hyper": …}``.
+The modules are static; their variables are an argument, ``{"generator": …, "encoder": …, "hyper": …}``.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ PARTS = ("generator", "encoder", "hyper")
 
 @flax.struct.dataclass
 class Inversion:
-    """Where faces lie: ``w`` (B, w_dim), the kernels' offsets (None without H), ``image`` (B, R, R, 3) in [0, 1]."""
+    """Inverted faces: ``w`` (B, w_dim), the kernels' offsets (None without H), ``image`` (B, R, R, 3) in [0, 1]."""
 
     w: jax.Array
     offsets: Offsets | None
@@ -31,7 +31,7 @@ class Inversion:
 
 @dataclasses.dataclass(frozen=True)
 class Inverter:
-    """The networks of a pair; H may be absent, then the encoder alone inverts."""
+    """The modules of G, E and H. Without H the encoder alone inverts."""
 
     generator: Generator
     encoder: Encoder
@@ -55,7 +55,7 @@ class Inverter:
     def synthesize(
         self, variables: Any, w: jax.Array, offsets: Offsets | None = None, resolution: int | None = None
     ) -> jax.Array:
-        """As `render`, but as the generator speaks: nominally in [-1, 1], not clipped."""
+        """As ``render``, but the generator's own output: nominally in [-1, 1], not clipped."""
         synthesize = Generator.synthesize
         return self.generator.apply(variables["generator"], w, offsets, "const", resolution, method=synthesize)
 
@@ -78,7 +78,7 @@ def _trunk(config: dict) -> TrunkConfig:
 
 
 def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32, remat: bool = False) -> Inverter:
-    """The networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` where there is one.
+    """Builds the networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` if there is one.
 
     dtype, remat: of the generator.
     """
@@ -92,12 +92,12 @@ def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.floa
 
 
 def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inverter, dict]:
-    """A pair from a folder with generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors.
+    """An inverter from a folder with generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors.
 
     path: that folder, or one file of kind "hyperinverter", which holds all three.
 
     Raises:
-      weights.WeightsError: a file is missing or is not what its name says.
+      weights.WeightsError: a file is missing or is of another kind.
     """
     path = Path(path)
     files = (path,) if path.is_file() else tuple(path / f"{part}.safetensors" for part in PARTS)
@@ -108,7 +108,7 @@ def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inve
 
 @functools.lru_cache(maxsize=4)
 def _read(files: tuple[tuple[Path, int | None], ...]) -> tuple[dict, dict]:
-    """Configs and variables, read once by all who ask; files: with their time of change, None where there is none."""
+    """Configs and variables, read once and cached; files: with their modification times, None if missing."""
     if len(files) == 1:
         configs, variables, _ = weights.read(files[0][0], "hyperinverter")
         return configs, variables
@@ -121,7 +121,7 @@ def _read(files: tuple[tuple[Path, int | None], ...]) -> tuple[dict, dict]:
 
 
 def save(folder: str | Path, configs: dict[str, dict], variables: dict, dtype, **notes: str) -> None:
-    """Writes one file per part that ``variables`` holds."""
+    """Writes one file for each network in ``variables``."""
     for part in PARTS:
         if part in variables:
             weights.save(Path(folder) / f"{part}.safetensors", part, configs[part], variables[part], dtype, **notes)

@@ -6,7 +6,7 @@ the first is read.
 
 import os
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,20 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeParamShapeError
 
-from fdetect_jax import assets
+from fdetect_jax import assets, parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.inference.attention import heat
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.clips import Rows, clips
 from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe
-from fdetect_jax.inference.devices import Placement, native_dtype
+from fdetect_jax.inference.precision import native_dtype
 from fdetect_jax.inference.stream import Stream, joined
 from fdetect_jax.loading import load
 from fdetect_jax.types import margin
 
 _WEIGHTS = "detector.safetensors"
 _BATCH_SIZE = 32
-Key = TypeVar("Key", bound=Hashable)
+Key = TypeVar("Key")
 Group = tuple[Key, Sequence[np.ndarray], Sequence[int]]
 
 
@@ -78,9 +78,10 @@ class Scorer:
         """
         if batch_size < 1:
             raise UserError(f"batch_size: found {batch_size}, wanted at least 1")
-        self._placement = Placement(jax.local_devices() if devices is None else devices)
-        self.batch_size = -(-batch_size // self._placement.count) * self._placement.count
-        self.dtype = native_dtype(self._placement.devices) if dtype is None else jnp.dtype(dtype)
+        devices = jax.local_devices() if devices is None else list(devices)
+        self._mesh = parallel.make_mesh(devices)
+        self.batch_size = -(-batch_size // len(devices)) * len(devices)
+        self.dtype = native_dtype(devices) if dtype is None else jnp.dtype(dtype)
         self.path = Path(assets.detector() if path is None else path)
         if self.path.is_dir():
             self.path = _exported(self.path)
@@ -99,9 +100,9 @@ class Scorer:
             self.classes = class_names(loaded.metadata, self._count_classes(loaded.variables))
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
-        self._variables = self._placement.replicate(loaded.variables)
-        self._predict = self._placement.compile(partial(_predict, loaded.run))
-        self._attend = self._placement.compile(partial(_attend, loaded.run))
+        self._variables = parallel.put(loaded.variables, self._mesh)
+        self._predict = parallel.compile_rows(partial(_predict, loaded.run), self._mesh)
+        self._attend = parallel.compile_rows(partial(_attend, loaded.run), self._mesh)
 
     @property
     def description(self) -> str:
@@ -213,7 +214,7 @@ class Scorer:
 
     def _stream(self, function: Callable) -> Stream:
         def run(batch: np.ndarray) -> tuple[jax.Array, ...]:
-            return function(self._variables, self._placement.split(batch))
+            return function(self._variables, parallel.put_batch(batch, self._mesh))
 
         return Stream(run, self.batch_size, self.row_shape)
 

@@ -1,4 +1,4 @@
-"""Cosine classifiers and their angular margin: embeddings in, cosines out; cosines and labels in, logits out."""
+"""Cosine classifiers and their angular margin. In: embeddings. Out: cosines; with labels, logits."""
 
 import flax.linen as nn
 import jax
@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from fdetect_jax.errors import UserError
 
 FORMS = ("true", "straight_through")
-_EDGE = 1e-7  # cosines stay this far inside (-1, 1), where the derivative of the angle is infinite
-_ROOT = 1e-12  # least value under the root of the sine
+_EDGE = 1e-7  # cosines stay this far inside (-1, 1), since the derivative of the angle is infinite at the ends
+_ROOT = 1e-12  # smallest value under the root of the sine
 
 
 class CosineHead(nn.Module):
-    """cos θ_j between an embedding and each class's weight, both of length one; no bias (ArcFace, arXiv 1801.07698).
+    """cos θ_j between an embedding and each class's weight, both normalised; no bias (ArcFace, arXiv 1801.07698).
 
-    classes: how many. Parameter "kernel" (D, classes), float32, started at N(0, 0.01).
+    classes: their number. Parameter "kernel" (D, classes), float32, initialised from N(0, 0.01).
     """
 
     classes: int = 2
@@ -33,8 +33,8 @@ def _unit(x: jax.Array, axis: int) -> jax.Array:
 def margin_logits(cosines: jax.Array, labels: jax.Array, margin: float, scale: float, form: str = "true") -> jax.Array:
     """ArcFace's logits: s·cos(θ_y + m) for the row's own class, s·cos θ_j for the others.
 
-    Beyond θ_y + m = π, where the cosine would turn up again, the own class has s·(cos θ_y − m·sin m), which keeps
-    falling as θ_y grows.
+    For θ_y + m > π, where cos(θ_y + m) would rise again, the own class gets s·(cos θ_y − m·sin m) instead, which falls
+    as θ_y grows. Source: ArcFace (arXiv 1801.07698) and its authors' code.
 
     Args:
       cosines: (B, K) cos θ. labels: (B,) int. margin: m, radians in [0, π). scale: s > 0.
@@ -45,7 +45,7 @@ def margin_logits(cosines: jax.Array, labels: jax.Array, margin: float, scale: f
       (B, K) float32.
 
     Raises:
-      ValueError: margin, scale or form out of range.
+      UserError: margin, scale or form out of range.
     """
     if not 0 <= margin < jnp.pi:
         raise UserError(f"margin: found {margin}, wanted radians in [0, π)")

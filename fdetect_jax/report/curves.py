@@ -95,8 +95,8 @@ def _named(one: Series) -> Series:
 
 
 def humanise(name: str) -> str:
-    """``loss/r1_penalty`` -> ``loss · R1 penalty``."""
-    words = name.replace("/", " · ").replace("_", " ").split()
+    """``loss/r1_penalty`` -> ``loss · R1 penalty``; ``p_fake`` -> ``P(fake)``."""
+    words = name.replace("p_fake", "P(fake)").replace("/", " · ").replace("_", " ").split()
     return " ".join(word.upper() if word in _CAPITALS else word for word in words)
 
 

@@ -9,7 +9,6 @@ from urllib.parse import quote
 from fdetect_jax.files import write_atomic
 from fdetect_jax.inference.evidence import DETECTOR
 from fdetect_jax.inference.protocol import Protocol
-from fdetect_jax.report.curves import headline
 from fdetect_jax.report.pages import render
 
 PAGE = "report.html"
@@ -57,7 +56,7 @@ def _evidence(one: Mapping) -> dict[str, Any]:
     """The detector's own stands in the badge and the reason already."""
     strength = f" {100 * one['strength']:.0f} %" if one["strength"] else ""
     return {
-        "title": headline(one["name"]),
+        "title": one["title"],
         "words": one["words"],
         "side": _side(one["speaks_for"]),
         "speaks": "" if one["speaks_for"] == "neither" else f"for {one['speaks_for']}{strength}",

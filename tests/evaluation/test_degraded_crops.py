@@ -1,16 +1,21 @@
 """Crops of degraded pictures in a file: pictures are degraded whole, clip by clip, and cut as they were when clean."""
 
+import dataclasses
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 
 from fdetect_jax.evaluation import degraded_crops
-from fdetect_jax.evaluation.degrade import degraded
-from fdetect_jax.evaluation.degraded_crops import CLIP, DegradedCrops, read_degraded
+from fdetect_jax.evaluation.degrade import CONDITIONS, brightness, degraded, jpeg
+from fdetect_jax.evaluation.degraded_crops import CLIP, DegradedCrops, extract_degraded_faces, read_degraded
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.limits import UnreadableMedia
+from fdetect_jax.media.crop import RECIPES, crop
+from fdetect_jax.media.limits import Rejected, UnreadableMedia
+from fdetect_jax.media.video import Sampling
 
+RECIPE = RECIPES["aligned64"]
 FACES = ((3, 5), (40, 24))  # corners
 
 

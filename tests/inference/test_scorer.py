@@ -97,7 +97,7 @@ def test_a_group_that_is_finished_does_not_wait_for_all_others(tmp_path):
     assert len(drawn) <= 4
 
 
-@pytest.mark.parametrize(("devices", "batch_size"), [(1, 3), (3, 4), (4, 16)])
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 3), (3, 16)])
 def test_scores_do_not_depend_on_devices_and_batches(tmp_path, devices, batch_size):
     path = save(tmp_path / "d.safetensors")
     every, some = Scorer(path, batch_size=5), Scorer(path, batch_size, devices=jax.local_devices()[:devices])
@@ -131,9 +131,8 @@ def test_another_dtype_is_computed_in_and_margins_stay_float32(tmp_path):
 
 def test_a_converted_efficientnet_has_a_dtype_too(tmp_path):
     path = efficientnet(tmp_path / "e.safetensors", layout="timm")
-    assert Scorer(path, 4, dtype="bfloat16").margins(crops(2)) == pytest.approx(
-        Scorer(path, 4).margins(crops(2)), abs=0.1
-    )
+    half, whole = (Scorer(path, 4, dtype=dtype).margins(crops(2)) for dtype in ("bfloat16", "float32"))
+    assert 0 < np.abs(half - whole).max() < 0.1
 
 
 def test_kinds_of_forgery_have_names_and_probabilities(tmp_path, monkeypatch):
@@ -147,7 +146,7 @@ def test_kinds_of_forgery_have_names_and_probabilities(tmp_path, monkeypatch):
     named = clip_detector.save(tmp_path / "n.safetensors", "six", classes='["real", "a", "b", "c", "d", "e"]')
     assert Scorer(named).classes == ("real", "a", "b", "c", "d", "e")
     bad = clip_detector.save(tmp_path / "b.safetensors", "six", classes='["real", "fake"]')
-    with pytest.raises(UserError, match="classes: found .* wanted a list of 6 names"):
+    with pytest.raises(UserError, match=r"classes: found .* wanted a list of 6 names"):
         Scorer(bad)
     clip_detector.register(monkeypatch, "five", 5, "face")
     with pytest.raises(UserError, match="found 5 logits"):

@@ -1,8 +1,5 @@
 """The public predictor gives the verdicts of the command, and clips, kinds and heat maps go through the same engine."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -21,17 +18,19 @@ PROTOCOL = Protocol(sampling=Sampling(per_second=5), threshold=0.0)
 
 def test_verdicts_are_the_commands(model, media):
     predictor = Predictor(model, protocol=PROTOCOL, workers=1)
-    found = list(predictor.predict([media / "face.png", str(media / "wall.png"), media / "empty.jpg"]))
+    found = list(predictor.predict([media / "face.png", str(media / "folder"), media / "empty.jpg"]))
     rows = list(predict([verdict.file for verdict in found], predictor.scorer, PROTOCOL, workers=1))
     shown = {"annotated", "heat_map", "note", "evidence"}
     assert [{k: v for k, v in one.to_row().items() if k not in shown} for one in found] == [
         {k: v for k, v in row.items() if k not in shown} for row in rows
     ]
-    assert [len(one.evidence) for one in found] == [1, 0, 0]
-    (alone,) = predictor.predict(media / "face.png")
-    assert alone.score == pytest.approx(found[0].score, abs=1e-6)
-    (of_folder,) = predictor.predict(str(media / "folder"))
-    assert of_folder.file == str(media / "folder" / "face.jpg")
+    assert [len(one.evidence) for one in found] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("as_type", [str, lambda path: path, lambda path: [path], lambda path: (str(path),)])
+def test_paths_may_be_one_or_several(model, media, monkeypatch, as_type):
+    monkeypatch.setattr("fdetect_jax.predict.engine.verdicts", lambda files, *_, **__: ((file, None) for file in files))
+    assert list(Predictor(model).predict(as_type(media / "folder"))) == [media / "folder" / "face.jpg"]
 
 
 def test_what_is_not_there_is_refused_when_asked_for(model):
@@ -48,14 +47,6 @@ def test_without_a_protocol_the_models_own_threshold_counts():
     predictor = fdetect_jax.Predictor()
     assert predictor.protocol == Protocol(threshold=predictor.scorer.calibration.threshold)
     assert predictor.protocol.threshold != 0.5
-
-
-def test_it_sets_the_process_up_before_jax_comes():
-    code = (
-        "import os, sys; from fdetect_jax.predict.predictor import Predictor; assert 'jax' not in sys.modules;"
-        "Predictor(); assert 'prefer_vector_width' in os.environ['XLA_FLAGS']"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_detector_of_clips_of_six_kinds_goes_through(media, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_without_a_face_there_is_no_score():
     seen = MediaFaces("video", INFO, (640, 360), ((0, 0.0), (30, 1.0)), ())
     verdict = decide("a.mp4", seen, np.zeros(0), Protocol())
     assert (verdict.verdict, verdict.score, verdict.tracks) == ("not_applicable", None, ())
-    assert "2 frames" in verdict.reason
+    assert "2 sampled frames" in verdict.reason
 
 
 OTHER = Evidence("other", "odd", "fake", 0.2, "Something is odd.")

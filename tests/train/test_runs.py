@@ -11,8 +11,8 @@ import pytest
 import tiny
 from small import moved, run, small_adv, small_baseline
 
+from fdetect_jax import parallel
 from fdetect_jax.gan import inversion, stylegan2
-from fdetect_jax.train import parallel
 from fdetect_jax.train.loop import NonFiniteError
 from fdetect_jax.train.trainers import make_task
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fdetect_jax.train import parallel
+from fdetect_jax import parallel
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices: tests/conftest.py makes them of a CPU")
 COUNTS = (1, 2, 4)

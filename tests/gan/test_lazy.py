@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from fdetect_jax.train.lazy import is_due, lazy_select, lazy_value_and_grad
+from fdetect_jax.gan.lazy import is_due, lazy_select, lazy_value_and_grad
 
 PARAMS = {"a": jnp.array([1.0, -2.0]), "b": jnp.array(3.0)}
 
