@@ -9,6 +9,9 @@
 ``:sweeps`` adds runs over λ, the margin, ε and s, and takes up what the table's workdir holds. ``:paper`` has the
 settings of ``configs/adv.py:paper``, and dataset fakes for the baseline. Stopped, the same command goes on.
 
+``--config.evaluate_only=True --config.evaluation.split=val`` compares trained variants on validation, where choices are
+made, in ``table_val.html``.
+
 ``variants`` holds what differs from the fields above it.
 ``rows`` says which variants are trained, in their order, each with the seeds from ``seed`` on, ``seeds`` of them.
 

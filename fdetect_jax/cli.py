@@ -8,7 +8,7 @@ from fdetect_jax.bench.inverter import add_inverter
 from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.errors import UserError
-from fdetect_jax.facesim.sheet import add_facesim
+from fdetect_jax.report.facesim_sheet import add_facesim
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -39,6 +39,15 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 from fdetect_jax.media.faces import Faces, ModelsUnavailable  # noqa: E402
 
+_RUNS = ("experiments", "notebooks", "train")  # rooms whose tests are whole runs, compiled anew
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what takes ten seconds or more; `pytest --durations=40` says what does."""
+    for item in items:
+        if item.path.parent.name in _RUNS:
+            item.add_marker("slow")
+
 
 def pytest_unconfigure() -> None:
     """Removes the cache, in the process that made it."""

@@ -35,6 +35,8 @@ DATA = {
     "per_identity": 2,
     "seed": 0,
     "workers": 0,
+    "frames": 0,
+    "max_unusable": 0.01,
 }
 DETECTOR = {
     "stages": ((1, 3, 1, 1, 8), (1, 3, 2, 2, 8)),
@@ -87,19 +89,19 @@ def small_gan() -> ConfigDict:
     return config
 
 
-def small_inversion(pair: str) -> ConfigDict:
+def small_inversion(inverter: str) -> ConfigDict:
     config = inversion.get_config()
-    config.update(hyper=HYPER, data=DATA, inverter=pair, steps=4, batch_size=4, encoder_learning_rate=0.001)
+    config.update(hyper=HYPER, data=DATA, inverter=inverter, steps=4, batch_size=4, encoder_learning_rate=0.001)
     config.update(eval_batch_size=4, eval_limit=4, log_every=2, checkpoint_every=2)
     return config
 
 
-def small_adv(pair: str) -> ConfigDict:
-    return _detector(adv.get_config(), pair)
+def small_adv(inverter: str) -> ConfigDict:
+    return _detector(adv.get_config(), inverter)
 
 
-def small_baseline(pair: str) -> ConfigDict:
-    return _detector(baseline.get_config(), pair)
+def small_baseline(inverter: str) -> ConfigDict:
+    return _detector(baseline.get_config(), inverter)
 
 
 def small_sbi() -> ConfigDict:
@@ -112,27 +114,38 @@ def small_arcface() -> ConfigDict:
     return config
 
 
-def small_table(pair: str, *variants: str, variant: str = "facesim") -> ConfigDict:
+def small_table(inverter: str, *variants: str, variant: str = "facesim") -> ConfigDict:
     """With the named variants alone."""
-    config = _detector(table1.get_config(variant), pair)
+    config = _detector(table1.get_config(variant), inverter)
     config.seeds = 2
     for variant in set(config.variants) - set(variants):
         del config.variants[variant]
     config.rows = variants
-    config.comparisons = tuple(pair for pair in config.comparisons if set(pair) <= set(variants))
+    config.comparisons = tuple(both for both in config.comparisons if set(both) <= set(variants))
     for variant in config.variants.values():
         if "steps" in variant:
             variant.steps = 4
     return config
 
 
-def _detector(config: ConfigDict, pair: str) -> ConfigDict:
+def attacks(config: ConfigDict) -> list[ConfigDict]:
+    """The fields of every device forgery that a detector's config holds, of the training and of the tests."""
+    trained = [config.forgery.latent, config.forgery.reconstruction]
+    return trained + list(config.evaluation.forgeries.values())
+
+
+def without_generator(config: ConfigDict) -> ConfigDict:
+    """The same without tests that need an inverter."""
+    config.evaluation.forgeries = {}
+    return config
+
+
+def _detector(config: ConfigDict, inverter: str) -> ConfigDict:
     config.update(data=DATA, steps=6, batch_size=4, log_every=1, checkpoint_every=2)
     config.detector.overrides = DETECTOR
     config.evaluation.update(batch_size=4, limit=6)
-    for forgery in (config.get("forgery", {}), config.evaluation.forgery, config.evaluation.unseen):
-        if "inverter" in forgery:
-            forgery.inverter = pair
+    for forgery in attacks(config):
+        forgery.inverter = inverter
         if "attack" in forgery:
             # From the reconstruction itself: networks this raw do not make up for a random start.
             forgery.attack.update(steps=5, random_start=False)

@@ -22,7 +22,7 @@ import numpy as np
 from fdetect_jax.convert.tensors import DTYPES, CheckpointError, Storage, Tensor, brief
 
 MAX_INSTRUCTIONS = 4_000_000
-MAX_DEPTH = 100  # containers within containers; a whole StyleGAN2 has 13
+MAX_DEPTH = 100  # containers within containers; the modules of a StyleGAN2 have 16
 MAX_BITS = 128  # of a whole number; the state of a random generator has as many
 
 
@@ -58,10 +58,16 @@ def storage_dtype(name: Any) -> np.dtype:
 
 
 def _key(key: Any) -> Any:
-    """A dict's key. To hash a nested one can recurse too deeply, or never end; so it is a value or a flat tuple."""
+    """A dict's key: a plain value or a flat tuple of them.
+
+    To hash nested tuples can overflow the stack, or never end. Numbers of more than 64 bits can be chosen such that all
+    have one hash, and then a dict of n of them takes time n^2.
+    """
     for part in key if isinstance(key, tuple) else (key,):
         if part is not None and not isinstance(part, bool | int | float | str | bytes):
             raise CheckpointError(f"refused: the key of a dict is or has {brief(part)}, wanted text or numbers")
+        if isinstance(part, int) and part.bit_length() > 64:
+            raise CheckpointError(f"refused: the key of a dict is or has {part}, wanted a number of 64 bits at most")
     return key
 
 

@@ -1,1 +1,1 @@
-"""Faces in, batches out: sources by index, forgeries made on the host, augmentation, the grain pipeline."""
+"""Faces in, batches out: sources of faces by index, host forgeries, augmentation, the grain pipeline."""

@@ -1,8 +1,7 @@
-"""Augmentation on the host, the same for a face and its fakes. In: uint8 images. Out: uint8 images of the
-same sizes.
+"""Augmentation on the host, the same for a face and its fakes. In: uint8 images. Out: uint8 images of the same sizes.
 
-One draw serves all images of a call: were a face and its fake cropped, lit or compressed differently, a
-detector could tell them by that.
+One draw serves all images of a call. If a face and its fake were cropped, lit or compressed differently, a detector
+could separate them by that difference.
 """
 
 from collections.abc import Sequence
@@ -25,15 +24,14 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class Augment:
-    """What may happen to an image, in this order; a zero (and ``scale`` (1, 1)) turns a part off completely.
+    """The random changes, applied in this order; a zero (and ``scale`` (1, 1)) turns a part off completely.
 
     flip: probability of mirroring left and right.
-    translate: largest shift, as a share of the side, in [0, 0.5]. scale: range of the zoom, > 0. Borders are
-    mirrored.
-    brightness: largest change of the mean, as a share of full scale. contrast, saturation: largest change of
-    the factor 1. hue: largest turn of the hue, as a share of the circle, in [0, 0.5].
+    translate: largest shift, as a share of the side, in [0, 0.5]. scale: range of the zoom, > 0. Borders are mirrored.
+    brightness: largest change of the mean, as a share of full scale. contrast, saturation: largest deviation of the
+    factor from 1. hue: largest rotation of the hue, as a share of the circle, in [0, 0.5].
     blur: probability of a Gaussian blur; blur_sigma: range in pixels, > 0.
-    resample: probability of shrinking and growing back; resample_factor: range of the shrunk size, in (0, 1].
+    resample: probability of shrinking and enlarging again; resample_factor: range of the shrunk size, in (0, 1].
     jpeg: probability of JPEG compression; jpeg_quality: range, in [1, 100].
     """
 
@@ -63,7 +61,7 @@ class Augment:
 
     @classmethod
     def off(cls) -> "Augment":
-        """Changes nothing."""
+        """An augmentation that changes nothing."""
         return cls(scale=(1.0, 1.0), **dict.fromkeys(_LIMITS, 0.0))
 
     def __call__(
@@ -72,11 +70,11 @@ class Augment:
         """Applies one draw to every image.
 
         Args:
-            rng: the only source of randomness; how much is drawn from it depends on nothing.
-            images: (H, W, 3) uint8 RGB each. masks: (H, W) float32 each, moved as the images are.
+            rng: the only source of randomness; the number of draws from it is always the same.
+            images: (H, W, 3) uint8 RGB each. masks: (H, W) float32 each, moved with the images.
 
         Returns:
-            As many images and masks of the same shapes and types.
+            The images and masks, changed, in the same number, shapes and types.
         """
         draw = _Draw(*rng.random(len(fields(_Draw))))
         return [self._change(self._move(image, draw), draw) for image in images], [self._move(m, draw) for m in masks]
@@ -117,14 +115,14 @@ class Augment:
             hsv[..., 0] = (hsv[..., 0] + 360 * hue) % 360
             hsv[..., 1] = np.clip(hsv[..., 1] * (1 + saturation), 0, 1)
             pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-        # Around mid grey, not around the image's mean: that differs between a face and its fake.
+        # Around mid grey, not around the image's mean, which differs between a face and its fake.
         pixels = (pixels - 0.5) * (1 + contrast) + 0.5 + brightness
         return np.clip(np.round(pixels * 255), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """Uniform numbers in [0, 1), one for each thing that can vary."""
+    """Uniform numbers in [0, 1), one for each random choice."""
 
     flip: float
     x: float

@@ -1,4 +1,4 @@
-"""A source that keeps what it has yielded in memory: for small sources that are slow to make and read many times."""
+"""A source that keeps the faces it has returned in memory: for small sources that are slow and read many times."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from fdetect_jax.types import Example
 
 @dataclasses.dataclass(frozen=True)
 class Cached:
-    """Wraps a source; a face is made once per process and then kept (about 17 KB each at 64 px)."""
+    """Wraps a source; each process makes a face once and keeps it (about 17 KB each at 64 px)."""
 
     source: Source
     kept: dict[int, Example] = dataclasses.field(default_factory=dict, compare=False, repr=False)
@@ -41,7 +41,7 @@ class Cached:
 
     def __getitem__(self, index: int) -> Example:
         if index not in self.kept:
-            # Copies: a view would keep the whole canvas that it was cut from.
+            # Copies: a view would keep the whole array that it was cut from.
             self.kept[index] = {
                 name: value.copy() if isinstance(value, np.ndarray) else value
                 for name, value in self.source[index].items()

@@ -1,4 +1,4 @@
-"""The checks of ``config.data``, before any work: files and folders are only looked for, not read."""
+"""Checks ``config.data`` before any work. Files and folders must exist; their contents are not read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.fields import at_least, between, get, one_of, refuse
 from fdetect_jax.media.crop import RECIPES, make_recipe
 
-_FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; sub-folders are taken for people"
+_FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; each sub-folder is one person"
 _FACEFORENSICS = (
     "FaceForensics++ (c23): ask its authors for the download script (https://github.com/ondyari/FaceForensics), then "
     "`fdetect prepare faceforensics --root DOWNLOAD --output DIR --compression c23 --methods real "
@@ -26,10 +26,10 @@ _SBI = (
 
 
 def check_data(config: ConfigDict, splits: Sequence[str]) -> None:
-    """Checks ``config.data``. splits: those that the run will read.
+    """Checks ``config.data``. splits: the splits that the run will read.
 
     Raises:
-      UserError: naming the field.
+      UserError: names the field.
     """
     at_least(config, "data.workers", 0)
     at_least(config, "data.frames", 0)
@@ -44,7 +44,7 @@ def check_data(config: ConfigDict, splits: Sequence[str]) -> None:
             refuse(f"{path}.size", get(config, f"{path}.size"), f"{config.data.size}, data.size")
     recipes = {name: part.recipe for name, part in config.data.parts.items() if "recipe" in part}
     if len(set(recipes.values())) > 1:
-        refuse("data.parts", recipes, "one recipe: a detector is served one kind of crop")
+        refuse("data.parts", recipes, "one recipe: a detector takes one kind of crop")
     try:
         cycle({name: get(config, f"data.parts.{name}.weight") for name in config.data.parts})
     except UserError as error:
@@ -52,7 +52,7 @@ def check_data(config: ConfigDict, splits: Sequence[str]) -> None:
 
 
 def parts_of(config: ConfigDict) -> list[str]:
-    """The fields under which the sources stand: ``data``, or one for each part of a mixture."""
+    """The config paths of the sources: ``data``, or one for each part of a mixture."""
     if config.data.source != MIXTURE:
         return ["data"]
     if not get(config, "data.parts"):
@@ -70,7 +70,7 @@ def _part(config: ConfigDict, path: str, splits: Sequence[str]) -> None:
         between(config, f"{path}.size", 32, 256)
         return
     if data.source not in ("folder", "prepared"):
-        return  # of a source that was registered from outside: it refuses its fields itself
+        return  # a source registered from outside checks its own fields
     one_of(config, f"{path}.recipe", RECIPES)
     between(config, f"{path}.size", 32, 1024)
     hint = {("paper", 380): _FACEFORENSICS, ("sbi", 380): _SBI}.get((data.recipe, data.size), _FOLDER)
@@ -91,5 +91,5 @@ def _prepared(config: ConfigDict, path: str, splits: Sequence[str]) -> None:
         except UserError as error:
             raise UserError(f"{path}.root: {error}") from None
         if source.recipe != make_recipe(data.recipe, data.size):
-            wanted = f"what `fdetect prepare --recipe {data.recipe} --size {data.size}` made, for {path}.recipe"
+            wanted = f"the output of `fdetect prepare --recipe {data.recipe} --size {data.size}`, for {path}.recipe"
             refuse(f"{path}.root", f"{data.root} of {source.recipe}", wanted)

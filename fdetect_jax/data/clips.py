@@ -15,9 +15,9 @@ from fdetect_jax.types import Example
 
 @dataclass(frozen=True)
 class Clips:
-    """The crops of each group of ``faces`` (a person's in a video, or a person's photographs) in pieces of ``frames``.
+    """Splits the crops of each group of ``faces`` (one person of a video, or one person's photographs) into ``frames``.
 
-    The last piece of a group is filled up by repeating its last crop.
+    The last clip of a group is filled up by repeating its last crop.
     """
 
     faces: Source
@@ -33,7 +33,7 @@ class Clips:
 
     @property
     def fingerprint(self) -> str:
-        """Of the faces, and of how many make a clip."""
+        """Changes with the faces and with the number of frames."""
         return f"{self.faces.fingerprint}x{self.frames}"
 
     @property
@@ -46,7 +46,7 @@ class Clips:
 
     @property
     def origins(self) -> np.ndarray:
-        """As of the faces, of each clip's first; only where the faces have them."""
+        """The origin of each clip's first face; only if the source of faces has ``origins``."""
         return self.faces.origins[self._pieces[:, 0]]
 
     def __len__(self) -> int:

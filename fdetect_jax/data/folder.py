@@ -19,13 +19,13 @@ from fdetect_jax.types import Example
 class FaceFolder:
     """The crops of one split of a folder of photographs; random access, cheap to send to a worker process.
 
-    A person is a sub-folder of ``root``; a photograph directly in ``root`` is a person of its own. A hash of a person's
-    name and of ``seed`` decides the split, so splits share nobody and adding people moves nobody. Where ``root`` holds
-    nothing but folders named train, val and test, these are the splits, and persons are the folders in them.
+    A person is a sub-folder of ``root``; a photograph directly in ``root`` counts as a person. A hash of the person's
+    name and ``seed`` decides the split: no person is in two splits, and adding people does not move others. If ``root``
+    holds only folders named train, val and test, these are the splits, and the persons are the folders in them.
 
     root, recipe, cache: see ``datasets.photos.prepare_folder``, which runs when the object is made. split: "train",
-    "val" or "test". fractions: expected shares of the people in train, val and test, each >= 0, sum 1. context: where
-    the recipe has ``training_margins``, yield context crops (``media.crop.context_crop``) instead of face crops.
+    "val" or "test". fractions: expected shares of the people in train, val and test, each >= 0, sum 1. context: yield
+    context crops (``media.crop.context_crop``) instead of face crops if the recipe has ``training_margins``.
 
     Raises UserError for a value out of these ranges, for a split without people, and as ``prepare_folder`` does.
     """
@@ -47,7 +47,7 @@ class FaceFolder:
             people = len(set(read_people(self._folder)[0].tolist()))
             raise UserError(
                 f"data.root: none of the {people} people under {self.root} falls into split {self.split!r}; wanted "
-                "more people (90 % train, 5 % validate, 5 % are held out), or folders train, val and test of them"
+                "more people (90 % train, 5 % validate, 5 % are held out), or folders train, val and test"
             )
 
     @property
@@ -62,7 +62,7 @@ class FaceFolder:
 
     @property
     def video(self) -> bool:
-        """Photographs, each judged by itself."""
+        """False: photographs are scored one by one."""
         return False
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Several sources as one, drawn from by weight. In: sources by name. Out: a Source, and the order to train in."""
+"""Combines several sources by weight. In: sources by name. Out: a Source, and the order to train in."""
 
 import bisect
 import hashlib
@@ -24,7 +24,7 @@ LONGEST_CYCLE = 10_000
 
 @dataclass(frozen=True)
 class Part:
-    """One source of a mixture; weight: its share of the training rows, in proportion to the others', > 0."""
+    """One source of a mixture; weight > 0: its share of the training rows, relative to the other weights."""
 
     name: str
     source: Source
@@ -32,10 +32,10 @@ class Part:
 
 
 def cycle(weights: dict[str, float]) -> list[int]:
-    """How many rows of each part come in one cycle, the shortest that holds the proportions exactly.
+    """The number of rows of each part in one cycle, the shortest cycle with exact proportions.
 
     Raises:
-      ValueError: a weight that is not positive, or proportions that need more than ``LONGEST_CYCLE`` rows.
+      UserError: a weight that is not positive, or proportions that need more than ``LONGEST_CYCLE`` rows.
     """
     for name, weight in weights.items():
         if not (0 < weight < math.inf):
@@ -53,9 +53,9 @@ def cycle(weights: dict[str, float]) -> list[int]:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Parts one after another, as one source; identities stay apart.
+    """The parts, concatenated into one source; identities of different parts stay distinct.
 
-    Raises ValueError where sizes or recipes differ; a part without a recipe goes with any.
+    Raises UserError if sizes or recipes differ; a part without a recipe fits any recipe.
     """
 
     parts: tuple[Part, ...]
@@ -66,7 +66,7 @@ class Mixture:
             raise UserError(f"data.parts: found crops of {sizes} px, wanted one size")
         recipes = {part.name: part.source.recipe for part in self.parts if part.source.recipe is not None}
         if len(set(recipes.values())) > 1:
-            raise UserError(f"data.parts: found recipes {recipes}, wanted one: a detector is served one kind of crop")
+            raise UserError(f"data.parts: found recipes {recipes}, wanted one: a detector takes one kind of crop")
 
     @property
     def size(self) -> int:
@@ -100,20 +100,20 @@ class Mixture:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """(N,) the groups of the parts, kept apart."""
+        """(N,) the groups of the parts, made distinct."""
         numbered = [part.source.groups.astype(np.int64) for part in self.parts]
         return np.concatenate([groups * len(self.parts) + number for number, groups in enumerate(numbered)])
 
     @cached_property
     def origins(self) -> np.ndarray:
-        """As ``dataset_fakes.Located``; for parts that have them."""
+        """As ``dataset_fakes.Located``; only if the parts have ``origins``."""
         numbered = [part.source.origins.copy() for part in self.parts]
         for number, origins in enumerate(numbered):
             origins[:, 0] = origins[:, 0] * len(self.parts) + number
         return np.concatenate(numbered)
 
     def number(self, index: int) -> int:
-        """Which part holds face ``index``. IndexError outside [0, len)."""
+        """The number of the part that holds face ``index``. IndexError outside [0, len)."""
         if not 0 <= index < len(self):
             raise IndexError(f"index: found {index}, wanted one in [0, {len(self)})")
         return bisect.bisect_right(self._ends, index)
@@ -123,17 +123,17 @@ class Mixture:
         return self._span(self.number(index))
 
     def order(self, seed: int) -> grain.MapDataset:
-        """Endless indices to train on: each part shuffled anew every time round, the parts spread by their weights."""
+        """Endless indices to train on: each part is shuffled again on every pass; parts are mixed by their weights."""
         orders = []
         for number, part in enumerate(self.parts):
             span = self._span(number)
-            own = zlib.crc32(f"{seed}/{part.name}".encode())  # so that a new part leaves the others' order alone
+            own = zlib.crc32(f"{seed}/{part.name}".encode())  # so that a new part leaves the others' order unchanged
             orders.append(grain.MapDataset.range(span.start, span.stop).seed(own).shuffle().repeat(None))
         turns = _Turns(cycle({part.name: part.weight for part in self.parts}))
         return grain.MapDataset.select_from_datasets(orders, turns).seed(seed)
 
     def evenly(self, count: int, seed: int = 0) -> list[int]:
-        """``count`` indices, equally many of each part as far as they go, each part's drawn over its groups."""
+        """``count`` indices, the same number of each part as far as it has faces, drawn over the part's groups."""
         chosen = [
             [self._span(number).start + i for i in spread(part.source.groups, count, seed)]
             for number, part in enumerate(self.parts)

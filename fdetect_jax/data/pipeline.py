@@ -1,7 +1,7 @@
-"""From a random access source to batches: grain, shuffled, augmented, shared out by process, checkpointable.
+"""Makes batches from a random access source with grain: shuffled, augmented, split by process, checkpointable.
 
-A batch is a dict of arrays: ``image`` (B, S, S, 3) uint8; ``forged``, like it, of the rows whose fakes are made on the
-host; and ``target/NAME`` for the targets that are asked for, of every row or of those with a fake (``data.rows``).
+A batch is a dict of arrays: ``image`` (B, S, S, 3) uint8; ``forged``, of the same form, for the rows whose fakes are
+made on the host; and ``target/NAME`` for the requested targets, for every row or for those with a fake (``data.rows``).
 """
 
 import weakref
@@ -21,18 +21,18 @@ from fdetect_jax.data.targets import TARGETS
 from fdetect_jax.data.workers import enter_worker, require_shared_memory
 from fdetect_jax.errors import UserError
 
-_UNUSABLE = "unusable"  # of a batch on its way: one line of UTF-8 a face that was replaced
+_UNUSABLE = "unusable"  # key of a batch inside the pipeline: one line of UTF-8 per replaced face
 _LINE = 300  # bytes
-_TRIES = 50  # faces in place of one that cannot be used
-_STRIDE = 7919  # batches between one and the next
-_LEAST = 200  # rows before a share of them is looked at
+_TRIES = 50  # replacements tried for an unusable face
+_STRIDE = 7919  # batches between one replacement and the next
+_LEAST = 200  # rows drawn before the share of unusable faces is checked
 
 
 @dataclass(frozen=True)
 class _Share:
-    """This process's batches by number: its rows of every global batch, which are those that its devices hold.
+    """This process's batches by number: of every global batch, the rows that its devices hold.
 
-    A face that cannot be used is replaced by another one, the same whoever makes the batch.
+    A face that cannot be used is replaced by another one; the choice does not depend on the worker.
     """
 
     rows: grain.MapDataset
@@ -63,9 +63,9 @@ class _Share:
 
 @dataclass
 class Quarantine:
-    """Faces that could not be used in training, and how many rows were made in all.
+    """The faces that could not be used in training, and the number of rows drawn.
 
-    reasons: a line of each face -> how often it was drawn.
+    reasons: one line per face -> how often it was drawn.
     """
 
     rows: int = 0
@@ -74,7 +74,7 @@ class Quarantine:
     def add(self, rows: int, lines: Sequence[str], most: float) -> None:
         """Counts a batch.
 
-        Raises:
+        UserError: more than ``most`` (a share) of the rows drawn so far could not be used.
           UserError: over ``most``, a share, of the rows drawn so far could not be used.
         """
         self.rows += rows + len(lines)
@@ -89,9 +89,9 @@ class Quarantine:
 
 
 class Batches:
-    """Endless batches, read ahead; a batch depends on its number alone, not on who makes it.
+    """Endless batches, read ahead; a batch depends only on its number, not on the worker that makes it.
 
-    The position is the number of the next batch, so a run may go on with another number of workers or threads.
+    The position is the number of the next batch, so a run may resume with another number of workers or threads.
     quarantine: the faces that could not be used since this object was made.
     """
 
@@ -99,7 +99,7 @@ class Batches:
         self._share, self._workers, self._threads, self._most = share, workers, threads, max_unusable
         self._next, self._open = 0, []
         self.quarantine = Quarantine()
-        weakref.finalize(self, _close, self._open)  # at the latest when Python ends
+        weakref.finalize(self, _close, self._open)  # at the latest when Python exits
 
     def __iter__(self) -> "Batches":
         return self
@@ -118,16 +118,16 @@ class Batches:
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """The position after the latest batch, fit for JSON."""
+        """The position after the latest batch, as JSON values."""
         return {"next_batch": self._next}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Goes to where ``get_state`` was called."""
+        """Moves to the position that ``get_state`` returned."""
         self.close()
         self._next = state["next_batch"]
 
     def close(self) -> None:
-        """Ends the workers and drops what was read ahead; the next batch starts anew."""
+        """Ends the workers and drops the batches read ahead; the next batch starts the workers again."""
         _close(self._open)
 
     def _start(self) -> grain.DatasetIterator:
@@ -135,7 +135,7 @@ class Batches:
         threads = 0 if self._workers else self._threads
         stream = data.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2, threads)))
         if self._workers:
-            if not flags.FLAGS.is_parsed():  # grain reads flags of its own here, whoever calls
+            if not flags.FLAGS.is_parsed():  # grain reads its own flags here, also outside of absl programs
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=2)
             stream = stream.mp_prefetch(options, worker_init_fn=enter_worker)
@@ -158,25 +158,24 @@ def train_batches(
     threads: int = 2,
     max_unusable: float = 0.0,
 ) -> Batches:
-    """Endless shuffled batches of this process's share; parts of a mixture come by their weights.
+    """Endless shuffled batches of this process's share; parts of a mixture are drawn by their weights.
 
-    All processes together see what one process with a batch ``jax.process_count()`` times as large would see, row by
-    row.
+    All processes together see, row by row, the same as one process with a batch ``jax.process_count()`` times as large.
 
     Args:
       source: the faces. batch_size: rows per process. seed: of the order and of every draw.
-      slots: how the fakes of the rows of one device are made, row by row. augment: applied to a face and its fake
+      slots: how the fakes of one device's rows are made, row by row. augment: applied to a face and its fake
         alike. targets: names of ``data.targets.TARGETS``.
-      workers: processes that read ahead, two batches each; 0 reads ahead in ``threads`` threads of this one.
-      max_unusable: the share of faces that may be unusable and are replaced; beyond it the batches end in a UserError.
+      workers: processes that read ahead, two batches each; 0 reads ahead in ``threads`` threads of this process.
+      max_unusable: the largest share of faces that may be unusable and replaced; above it, iteration raises UserError.
     """
     order = source.order(seed) if isinstance(source, Mixture) else _order(source, seed)
-    # Drawn by position among the rows of all processes: they would draw alike if each counted its own.
+    # The position counts the rows of all processes; if each process counted its own, all would draw the same numbers.
     placed = order.map_with_index(_placed)
     rows = placed.random_map(MakeRow(source, tuple(slots), augment, targets))
     layers = 3 + 3 * any(slot.forge is not None for slot in slots) + sum(TARGETS[name].map for name in targets)
     frames = max(1, getattr(source, "frames", 1))
-    # Three batches of each worker at most: made, waiting, taken.
+    # at most three batches per worker: being made, waiting, taken
     require_shared_memory(workers * 3 * batch_size * frames * source.size**2 * layers)
     share = _Share(rows, batch_size, jax.process_index(), jax.process_count())
     return Batches(share, workers, threads, max_unusable)
@@ -191,9 +190,9 @@ def _order(source: Source, seed: int) -> grain.MapDataset:
 
 
 def chosen_faces(source: Source, limit: int | None = None, seed: int = 0) -> list[int]:
-    """Which faces an evaluation looks at: all in order, or ``limit`` of them drawn over people or videos.
+    """The faces of an evaluation: all in order, or ``limit`` of them drawn over people or videos.
 
-    Of a mixture equally many of each part, as far as they go. seed: of the draw.
+    From a mixture, the same number of each part, as far as it has faces. seed: of the draw.
     """
     if limit is None or limit >= len(source):
         return list(range(len(source)))
@@ -213,8 +212,8 @@ def eval_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """The faces ``indices`` in that order, without augmentation, read ahead by ``threads`` threads.
 
-    The last batch is padded; ``weight`` (B,) is 0 on padding. ``row`` (B,) uint32 is the place of a face among
-    ``indices``. seed: of what ``slot`` draws, with the face's index, so that a fake depends on these alone.
+    The last batch is padded; ``weight`` (B,) is 0 on padding. ``row`` (B,) uint32 is the position of a face in
+    ``indices``. seed: of the draws of ``slot``, combined with the face's index; a fake depends on nothing else.
     targets: as in training.
     """
     make = MakeRow(source, targets=targets, training=False)

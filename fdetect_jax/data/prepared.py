@@ -1,4 +1,4 @@
-"""What ``fdetect prepare`` wrote, as a source. In: its folder and a split. Out: Examples by index, or file by file."""
+"""Reads the output of ``fdetect prepare``. In: its folder and a split. Out: Examples by index, or file by file."""
 
 import json
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ from fdetect_jax.types import KINDS, REAL, Example, kind_number
 
 
 class PreparedExample(Example, total=False):
-    """A crop that knows where it comes from.
+    """A crop with its origin.
 
-    altered: (S, S) uint8 in {0, 1}, 1 where the data set says that it was altered; absent where it does not say. label:
-    0 real, 1 fake, of the video: where it shows several people, one of them may be as filmed. method: of forgery, or
-    "real". kind: of that forgery, a place in ``types.KINDS``, -1 where unknown. source: the data set. video: its name
-    among all data sets; ``identity`` is its main person's. frame: index in the video. time: seconds. track: equal for
-    one person of a video. face: (4,) float32, the face's box in the frame, (x0, y0, x1, y1) in pixels.
+    altered: (S, S) uint8 in {0, 1}, 1 where the data set marks an alteration; absent if the data set has no mask.
+    label: 0 real, 1 fake, of the video: if it shows several people, some of them may be unaltered. method: of forgery,
+    or "real". kind: of that forgery, an index into ``types.KINDS``, -1 if unknown. source: the data set. video: its
+    name, unique over all data sets; ``identity`` is its main person's. frame: index in the video. time: seconds. track:
+    equal for one person of a video. face: (4,) float32, the face's box in the frame, (x0, y0, x1, y1) in pixels.
     """
 
     altered: np.ndarray
@@ -44,8 +44,8 @@ class PreparedExample(Example, total=False):
 class PreparedFile:
     """A video or image.
 
-    file: below the root that was prepared. kind: of the forgery, a place in ``types.KINDS``, -1 where unknown. frames:
-    that were looked at. indices: of its crops in the source, in order of time; none where it is quarantined.
+    file: path below the root that was prepared. kind: of the forgery, an index into ``types.KINDS``, -1 if unknown.
+    frames: the frames that were examined. indices: of its crops in the source, in order of time; empty if quarantined.
     """
 
     file: str
@@ -62,12 +62,11 @@ class PreparedFile:
 class Prepared:
     """The crops of one split; random access, cheap to send to a worker process.
 
-    folder: of ``prepare``. split: "train", "val" or "test". labels, methods: keep only these; None: all. context: where
-    the recipe has ``training_margins``, yield the context crops and not the face crops of serving. landmarks: leave out
-    the crops without. altered: leave out the faces of fakes that the data set's masks show as they were filmed.
+    folder: output of ``prepare``. split: "train", "val" or "test". labels, methods: keep only these; None: all.
+    context: yield context crops instead of face crops if the recipe has ``training_margins``. landmarks: skip crops
+    without landmarks. altered: skip faces of fakes that the data set's masks show as unaltered.
 
-    Raises UserError for a folder that was not prepared, a split or method that it does not hold, and where nothing is
-    left.
+    Raises UserError for a folder that was not prepared, a split or method that it does not hold, or if no crop is left.
     """
 
     folder: str | Path
@@ -82,17 +81,17 @@ class Prepared:
         counts = self.manifest["counts"]
         if self.split not in counts:
             raise UserError(
-                f"split: found {self.split!r}, wanted one of {', '.join(counts)}, which {self.folder} holds"
+                f"split: found {self.split!r}, wanted one of {', '.join(counts)} (the splits of {self.folder})"
             )
         unknown = sorted(set(self.methods or ()) - set(counts[self.split]))
         if unknown:
             raise UserError(f"methods: found {unknown}, wanted some of {sorted(counts[self.split])}")
-        if not len(self._kinds):  # read here: worker processes get them without the manifest
+        if not len(self._kinds):  # read here: worker processes then do not need the manifest
             raise UserError(f"{self.folder}: found no crop of {self}, wanted at least one")
 
     @cached_property
     def recipe(self) -> CropRecipe:
-        """How it was cropped."""
+        """The recipe of the crops."""
         return CropRecipe.from_dict(self.manifest["recipe"])
 
     @property
@@ -145,7 +144,7 @@ class Prepared:
 
     @cached_property
     def origins(self) -> np.ndarray:
-        """(N, 3) int32: of each crop the identity, the number of its file, and the frame in it."""
+        """(N, 3) int32 per crop: the identity, the number of its file, and the frame in it."""
         files = self.manifest["files"]
         people = sorted({(row["source"], row["identity"]) for row in files})
         number = {person: index for index, person in enumerate(people)}
@@ -155,7 +154,7 @@ class Prepared:
 
     @property
     def video(self) -> bool:
-        """A group is one person of one video, or of one image."""
+        """Always true: a group is one person of one video, or of one image."""
         return True
 
     @cached_property
@@ -165,7 +164,7 @@ class Prepared:
         return np.unique(table[:, [0, 2]], axis=0, return_inverse=True)[1].reshape(-1)
 
     def files(self) -> Iterator[PreparedFile]:
-        """The chosen files one by one, those without a crop too: for scores of videos."""
+        """The selected files one by one, including those without a crop, for scores of whole videos."""
         owner = self._table[self._rows, 0]
         order = np.argsort(owner, kind="stable")
         ends = np.searchsorted(owner[order], np.arange(len(self.manifest["files"]) + 1))
@@ -177,10 +176,10 @@ class Prepared:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """As ``prepare`` wrote it."""
+        """The manifest that ``prepare`` wrote."""
         path = Path(self.folder) / MANIFEST
         if not path.is_file():
-            raise UserError(f"{self.folder}: found no {MANIFEST}, wanted a folder that `fdetect prepare` finished")
+            raise UserError(f"{self.folder}: found no {MANIFEST}, wanted the finished output of `fdetect prepare`")
         return json.loads(path.read_text())
 
     @cached_property
@@ -219,5 +218,5 @@ class Prepared:
 
 
 def _kind(row: dict[str, Any]) -> int:
-    """Of a manifest's row; manifests of earlier versions do not state the kinds of fakes."""
+    """The kind in a manifest's row; manifests of earlier versions do not state the kinds of fakes."""
     return kind_number(row.get("kind", KINDS[REAL] if row["label"] == REAL else "unknown"))

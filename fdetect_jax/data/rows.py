@@ -1,8 +1,8 @@
-"""From a face to one row of a batch: its fake, its targets, and one draw of augmentation for all of them.
+"""Turns a face into one row of a batch: its fake, its targets, and one draw of augmentation for all of them.
 
-A row is a dict of arrays: ``image`` (S, S, 3) uint8; where the fake is made on the host, ``forged`` like it; and
-``target/NAME`` for every target that is asked for: of the face itself, or of the fake (``data.targets``). In a clip
-every image and map has one more axis in front, (T, …).
+A row is a dict of arrays: ``image`` (S, S, 3) uint8; ``forged``, of the same form, if the fake is made on the host; and
+``target/NAME`` for every requested target, of the face or of the fake (``data.targets``). In a clip every image and map
+has one more axis in front, (T, …).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +19,11 @@ from fdetect_jax.media.crop import CropRecipe, face_crop
 from fdetect_jax.types import UNKNOWN, Example, ForgedPair, HostForgery
 
 Row = dict[str, np.ndarray]
-TARGET = "target/"  # names of targets in a row begin so
+TARGET = "target/"  # prefix of the names of targets in a row
 
 
 class Transform(Protocol):
-    """Moves and changes ``images``, all alike, and moves ``masks`` with them; both come back as lists."""
+    """Changes ``images``, all alike, and moves ``masks`` with them; both are returned as lists."""
 
     def __call__(
         self, rng: np.random.Generator, images: Sequence[np.ndarray], masks: Sequence[np.ndarray] = ()
@@ -38,9 +38,9 @@ class UnusableFace(UserError):
 class Slot:
     """How the fake of a row is made.
 
-    forge: on the host; None: on the device, or not at all. context: ``forge`` takes a context crop where the source
-    has one; without, the face crop is cut first. kind: of the fakes, a place in ``types.KINDS``. method: 1 + the place
-    of the forgery in the run's mix.
+    forge: makes it on the host; None: it is made on the device, or not at all. context: ``forge`` takes a context crop
+    if the source has one; otherwise the face crop is cut first. kind: of the fakes, an index into ``types.KINDS``.
+    method: 1 + the position of the forgery in the run's mix.
     """
 
     forge: HostForgery | None = None
@@ -58,11 +58,10 @@ def frames_of(example: Example) -> list[Example]:
 class MakeRow:
     """((position, index), rng) -> the row of face ``index`` of the source.
 
-    source: the faces. slots: how fakes are made, dealt out by position. augment: applied to a face and its fake alike.
-    targets: names of ``TARGETS`` that the row has. training: face crops get margins drawn at random where the recipe
-    has them.
+    source: the faces. slots: how fakes are made, assigned by position. augment: applied to a face and its fake alike.
+    targets: names of ``TARGETS`` that the row has. training: face crops get random margins if the recipe has a range.
 
-    Raises UnusableFace for what a data set or a forgery refuses; any other error is a bug, and names the face.
+    Raises UnusableFace if a data set or a forgery rejects a face; any other error is a bug, and names the face.
     """
 
     source: Source
@@ -82,7 +81,7 @@ class MakeRow:
             raise
 
     def make(self, example: Example, index: int, rng: np.random.Generator, slot: Slot) -> Row:
-        """The row of an example that has been read already."""
+        """The row of an example that is already read."""
         pairs = list(self._pairs(example, index, rng, slot))
         images, fakes = [real for real, _, _ in pairs], [pair.fake for _, pair, _ in pairs if pair is not None]
         names = [name for name in self.targets if slot.forge is not None or TARGETS[name].real is None]
@@ -107,7 +106,7 @@ class MakeRow:
     def _pairs(
         self, example: Example, index: int, rng: np.random.Generator, slot: Slot
     ) -> Iterator[tuple[np.ndarray, ForgedPair | None, Example]]:
-        """(real, what was forged, face) of each frame; the frames of a clip are forged by one and the same draw."""
+        """(real, result of the forgery, face) per frame; all frames of a clip are forged by the same draw."""
         frames, recipe = frames_of(example), self.source.recipe
         seed = int(rng.integers(2**63)) if len(frames) > 1 else None
         donors: list[Example] = []
@@ -129,13 +128,13 @@ class MakeRow:
                 yield pair.real, pair, face
 
     def _donor(self, example: Example, index: int, rng: np.random.Generator) -> Example:
-        # Of the same part of a mixture: else the edge of a swap would be one between two cameras.
+        # From the same part of a mixture: otherwise the edge of a swap would separate two cameras.
         among = self.source.part_at(index) if isinstance(self.source, Mixture) else range(len(self.source))
         for _ in range(100):
             other = self.source[among[int(rng.integers(len(among)))]]
             if other["identity"] != example["identity"]:
                 return other
-        start = int(rng.integers(len(among)))  # one person holds nearly all photographs
+        start = int(rng.integers(len(among)))  # reached when one person holds nearly all photographs
         for number in range(start, start + len(among)):
             other = self.source[among[number % len(among)]]
             if other["identity"] != example["identity"]:
@@ -146,7 +145,7 @@ class MakeRow:
 def _cropper(
     recipe: CropRecipe | None, slot: Slot, margins: np.random.Generator | None
 ) -> Callable[[Example], Example]:
-    """What makes of a source's crop the one that the slot wants."""
+    """The function that turns a source's crop into the crop that the slot takes."""
 
     def cut(face: Example) -> Example:
         if "box" not in face or slot.context:
@@ -157,7 +156,7 @@ def _cropper(
 
 
 def _target(name: str, slot: Slot, real: np.ndarray, pair: ForgedPair | None, face: Example) -> Any:
-    """The value of a target for one frame: the fake's, or of what face and fake share the face's."""
+    """The value of a target for one frame: of the fake, or of the face for targets that face and fake share."""
     target: Target = TARGETS[name]
     known: dict[str, Any] = {"kind": slot.kind, "method": slot.method}
     if pair is not None:
@@ -168,7 +167,7 @@ def _target(name: str, slot: Slot, real: np.ndarray, pair: ForgedPair | None, fa
     if value is None and pair is not None:
         value = target.fake
     if value is None:
-        wanted = "faces with landmarks" if name == "face" else "a forgery that gives it"
+        wanted = "faces with landmarks" if name == "face" else "a forgery that provides it"
         raise UserError(f"found no target {name!r}, wanted {wanted}, or a loss without it")
     return np.broadcast_to(value, real.shape[:2]) if target.map else value
 
@@ -178,6 +177,6 @@ def _packed(frames: Sequence[np.ndarray], clip: bool) -> np.ndarray:
 
 
 def stack(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-    """Rows -> one batch; an array holds the rows that have it, in their order."""
+    """Rows -> one batch; each array holds only the rows that have it, in their order."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: np.stack([row[name] for row in rows if name in row]) for name in names}

@@ -1,4 +1,4 @@
-"""What a source of face crops is, to everything that reads from one."""
+"""The interface of a source of face crops."""
 
 from typing import Protocol
 
@@ -11,9 +11,9 @@ from fdetect_jax.types import Example
 class Source(Protocol):
     """Random access to face crops of one size.
 
-    recipe: how they were cut, None where nothing was. fingerprint: equal for equal crops in equal order. groups: (N,)
-    int, equal for the crops that belong together: one person's photographs, or one person's frames of a video.
-    video: whether a group is a video, which is judged as a whole.
+    recipe: how they were cropped, None if they were not cropped. fingerprint: equal for equal crops in equal order.
+    groups: (N,) int, equal for the crops that belong together: one person's photographs, or one person's frames of a
+    video. video: whether a group is a video, which is scored as a whole.
     """
 
     @property
@@ -31,7 +31,7 @@ class Source(Protocol):
 
 
 def describe(error: Exception) -> str:
-    """An error in words; of those that do not speak in sentences, with the type."""
+    """The message of an error; with its type unless it is a ValueError."""
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 

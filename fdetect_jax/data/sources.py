@@ -10,18 +10,18 @@ from fdetect_jax.data.source import Source
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.types import REAL
 
-CACHED_BYTES = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again
+CACHED_BYTES = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again on each pass
 
 
 def make_source(data, split: str, context: bool = False, label: int = REAL, frames: int = 0) -> Source:
     """The faces of ``split`` ("train", "val" or "test").
 
     Args:
-      data: ``config.data``. context: context crops where the recipe has them. label: real faces, or the fakes that
-        prepared data hold. frames: above 0, clips of so many faces.
+      data: ``config.data``. context: context crops if the recipe has them. label: the real faces, or the fakes that
+        prepared data hold. frames: above 0, clips of this many faces.
 
     Raises:
-      UserError: naming the field of ``config.data`` that cannot be used.
+      UserError: names the field of ``config.data`` that cannot be used.
     """
     if data.source == "mixture":
         parts = sorted(data.parts.items())
@@ -39,7 +39,7 @@ def _facesim(data, split: str, context: bool, label: int) -> Source:
 def _prepared(data, split: str, context: bool, label: int) -> Source:
     from fdetect_jax.data.prepared import Prepared
 
-    # Forgeries are made of real faces, by their landmarks; a fake video may show people as they were filmed.
+    # Forgeries start from real faces and their landmarks; a fake video may show people unaltered.
     real = label == REAL
     return Prepared(data.root, split, labels=(label,), context=context, landmarks=real, altered=not real)
 
@@ -58,6 +58,6 @@ MIXTURE = "mixture"
 
 @lru_cache(maxsize=8)
 def _drawn(split: str, size: int, identities: int, per_identity: int, seed: int) -> Source:
-    """One object for all who ask alike: the runs of a table draw each face once."""
+    """Returns the same object for the same arguments: the runs of a table render each face once."""
     made = FaceSim(split, size, identities, per_identity, seed)
     return Cached(made) if len(made) * made.size**2 * 4 <= CACHED_BYTES else made

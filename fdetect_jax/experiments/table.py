@@ -14,6 +14,9 @@ from fdetect_jax.files import write_atomic
 def run_table(config: ConfigDict, workdir: str | Path) -> dict:
     """Trains every variant with every seed, or what is left of them, and compares them.
 
+    With ``evaluate_only`` and ``evaluation.split=val`` trained variants are compared on validation, in
+    ``table_val.json`` and ``table_val.html``: a choice among variants is to be made there.
+
     Returns:
       The content of ``<workdir>/table.json``, see ``results.results``.
 
@@ -25,8 +28,9 @@ def run_table(config: ConfigDict, workdir: str | Path) -> dict:
     reports = list(train(runs, lambda text: print(text, flush=True)))
     text = json.dumps(results(config, reports), indent=2, allow_nan=False, ensure_ascii=False)
     found = json.loads(text)
-    write_atomic(workdir / "table.html", page_of(config.description, found, workdir, reports[0][1]["threshold"]))
-    write_atomic(workdir / "table.json", text + "\n")
+    name = "table" if config.evaluation.split == "test" else f"table_{config.evaluation.split}"
+    write_atomic(workdir / f"{name}.html", page_of(config.description, found, workdir, reports[0][1]["threshold"]))
+    write_atomic(workdir / f"{name}.json", text + "\n")
     print("\n".join(summary(found)))
-    print(f"table: {workdir / 'table.html'}")
+    print(f"table: {workdir / name}.html")
     return found

@@ -1,1 +1,1 @@
-"""StyleGAN2, its discriminator and objectives, and the inversion of faces into it."""
+"""StyleGAN2's generator and discriminator, its objectives, the networks that invert faces into it, perceptual terms."""

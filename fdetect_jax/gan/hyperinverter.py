@@ -21,9 +21,9 @@ class HyperConfig:
     """E2 and the regressors.
 
     hidden: D of the paper. width: channels of the pyramid. regressor: channels of the regressors.
-    instance_norm: as in the original; a map of 2x2 pixels keeps too little of itself under it.
-    residual_init: offsets start at zero, so that training starts at G(E(x)), and see the image minus its first
-      reconstruction; the original's start is random and small.
+    instance_norm: as in the original. Turn it off for small feature maps: of 2x2 pixels it leaves too little.
+    residual_init: offsets start at zero, so that training starts at G(E(x)), and the regressors start from the image
+      minus its first reconstruction. The original starts from small random offsets.
     """
 
     trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
@@ -50,7 +50,7 @@ def kernel_from(buffer: jax.Array, spec: LayerSpec) -> jax.Array:
 
 
 def opposite_halves(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """A start (k, k, I, O) whose output depends on the difference of the two halves of the input's channels alone."""
+    """An initial kernel (k, k, I, O) that sees only the difference of the two halves of the input's channels."""
     half = nn.initializers.he_normal()(key, (*shape[:2], shape[2] // 2, shape[3]), dtype)
     return jnp.concatenate([half, -half], axis=2) / math.sqrt(2)
 

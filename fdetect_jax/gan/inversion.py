@@ -1,4 +1,4 @@
-"""The inversion pair (G, E, H): a face in, its latent and the generator that fits it out, and faces rendered from them.
+"""The inverter: generator G, encoder E and HyperInverter H. Faces in; their latents, kernel offsets and renderings out.
 
 The modules are static; their variables travel as an argument, ``{"generator": …, "encoder": …, "hyper": …}``.
 """
@@ -22,7 +22,7 @@ PARTS = ("generator", "encoder", "hyper")
 
 @flax.struct.dataclass
 class Inversion:
-    """Where faces lie: ``w`` (B, w_dim), the kernels' offsets (None without H), ``image`` (B, R, R, 3) in [0, 1]."""
+    """Inverted faces: ``w`` (B, w_dim), the kernels' offsets (None without H), ``image`` (B, R, R, 3) in [0, 1]."""
 
     w: jax.Array
     offsets: Offsets | None
@@ -31,7 +31,7 @@ class Inversion:
 
 @dataclasses.dataclass(frozen=True)
 class Inverter:
-    """The networks of a pair; H may be absent, then the encoder alone inverts."""
+    """The modules of G, E and H. Without H the encoder alone inverts."""
 
     generator: Generator
     encoder: Encoder
@@ -55,7 +55,7 @@ class Inverter:
     def synthesize(
         self, variables: Any, w: jax.Array, offsets: Offsets | None = None, resolution: int | None = None
     ) -> jax.Array:
-        """As `render`, but as the generator speaks: nominally in [-1, 1], not clipped."""
+        """As ``render``, but the generator's own output: nominally in [-1, 1], not clipped."""
         synthesize = Generator.synthesize
         return self.generator.apply(variables["generator"], w, offsets, "const", resolution, method=synthesize)
 
@@ -92,7 +92,7 @@ def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.floa
 
 
 def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inverter, dict]:
-    """A pair from a folder with generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors.
+    """An inverter from a folder with generator.safetensors, encoder.safetensors and, optionally, hyper.safetensors.
 
     path: that folder, or one file of kind "hyperinverter", which holds all three.
 

@@ -63,7 +63,7 @@ def nearest(x: jax.Array, size: int) -> jax.Array:
 def cosine_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     """1 − cos of (B, D) and (B, D), in [0, 2], (B,).
 
-    Half the squared distance of the unit vectors is the same, and near equals it does not cancel.
+    It is computed as half the squared distance of the unit vectors, which does not cancel where they are nearly equal.
     """
 
     def unit(v: jax.Array) -> jax.Array:
@@ -146,7 +146,7 @@ def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
 def initial_variables(name: str, seed: int) -> Any:
     """Random variables of a term's network, as NumPy arrays: the right shapes, and nothing learned.
 
-    Drawn here and not by the modules, whose initialisers take XLA half a minute for 44 million numbers.
+    They are drawn with NumPy: XLA takes half a minute to compile the modules' initialisers for 44 million numbers.
 
     Raises:
       ValueError: no such term.

@@ -44,7 +44,7 @@ class GeneratorConfig:
         return 2 * int(math.log2(self.resolution)) - 2
 
     def resolution_for(self, size: int) -> int:
-        """The least resolution of a block that is not below ``size`` pixels; the last one where all are."""
+        """The lowest resolution of a block that is not below ``size`` pixels; the last one where all are."""
         return min((r for r in self.block_resolutions if r >= size), default=self.resolution)
 
     @property
@@ -87,7 +87,7 @@ def modulate(kernel: jax.Array, style: jax.Array, demodulate: bool) -> tuple[jax
     if not demodulate:
         return style, None
     k, l = kernel.shape[-4:-2]
-    # As additions, not as a reduction: that one XLA joins to the product below, where on a CPU it takes tens of ms.
+    # Written as additions: XLA fuses a reduction into the product below, which then takes tens of ms on a CPU.
     energy = sum(jnp.square(kernel[..., i, j, :, :]) for i in range(k) for j in range(l))
     which = "bi,io->bo" if kernel.ndim == 4 else "bi,bio->bo"
     return style, jax.lax.rsqrt(jnp.einsum(which, jnp.square(style), energy) + 1e-8)
@@ -137,7 +137,7 @@ class ModulatedConv(nn.Module):
         elif mode == "random":
             noise = jax.random.normal(self.make_rng("noise"), (x.shape[0], r, r, 1))
         else:
-            raise UserError(f"noise: found {mode!r}, wanted 'const', 'random' or 'none'")
+            raise ValueError(f"noise: found {mode!r}, wanted 'const', 'random' or 'none'")
         return (strength * noise).astype(x.dtype)
 
 
@@ -188,7 +188,7 @@ class Synthesis(nn.Module):
 class Generator(nn.Module):
     """StyleGAN2. ``method=`` one of ``map``, ``synthesize``; the call does both.
 
-    remat: a gradient recomputes every layer from its input instead of keeping what it made.
+    remat: the gradient recomputes every layer from its input, which saves memory and costs time.
     """
 
     config: GeneratorConfig
@@ -231,10 +231,10 @@ def truncate(w: jax.Array, w_avg: jax.Array, truncation: float, cutoff: int | No
 
 
 def to_signed(image: jax.Array) -> jax.Array:
-    """[0, 1] -> [-1, 1], the range a generator speaks."""
+    """[0, 1] -> [-1, 1], the range of a generator's images."""
     return image * 2.0 - 1.0
 
 
 def from_signed(image: jax.Array) -> jax.Array:
-    """[-1, 1] -> [0, 1], clipped with a gradient that passes inside the range."""
+    """[-1, 1] -> [0, 1], clipped; the gradient is zero outside the range."""
     return jnp.clip(image * 0.5 + 0.5, 0.0, 1.0)

@@ -9,6 +9,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Analysis:
     """What is registered of an analysis.
 
     unit: what ``extract`` is called with: "face", each ``FaceCrop``; "clip", each person's crops (a tuple of
-      ``FaceCrop``) in order of time; "file", the path.
+      ``FaceCrop``) in order of time; "file", the path. Crops are cut by the recipe of the detector in use.
     extract: runs in a worker process, which finds it by its module and name. It returns plain data that can be pickled,
       or None where it has nothing to say. It must not import JAX: several processes cannot share one accelerator.
     weigh: runs in the process that scores, with what ``extract`` returned: for "file" the data itself, else a list of
@@ -114,7 +115,7 @@ def weigh(extracted: Extracted, analyses: Mapping[str, Analysis]) -> tuple[tuple
             evidence = analysis.weigh(extracted.data[name])
             if evidence is None:
                 continue
-            if isinstance(evidence.value, float) and not math.isfinite(evidence.value):
+            if isinstance(evidence.value, Real) and not math.isfinite(evidence.value):
                 raise ValueError(f"evidence.value: found {evidence.value}, wanted a finite number")
             found.append(dataclasses.replace(evidence, name=name))
         except Exception as error:

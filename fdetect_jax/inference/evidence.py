@@ -1,6 +1,7 @@
 """One piece of evidence about a file: what was found, what it speaks for, how strongly, and a sentence that says so."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Evidence:
             raise ValueError(f"evidence.speaks_for: found {self.speaks_for!r}, wanted one of {SIDES}")
         if not 0 <= self.strength <= 1:
             raise ValueError(f"evidence.strength: found {self.strength!r}, wanted a number in [0, 1]")
-        if not isinstance(self.value, float | int | str | None):
+        if not isinstance(self.value, Real | str | None):
             raise ValueError(f"evidence.value: found {self.value!r}, wanted a number, a string or None")
         if self.picture is not None and (self.picture.dtype != np.uint8 or self.picture.shape[2:] != (3,)):
             found = f"{self.picture.shape} {self.picture.dtype}"
@@ -41,7 +42,9 @@ class Evidence:
 
     def to_row(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        value = round(float(self.value), 6) if isinstance(self.value, float) else self.value
+        value = self.value
+        if isinstance(value, Real):
+            value = int(value) if isinstance(value, Integral) else round(float(value), 6)
         return {
             "name": self.name,
             "value": value,

@@ -6,7 +6,7 @@ the first is read.
 
 import os
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from fdetect_jax.types import margin
 
 _WEIGHTS = "detector.safetensors"
 _BATCH_SIZE = 32
-Key = TypeVar("Key", bound=Hashable)
+Key = TypeVar("Key")
 Group = tuple[Key, Sequence[np.ndarray], Sequence[int]]
 
 

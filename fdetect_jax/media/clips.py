@@ -1,6 +1,6 @@
 """The faces of one file. In: the path of an image or a video. Out: a crop of each face in each sampled frame.
 
-An image is a clip of one frame. Hostile files are met here: call it in a process that may die (``media.isolated``).
+An image is a clip of one frame. Files may be hostile: call this in a process that may die (``media.isolated``).
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from fdetect_jax.media.photos import read_photo
 from fdetect_jax.media.tracks import Tracker
 from fdetect_jax.media.video import Frame, Sampling, VideoInfo, probe, read_frames
 
-if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do without
+if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do not load
     from fdetect_jax.types import Example
 
 WHICH = ("largest", "all")
@@ -30,8 +30,9 @@ WHICH = ("largest", "all")
 class FaceCrop:
     """One face in one frame.
 
-    frame: its index among the frames that decode. time: seconds from the start. track: equal for the faces of one
-    person, from 0. box: (x0, y0, x1, y1) in pixels of the frame, brows to chin. score: the face detector's, in [0, 1].
+    frame: its index among the frames that decode. time: seconds from the start. track: number of the person, from 0,
+    the same in every frame. box: (x0, y0, x1, y1) in pixels of the frame, brows to chin. score: of the face detector,
+    in [0, 1].
     """
 
     frame: int
@@ -44,10 +45,10 @@ class FaceCrop:
 
 @dataclass(frozen=True)
 class MediaFaces:
-    """What was seen in a file.
+    """The faces found in a file.
 
-    kind: "image" or "video". info: of a video. size: (width, height) upright, in pixels. frames: (index, seconds) of
-    every frame that was looked at, with a face or without. crops: in order of time.
+    kind: "image" or "video". info: the video's properties. size: (width, height) upright, in pixels. frames: (index,
+    seconds) of every frame examined, with or without a face. crops: in order of time.
     """
 
     kind: str
@@ -69,14 +70,14 @@ def faces_of(
     """Finds, follows and crops the faces of an image or a video.
 
     Args:
-        path: what it is, is told by its content. faces: the open face models. recipe: how to crop.
-        sampling: which frames of a video are looked at.
-        which: "all", or "largest": the one track whose boxes cover most, summed over the frames.
-        limits: None: the usual ones. cut: makes the crop.
+        path: an image or a video; the content decides, not the name. faces: the open face models. recipe: how to crop.
+        sampling: which frames of a video are examined.
+        which: "all", or "largest": the one track with the largest sum of box areas over the frames.
+        limits: None: the default ones. cut: makes the crop.
 
     Raises:
         UnreadableMedia: see ``photos.read_photo`` and ``video.read_frames``.
-        ValueError: which is neither.
+        UserError: ``which`` is neither "all" nor "largest".
     """
     if which not in WHICH:
         raise UserError(f"faces: found {which!r}, wanted one of {', '.join(WHICH)}")

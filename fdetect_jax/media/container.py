@@ -1,7 +1,7 @@
-"""Opens media that nobody vouches for. In: a path. Out: what kind it is, or an open container, or UnreadableMedia.
+"""Opens untrusted media files. In: a path. Out: the kind of file, or an open container, or UnreadableMedia.
 
-A file is opened as what its first bytes say it is, with that one demuxer and through a Python file: no playlist, no
-other file and no address is ever followed. Containers and codecs are allow-lists.
+The first bytes of a file decide how it is opened: with that one demuxer and through a Python file, so that no
+playlist, other file or address is followed. Containers and codecs are allow-lists.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _CODECS = (
     *("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video"),
     *("mjpeg", "h263", "prores", "ffv1"),
 )
-_DECODERS = ("libdav1d",)  # whose name is not the codec's
+_DECODERS = ("libdav1d",)  # decoders whose name differs from the codec's
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 _STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WANTED = "wanted JPEG, PNG, WebP, BMP, TIFF, MP4, MOV, MKV, WebM, AVI or MPEG"
@@ -27,7 +27,7 @@ def kind_of(path: str | Path) -> str:
     """Whether a file is an "image" or a "video", by its first bytes; its name does not matter.
 
     Raises:
-        UnreadableMedia: no file, empty, or none of the kinds that are read.
+        UnreadableMedia: no file, an empty file, or a format that is not supported.
     """
     head = _head(Path(path))
     return "image" if _is_image(head) else "video" if _demuxer(head) else _refuse(head)
@@ -35,11 +35,11 @@ def kind_of(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
-    """An open ``av.container.InputContainer`` whose file, container, codec and frame size are within what is read.
+    """Yields an open ``av.container.InputContainer`` whose size, format, codec and frame size are allowed.
 
     Raises:
-        UnreadableMedia: no file, over the limits, not a video, of a container or codec that is not read, damaged in its
-            header, or without pictures. Not for what happens in the body.
+        UnreadableMedia: no file, over the limits, not a video, unsupported container or codec, damaged header, or no
+            pictures. Damage after the header is not reported here.
     """
     path, limits = Path(path), limits or Limits()
     head = _head(path)
@@ -50,7 +50,7 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
     options = {
         "protocol_whitelist": "none",
         "codec_whitelist": ",".join((*_CODECS, *_DECODERS)),
-        "max_pixels": str(2 * limits.frame_pixels),  # of memory: decoders pad
+        "max_pixels": str(2 * limits.frame_pixels),  # memory limit: decoders pad frames
     }
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(path, "rb"))
@@ -58,7 +58,7 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
             container = av.open(file, format=demuxer, options=options, metadata_errors="replace")
             stack.enter_context(container)
             _vet(container, limits)
-            video_stream(container).codec_context.options = options  # those above are for looking into the file
+            video_stream(container).codec_context.options = options  # the options above are for probing only
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, UnreadableMedia):
                 raise
@@ -67,10 +67,10 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
 
 
 def video_stream(container: Any) -> Any:
-    """The stream of moving pictures; a cover picture is none.
+    """The video stream; a cover picture does not count.
 
     Raises:
-        UnreadableMedia: there is none.
+        UnreadableMedia: the file has no video stream.
     """
     cover = av.stream.Disposition.attached_pic
     for stream in container.streams.video:
@@ -80,7 +80,7 @@ def video_stream(container: Any) -> Any:
 
 
 def packets_of(container: Any, streams: list[Any]) -> Iterator[Any]:
-    """The packets up to the end or to damage behind which there is no way; without empty ones, which end a decoder."""
+    """The packets up to the end or to damage that cannot be skipped; drops empty packets, which would end a decoder."""
     with contextlib.suppress(av.error.FFmpegError):
         for packet in container.demux(streams):
             if packet.size:
@@ -110,7 +110,7 @@ def _is_image(head: bytes) -> bool:
 
 
 def _demuxer(head: bytes) -> str | None:
-    """FFmpeg's name of the demuxer for a file that begins so."""
+    """FFmpeg's name of the demuxer for a file that begins with ``head``."""
     if head[4:8] in _BOXES and head[8:12] not in _STILLS:
         return "mov"
     if head[:4] == b"\x1aE\xdf\xa3":

@@ -1,6 +1,6 @@
 """From a photo and a face to a square crop. In: (H, W, 3) uint8, Face, CropRecipe. Out: Example.
 
-The recipe is a value: it is stored with the data and in checkpoints, so that training and serving cut alike.
+The recipe is stored with the data and in checkpoints, so that training and serving crop in the same way.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,19 @@ from fdetect_jax.media.landmarks import eyes, face_mask
 from fdetect_jax.media.models import models_hash
 from fdetect_jax.media.warp import similarity, turned_square
 
-if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do without
+if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do not load
     from fdetect_jax.types import Example
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
 # Left, top, right, bottom of a context crop, as shares of the landmarks' bounding box (SBI).
-_LOOSE = (0.5, 1.0, 0.5, 0.4)
+_CONTEXT_MARGINS = (0.5, 1.0, 0.5, 0.4)
 # DeepfakeBench's template for a side of 1: eyes, nose tip, corners of the mouth; 112 px, moved 8 to the right.
 _TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 _TEMPLATE = _TEMPLATE / 112
-# Of the 68, counted from 0. It takes an eyelid and a lip point each one beyond the usual; so do crops made by it.
+# Indices into the 68 landmarks, from 0. As in DeepfakeBench, each eye also uses one eyelid point too many, and the
+# mouth one lip point too many.
 _TEMPLATE_POINTS = [37, 44, 30, 49, 55]
 
 
@@ -36,17 +37,17 @@ _TEMPLATE_POINTS = [37, 44, 30, 49, 55]
 class CropRecipe:
     """How a crop is cut.
 
-    size: pixels of the crop's side, >= 8. region: what is cut, one of ``REGIONS``:
-        "square": the square around the box's centre, mirrored where it reaches over the image's edge;
+    size: side of the crop in pixels, >= 8. region: the area that is cut out, one of ``REGIONS``:
+        "square": the square around the box's centre; beyond the image's edge the image is mirrored;
         "level": the same, turned so that the eyes are level;
-        "inside": the square, moved and made smaller until it lies in the image (FaceForensics++);
-        "box": the box, clipped to the image and stretched to a square: its aspect is not kept (SBI);
-        "template": the similarity that brings five points nearest to DeepfakeBench's template, black outside.
-    scale: side of what is cut / side of the box (the larger one, except for "box"; of "template": the template's
-        own 112 px), > 0. interpolation: "linear", "cubic" or "lanczos"; shrinking always averages areas first.
-    training_margins: of "box", the range that training draws each side's margin from, as a share of the box's
-        side: 0 <= low <= high; None: training cuts as serving does. See ``context``.
-    detector, detector_hash: what finds the face, and the hash of its model files.
+        "inside": the square, moved and shrunk until it lies inside the image (FaceForensics++);
+        "box": the box, clipped to the image and stretched to a square; the aspect ratio is not kept (SBI);
+        "template": the similarity transform that best maps five points onto DeepfakeBench's template, black outside.
+    scale: side of the area / side of the box (the larger one, except for "box"; for "template": side of the area /
+        the template's 112 px), > 0. interpolation: "linear", "cubic" or "lanczos"; shrinking first averages areas.
+    training_margins: for "box", the range from which training draws the margin of each side, as a share of the box's
+        side: 0 <= low <= high; None: training crops as serving does. See ``context_crop``.
+    detector, detector_hash: the face detector, and the hash of its model files.
     """
 
     size: int
@@ -67,7 +68,7 @@ class CropRecipe:
         if self.interpolation not in _INTERPOLATION:
             raise UserError(f"recipe.interpolation: found {self.interpolation!r}, wanted {sorted(_INTERPOLATION)}")
         if self.training_margins is not None:
-            margins = tuple(self.training_margins)  # JSON knows lists only
+            margins = tuple(self.training_margins)  # JSON has only lists
             if self.region != "box" or len(margins) != 2 or not 0 <= margins[0] <= margins[1]:
                 wanted = "0 <= low <= high, and region 'box'"
                 raise UserError(f"recipe.training_margins: found {margins} of {self.region!r}, wanted {wanted}")
@@ -79,7 +80,7 @@ class CropRecipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "CropRecipe":
-        """Inverse of ``to_dict``; unknown or missing fields raise ValueError."""
+        """Inverse of ``to_dict``; unknown or missing fields raise UserError."""
         wanted = {field.name for field in fields(cls)}
         if set(values) != wanted:
             raise UserError(f"recipe: found fields {sorted(values)}, wanted {sorted(wanted)}")
@@ -90,7 +91,7 @@ class CropRecipe:
         return digest(self.to_dict())
 
     def require_detector(self) -> None:
-        """Raises ValueError unless this installation's detector is the one the recipe was made with."""
+        """Raises UserError unless the recipe was made with the face detector installed here."""
         here = CropRecipe(self.size, self.scale)
         if (self.detector, self.detector_hash) != (here.detector, here.detector_hash):
             raise UserError(
@@ -100,28 +101,28 @@ class CropRecipe:
 
 
 def crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
-    """Cuts ``face`` out of ``image`` as serving does: nothing is random.
+    """Crops ``face`` out of ``image`` as serving does, without randomness.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        face: as ``Faces.detect`` gives it, in pixels of ``image``.
+        face: as ``Faces.detect`` returns it, in pixels of ``image``.
         recipe: see ``CropRecipe``.
 
     Returns:
         Example with image (S, S, 3) uint8; landmarks (68, 2) float32 and mask (S, S) uint8 too if the face has
         landmarks. Landmarks may lie outside the crop.
     """
-    if recipe.training_margins is not None:  # by the very pixels that training sees
+    if recipe.training_margins is not None:  # through the same steps as training
         return face_crop(context_crop(image, face, recipe), recipe)
     pixels, affine = REGIONS[recipe.region](image, face, recipe)
     return _example(pixels, face.landmarks, affine, recipe)
 
 
 def context_crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example":
-    """A wide crop of which training draws its own: SBI's, with room for what moves and for its widest margins.
+    """A crop with room around the face, from which training draws face crops (SBI's margins and shifts).
 
     The landmarks' bounding box (w, h), widened by w/2 left and right, h above and 0.4 h below, clipped to the image.
-    It is shrunk where even the smallest margins would give more than ``recipe.size`` pixels, and never enlarged.
+    It is shrunk if even the smallest margins would give more than ``recipe.size`` pixels, and never enlarged.
 
     Args:
         image, face: as in ``crop``. recipe: with ``training_margins``.
@@ -135,7 +136,7 @@ def context_crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example"
     box = np.array(face.box, np.float64)
     around = box if face.landmarks is None else np.r_[face.landmarks.min(0), face.landmarks.max(0)].astype(np.float64)
     least, most = recipe.training_margins
-    one, two = _widened(around, _LOOSE), _widened(box, (max(most, _margin(recipe)),) * 4)
+    one, two = _widened(around, _CONTEXT_MARGINS), _widened(box, (max(most, _margin(recipe)),) * 4)
     x0, y0, x1, y1 = _within(np.r_[np.minimum(one, two)[:2], np.maximum(one, two)[2:]], image)
     pixels = image[y0:y1, x0:x1]
     factor = min(1.0, recipe.size / ((1 + 2 * least) * face.side))
@@ -150,7 +151,7 @@ def context_crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example"
 
 
 def face_crop(example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None) -> "Example":
-    """A context crop -> what ``crop`` returns; with ``rng`` by margins drawn for training."""
+    """A context crop -> the same as ``crop`` returns; with ``rng`` the margins are drawn as in training."""
     area = face_area(example, recipe, rng)
     pixels, affine = stretched(example["image"], area, recipe)
     return _example(pixels, example.get("landmarks"), affine, recipe)
@@ -159,14 +160,14 @@ def face_crop(example: "Example", recipe: CropRecipe, rng: np.random.Generator |
 def face_area(
     example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None
 ) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1) of the face crop in a loose one: serving's, or with ``rng`` each margin drawn by itself."""
+    """(x0, y0, x1, y1) of the face crop in a context crop: serving's margins, or with ``rng`` a random one per side."""
     low, high = recipe.training_margins or (0.0, 0.0)
     margins = np.full(4, _margin(recipe)) if rng is None else rng.uniform(low, high, 4)
     return _within(_widened(example["box"].astype(np.float64), margins), example["image"])
 
 
 def stretched(image: np.ndarray, area: tuple[int, int, int, int], recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
-    """``area`` of ``image``, (H, W[, 3]) uint8 or float32, as a square of ``recipe.size``, and the affine (2, 3)."""
+    """``area`` of ``image``, (H, W[, 3]) uint8 or float32, as a square of ``recipe.size``, and its affine (2, 3)."""
     x0, y0, x1, y1 = area
     shrinks = min(x1 - x0, y1 - y0) >= recipe.size
     how = cv2.INTER_AREA if shrinks else _INTERPOLATION[recipe.interpolation]
@@ -198,7 +199,7 @@ def _box(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray,
 
 
 def _template(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
-    if face.landmarks is None:  # there the mouth is one point
+    if face.landmarks is None:  # the detector's key points have only one point for the mouth
         found, wanted = face.keypoints[:4], np.r_[_TEMPLATE[:3], _TEMPLATE[3:].mean(0, keepdims=True)]
     else:
         found, wanted = face.landmarks[_TEMPLATE_POINTS], _TEMPLATE
@@ -219,7 +220,7 @@ REGIONS: dict[str, Callable[[np.ndarray, Face, CropRecipe], tuple[np.ndarray, np
 }
 
 RECIPES = {
-    # The usual protocol for FaceForensics++ and its kind, upright as filmed.
+    # The usual protocol for FaceForensics++ and similar sets, not rotated.
     "paper": CropRecipe(380, 1.3),
     # Shiohara and Yamasaki, 2022: 12.5 % on each side; in training 5 to 20 %.
     "sbi": CropRecipe(380, 1.25, "box", "linear", (0.05, 0.2)),
@@ -227,21 +228,21 @@ RECIPES = {
     "ff++": CropRecipe(299, 1.3, "inside", "linear"),
     # DeepfakeBench (Yan et al., 2023).
     "aligned": CropRecipe(256, 1.3, "template", "linear"),
-    # Tight, mid forehead to chin, for small networks and for the generator.
+    # A close crop, mid forehead to chin, for small networks and for the generator.
     "aligned64": CropRecipe(64, 1.15, "level"),
     "aligned1024": CropRecipe(1024, 1.15, "level"),
 }
 
 
 def make_recipe(name: str, size: int | None = None) -> CropRecipe:
-    """A recipe by name, at its own size or another; ValueError for a name that is not in ``RECIPES``."""
+    """The recipe of this name, at its own size or at ``size``; UserError for a name that is not in ``RECIPES``."""
     if name not in RECIPES:
         raise UserError(f"recipe: found {name!r}, wanted one of {sorted(RECIPES)}")
     return RECIPES[name] if size is None else replace(RECIPES[name], size=size)
 
 
 def _margin(recipe: CropRecipe) -> float:
-    """Serving's, on each side, as a share of the box's side."""
+    """Serving's margin on each side, as a share of the box's side."""
     return (recipe.scale - 1) / 2
 
 
@@ -252,7 +253,7 @@ def _widened(box: np.ndarray, margins: "np.ndarray | tuple") -> np.ndarray:
 
 
 def _within(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
-    """Whole pixels inside the image, at least one; rounded as SBI does."""
+    """Whole pixels inside the image, at least one; rounded as in SBI."""
     height, width = image.shape[:2]
     low = np.clip(box[:2].astype(int), 0, [width - 1, height - 1])
     high = np.clip(box[2:].astype(int) + 1, low + 1, [width, height])

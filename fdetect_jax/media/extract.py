@@ -1,4 +1,4 @@
-"""The faces of many files, seen by processes that may die. In: files. Out: the crops of each, or why there are none."""
+"""Extracts the faces of many files in worker processes. In: files. Out: the crops of each, or why there are none."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,15 +23,15 @@ def extract_faces(
     workers: int | None = None,
     seconds: float = 600.0,
 ) -> Iterator[MediaFaces | Rejected]:
-    """``clips.faces_of`` of every file, in order; of each crop the image alone. Close it to end the processes early.
+    """``clips.faces_of`` for every file, in order; each crop holds only its image. Close it to end the processes early.
 
-    workers: processes; None: one per core. seconds: that one file may take.
+    workers: processes; None: one per core. seconds: time limit per file.
 
     Raises:
-        ValueError: the recipe was made with another face detector. ModelsUnavailable: it cannot be had.
+        UserError: the recipe was made with another face detector. ModelsUnavailable: the face models cannot be had.
     """
     recipe.require_detector()
-    load_models()  # fetched once, and an error is raised here rather than in every worker
+    load_models()  # fetched once; a failure is raised here rather than in every worker
     tasks = ((file, recipe, sampling, which) for file in files)
     return run_isolated(_look, tasks, workers=workers, seconds=seconds, initializer=open_faces)
 
@@ -42,4 +42,4 @@ def _look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:
 
 
 def _image_alone(image: np.ndarray, face: Face, recipe: CropRecipe) -> dict:
-    return {"image": crop(image, face, recipe)["image"]}  # all that travels back
+    return {"image": crop(image, face, recipe)["image"]}  # the only part that is sent back

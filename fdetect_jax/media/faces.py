@@ -22,9 +22,9 @@ from fdetect_jax.media.warp import turned_square
 
 __all__ = ["Face", "Faces", "ModelsUnavailable"]
 
-_LARGEST_SIDE = 640  # the detector sees 128 px; from more than this its own resizing aliases
+_LARGEST_SIDE = 640  # the detector's input is 128 px; shrinking from more than this aliases in its own resizing
 _MESH_SIZE = 192
-_MESH_SCALE = 1.5  # the mesh wants the detector's box widened by this much, eyes level
+_MESH_SCALE = 1.5  # the mesh expects the detector's box widened by this factor, eyes level
 _SAME_FACE = 0.3  # intersection over union
 
 
@@ -32,10 +32,9 @@ _SAME_FACE = 0.3  # intersection over union
 class Face:
     """One face.
 
-    box: (x0, y0, x1, y1), brows to chin, may reach over the image's edge. score: in [0, 1].
-    keypoints: (6, 2) float32: eyes (left in the image first), nose tip, mouth, ear on the left, ear on the
-    right.
-    landmarks: (68, 2) float32, iBUG order, or None where the mesh found no face in the box.
+    box: (x0, y0, x1, y1), brows to chin, may extend beyond the image's edge. score: in [0, 1].
+    keypoints: (6, 2) float32: eyes (left in the image first), nose tip, mouth, left ear, right ear (in the image).
+    landmarks: (68, 2) float32, iBUG order, or None if the mesh found no face in the box.
     """
 
     box: tuple[float, float, float, float]
@@ -58,19 +57,18 @@ class Faces:
     """BlazeFace (Bazarevsky et al., 2019) for boxes, MediaPipe's face mesh (Kartynnik et al., 2019) for
     landmarks.
 
-    Not to be shared between threads or pickled; each process opens its own. Close it, or use it in a
-    ``with``.
+    Do not share it between threads and do not pickle it; each process opens its own. Close it, or use it in a ``with``.
     """
 
     def __init__(self, min_confidence: float = 0.5):
         """Loads both models.
 
         Args:
-            min_confidence: smallest score of a box, in (0, 1].
+            min_confidence: lowest accepted score of a box, in (0, 1].
 
         Raises:
             ModelsUnavailable: see ``media.models.load_models``.
-            ValueError: min_confidence out of range.
+            UserError: min_confidence out of range.
         """
         if not 0 < min_confidence <= 1:
             raise UserError(f"min_confidence: found {min_confidence}, wanted a number in (0, 1]")
@@ -85,31 +83,31 @@ class Faces:
                 min_detection_confidence=min_confidence,
             )
             self._detector: Any = vision.FaceDetector.create_from_options(options)
-            # Not vision.FaceLandmarker: it takes the public mesh of 468 (x, y, z) for one of 478 (x, y) and
-            # returns scrambled points without a word. ImageEmbedder hands out the model's raw outputs.
+            # Not vision.FaceLandmarker: it reads the public mesh of 468 (x, y, z) as one of 478 (x, y) and returns
+            # scrambled points without an error. ImageEmbedder returns the model's raw outputs.
             mesh = vision.ImageEmbedderOptions(base_options=BaseOptions(model_asset_buffer=content[MESH]))
             self._mesh: Any = vision.ImageEmbedder.create_from_options(mesh)
             # The first inference logs too.
             blank = np.zeros((_MESH_SIZE, _MESH_SIZE, 3), np.uint8)
             self._boxes(blank)
             self._mesh.embed(self._image(blank))
-        # MediaPipe's own __del__ fails once the interpreter is shutting down, so it must never run.
+        # MediaPipe's own __del__ fails while the interpreter shuts down, so it must never run.
         for task in (self._detector, self._mesh):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
         self._finalizer = weakref.finalize(self, _close, self._detector, self._mesh)
         self._finalizer.atexit = False
 
     def detect(self, image: np.ndarray) -> list[Face]:
-        """All faces, largest box first; an empty list where there is none.
+        """All faces, largest box first; an empty list if there are none.
 
-        A face that fills the frame or is tiny in it escapes the short-range detector, so an image without a
-        face is looked at again with a wide black border and then in nine overlapping quarters.
+        The short-range detector misses faces that fill the frame and tiny faces. An image without a detection is
+        searched again with a wide black border and then in nine overlapping quarters.
 
         Args:
             image: (H, W, 3) uint8 RGB.
 
         Raises:
-            ValueError: another shape or type.
+            UserError: another shape or type.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise UserError(f"image: found {image.dtype} of shape {image.shape}, wanted uint8 (H, W, 3)")
@@ -130,7 +128,7 @@ class Faces:
         self.close()
 
     def _boxes(self, image: np.ndarray, offset: tuple[float, float] = (0.0, 0.0)) -> list[tuple]:
-        """[(box, score, keypoints)] in the frame where ``image`` starts at ``offset``."""
+        """[(box, score, keypoints)] in coordinates of the frame; ``image`` starts at ``offset`` in it."""
         height, width = image.shape[:2]
         factor = min(1.0, _LARGEST_SIDE / max(height, width))
         if factor < 1:
@@ -149,14 +147,14 @@ class Faces:
         return out
 
     def _with_border(self, image: np.ndarray) -> list[tuple]:
-        # Measured on 417 faces cut at 0.8 of their box: found 60 % as they are, 100 % with half the size
-        # added in black.
+        # Measured on 417 faces cut at 0.8 of their box: 60 % found unchanged, 100 % with a black border of half the
+        # size.
         y, x = image.shape[0] // 2, image.shape[1] // 2
         wide = cv2.copyMakeBorder(image, y, y, x, x, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         return self._boxes(wide, (-x, -y))
 
     def _in_quarters(self, image: np.ndarray) -> list[tuple]:
-        # Measured on faces of a tenth of the frame: found 13 % whole, 100 % in quarters.
+        # Measured on faces of a tenth of the frame: 13 % found in the whole frame, 100 % in quarters.
         height, width = image.shape[:2]
         if min(height, width) < 4:
             return []
@@ -184,11 +182,11 @@ class Faces:
         return (found @ back[:, :2].T + back[:, 2]).astype(np.float32)
 
 
-_own: Faces | None = None  # of this process
+_own: Faces | None = None  # of this process; opened by open_faces
 
 
 def open_faces() -> None:
-    """Makes a worker process ready for ``own_faces``; its OpenCV keeps to one thread."""
+    """Opens the face models for ``own_faces`` in a worker process, and limits OpenCV to one thread there."""
     global _own
     cv2.setNumThreads(1)
     _own = Faces()
@@ -200,7 +198,7 @@ def own_faces() -> Faces:
 
 
 def area(box: Sequence[float]) -> float:
-    """Of (x0, y0, x1, y1)."""
+    """The area of a box (x0, y0, x1, y1)."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
@@ -221,7 +219,7 @@ def _close(*tasks: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Sends the process's stderr nowhere: the C++ side logs there before it can be told not to."""
+    """Discards the process's stderr: MediaPipe's C++ side logs there before it can be configured."""
     kept = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 2)

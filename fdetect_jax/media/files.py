@@ -1,4 +1,4 @@
-"""Which files there are to look at. In: files and folders. Out: files, each once."""
+"""Lists the files to examine. In: files and folders. Out: files, each once."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,12 @@ from fdetect_jax.errors import UserError
 
 
 def find_files(paths: Sequence[str | Path]) -> list[tuple[Path, Path]]:
-    """(file, its path relative to what was named) of every file, each once, folders searched to the bottom in order.
+    """(file, its path relative to the argument) of every file, each once; folders are searched recursively, in order.
 
-    Hidden files and folders are passed over; linked folders are not entered. What a file is, its content says later.
+    Hidden files and folders are skipped; linked folders are not entered. The type of a file is not checked here.
 
     Raises:
-      ValueError: a path that is not there, or no file at all.
+      UserError: a path does not exist, or there is no file at all.
     """
     found: dict[Path, Path] = {}
     for named in map(Path, paths):

@@ -1,5 +1,5 @@
-"""Work on items that nobody vouches for, in processes that may die. In: a function and items. Out: for each item, in
-order, what the function gives, or a Rejected.
+"""Runs a function on untrusted items in processes that may die. In: a function and items. Out: for each item, in
+order, the function's result, or a Rejected.
 """
 
 import collections
@@ -25,9 +25,9 @@ from fdetect_jax.media.limits import Rejected, UnreadableMedia
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-_RESTARTS = 3  # without a result between them
+_RESTARTS = 3  # at most, without a result between them
 
-_failure: str | None = None  # of this process's initializer
+_failure: str | None = None  # traceback of this process's initializer, if it failed
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ def run_isolated(
     initargs: Sequence[Any] = (),
     ahead: int = 4,
 ) -> Iterator[Value | Rejected]:
-    """Yields ``function(item)`` for every item, in order; whatever an item does to its process, the others go on.
+    """Yields ``function(item)`` for every item, in order; an item that kills its process does not stop the others.
 
-    An item whose function raises, whose process dies, or which takes over ``seconds`` (its process is killed) gives a
-    Rejected with the reason; ``UnreadableMedia`` gives its own. Items are drawn a few ahead of the results. Close the
-    generator to end the processes early.
+    An item gives a Rejected with the reason if its function raises, its process dies, or it takes over ``seconds``
+    (its process is then killed); the reason of ``UnreadableMedia`` is kept as it is. Items are drawn a few ahead of the
+    results. Close the generator to end the processes early.
 
     Args:
         function, initializer, initargs: pickled by name into spawned processes; the initializer runs once in each.
-        workers: processes; None: one per core. seconds: an item may take, the start of its process not counted.
-        ahead: items for each worker that are begun before the first of them is asked for.
+        workers: processes; None: one per core. seconds: time limit per item, without the start of its process.
+        ahead: items per worker that are started before the first result is asked for.
 
     Raises:
-        ValueError: workers or seconds not positive.
+        UserError: workers or seconds not positive.
         RuntimeError: the initializer fails, or the processes die without any item at work.
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
@@ -108,26 +108,26 @@ class _Pool:
     def submit(self, item: Any) -> Future:
         try:
             return self._pool.schedule(_guarded, args=(self._function, item), timeout=self._seconds)
-        except RuntimeError as error:  # what pebble says of a pool that broke since
+        except RuntimeError as error:  # raised by pebble if the pool broke in the meantime
             future: Future = Future()
             future.set_exception(BrokenProcessPool(str(error)))
             return future
 
     def result(self, future: Future) -> Any:
         while not wait([future], timeout=1.0).done:
-            if not self._pool.active:  # pebble forgets what it was handed in the moment it breaks
+            if not self._pool.active:  # pebble loses a task that was submitted while the pool breaks
                 raise BrokenProcessPool("lost its work")
         return future.result()
 
     def close(self) -> None:
         self._pool.stop()
-        for process in self._context.alive():  # pebble would wait for each, and a starting one would complain
+        for process in self._context.alive():  # pebble would wait for each, and a starting one would log an error
             process.kill()
         self._pool.join()
 
 
 class _Context(multiprocessing.context.SpawnContext):
-    """Spawns, for a fork would copy the threads of whatever the caller has loaded; and knows what it spawned."""
+    """Spawns (a fork would copy the threads of the caller's libraries) and records the processes it spawned."""
 
     def __init__(self):
         super().__init__()
@@ -156,13 +156,13 @@ def _cause(exitcode: int) -> str:
 def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> None:
     global _failure
     end_with_parent()
-    with contextlib.suppress(OSError):  # where memory runs out, a worker goes before the run does
+    with contextlib.suppress(OSError):  # when memory runs out, the kernel kills a worker before the main process
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         if initializer is not None:
             initializer(*initargs)
     except Exception as error:
-        _failure = _said(error)
+        _failure = _describe(error)
 
 
 def _guarded(function: Callable, item: Any) -> Any:
@@ -172,9 +172,9 @@ def _guarded(function: Callable, item: Any) -> Any:
         return function(item)
     except UnreadableMedia as error:
         return Rejected(error.reason)
-    except (Exception, SystemExit) as error:  # pebble would raise it here: an exit would end the run
-        return Rejected(_said(error))
+    except (Exception, SystemExit) as error:  # pebble would re-raise it here: a SystemExit would end the run
+        return Rejected(_describe(error))
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

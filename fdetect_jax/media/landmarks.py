@@ -1,4 +1,4 @@
-"""What is known about 68 landmarks: their places on MediaPipe's mesh, the forehead above, the face within.
+"""Geometry of the 68 landmarks: their vertices on MediaPipe's mesh, the forehead above them, the mask of the face.
 
 iBUG order, as seen in the image: jaw 0-16 from the left ear over the chin (8) to the right ear, brows 17-21
 and 22-26, nose bridge 27-30 and base 31-35, eyes 36-41 and 42-47, outer lips 48-59, inner lips 60-67.
@@ -19,7 +19,7 @@ MESH_TO_68 = np.array([
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
     78, 81, 13, 311, 308, 402, 14, 178,
 ])
-# The point that takes each point's place when the image is mirrored.
+# The index of each point after mirroring the image.
 MIRRORED_68 = np.array([
     *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
@@ -30,11 +30,11 @@ JAW, BROWS = slice(0, 17), slice(17, 27)
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # left and right in the image
 _FOREHEAD = 0.45  # brow to mid forehead, in units of (middle of the brows to base of the nose)
 _SUBPIXEL_BITS = 4
-_SMALLEST_FACE = 0.01  # of the image's area; landmarks that enclose less are taken for broken
+_SMALLEST_FACE = 0.01  # share of the image's area; landmarks that enclose less are treated as broken
 
 
 def eyes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(68, 2) -> centres (2,) of the eye on the image's left and of the one on its right."""
+    """(68, 2) -> centres (2,) of the left and the right eye (in the image)."""
     return landmarks[LEFT_EYE].mean(0), landmarks[RIGHT_EYE].mean(0)
 
 
@@ -51,7 +51,7 @@ def mirror(landmarks: np.ndarray, width: int) -> np.ndarray:
 
 
 def facing(landmarks: np.ndarray) -> float:
-    """(68, 2) -> where the nose tip stands between the jaw's ends: -1 left, 0 middle, 1 right."""
+    """(68, 2) -> position of the nose tip between the ends of the jaw: -1 left, 0 middle, 1 right."""
     across = landmarks[16] - landmarks[0]
     middle = (landmarks[0] + landmarks[16]) / 2
     return float(2 * (landmarks[30] - middle) @ across / max(across @ across, 1e-12))
@@ -75,7 +75,7 @@ def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return mask
     points = np.concatenate([landmarks[JAW], landmarks[BROWS], forehead(landmarks)]).astype(np.float32)
     hull = cv2.convexHull(points).reshape(-1, 2)
-    reach = 4 * max(shape)  # farther away a point would not fit OpenCV's numbers
+    reach = 4 * max(shape)  # points farther away would overflow OpenCV's integers
     fixed = np.round(np.clip(hull, -reach, reach) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillConvexPoly(mask, fixed, 1, lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
     return mask

@@ -1,4 +1,4 @@
-"""What is read of media that nobody vouches for, and how a refusal is told."""
+"""Limits for untrusted media, and the errors that report a rejected file."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,19 @@ class UnreadableMedia(ValueError):
 
 @dataclass(frozen=True)
 class Rejected:
-    """Stands where the result of an item would, and says why there is none."""
+    """Stands in the place of an item's result, with the reason why there is none."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that is read; every figure is checked before a pixel is decoded.
+    """Upper limits of what is read. Sizes are checked before a pixel is decoded.
 
-    photo_bytes, photo_pixels, photo_side: of a photograph; the side is the most a JPEG can have, and spares decoders
-    that keep a pointer for each row. video_bytes: of a video file. frame_pixels: of one frame (8K has 33 million).
-    seconds, frames: of a whole video, as its packets say and not its header. crop_bytes: of the face crops of one file,
-    which are held together.
+    photo_bytes, photo_pixels, photo_side: of a photograph; photo_side is the largest that JPEG allows, and protects
+    decoders that keep a pointer for each row. video_bytes: of a video file. frame_pixels: of one frame (8K has 33
+    million). seconds, frames: of a whole video, counted from its packets, not its header. crop_bytes: of all face crops
+    of one file, which are held in memory together.
     """
 
     photo_bytes: int = 64 << 20

@@ -1,9 +1,9 @@
-"""The two face models: found in a folder, in the cache, or taken once out of a public wheel. In: nothing.
+"""Loads the two face models from a folder, from the cache, or from a public wheel that is fetched once. In: nothing.
 Out: bytes.
 
 MediaPipe 1.x ships no models. Its last wheel that did, ``mediapipe==0.10.21`` (Apache-2.0), holds a face
-detector (BlazeFace, short range) and a face mesh (468 points). pip fetches that wheel, so the user's own
-index settings hold; only the two members are kept, and every read is checked against the pinned SHA-256.
+detector (BlazeFace, short range) and a face mesh (468 points). pip fetches that wheel, so the user's index
+settings apply; only the two models are kept, and every read is checked against the pinned SHA-256.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _FETCH_SECONDS = 600
 
 
 class ModelsUnavailable(UserError):
-    """The face models are neither in a folder, nor in the cache, nor to be had by pip."""
+    """The face models are in no folder and not in the cache, and pip cannot fetch them."""
 
 
 def cache_folder() -> Path:
@@ -42,18 +42,17 @@ def cache_folder() -> Path:
 
 
 def models_hash() -> str:
-    """16 hex digits that name both models' contents; part of every crop recipe."""
+    """16 hex digits that identify the contents of both models; part of every crop recipe."""
     return hashlib.sha256("".join(_SHA256[name] for name in sorted(_SHA256)).encode()).hexdigest()[:16]
 
 
 def load_models() -> dict[str, bytes]:
     """{DETECTOR: bytes, MESH: bytes}, each checked.
 
-    Looks in the folder ``$FDETECT_MODELS`` (then nowhere else), in the cache, and last asks pip for the
-    wheel.
+    Looks in the folder ``$FDETECT_MODELS`` (if set, nowhere else), then in the cache, then asks pip for the wheel.
 
     Raises:
-        ModelsUnavailable: a file is missing or is not the pinned one, and pip could not fetch it.
+        UserError: (ModelsUnavailable) a file is missing or is not the pinned one, and pip could not fetch it.
     """
     given = os.environ.get("FDETECT_MODELS")
     if given:
@@ -79,8 +78,8 @@ def _read(path: Path, source: str) -> bytes:
 
 
 def _fetch(folder: Path) -> None:
-    # The models are the same in every wheel of that version, so one fixed platform serves all machines and
-    # Pythons.
+    # The models are the same in every wheel of that version, so one fixed platform serves all machines and Python
+    # versions.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"]
     command += ["--platform", "manylinux_2_28_x86_64", WHEEL]
@@ -113,7 +112,7 @@ def _extract(wheel: Path, folder: Path) -> None:
 
 def _help() -> str:
     return (
-        f"Set FDETECT_MODELS to a folder with {DETECTOR} and {MESH}; both lie in the wheel {WHEEL} under "
+        f"Set FDETECT_MODELS to a folder with {DETECTOR} and {MESH}; both are in the wheel {WHEEL} under "
         f"mediapipe/modules/face_detection and mediapipe/modules/face_landmark "
         f"(`pip download --no-deps {WHEEL}` on a machine with network, then unzip)."
     )

@@ -14,16 +14,16 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
-    """Decodes a photograph, upright as its EXIF orientation says.
+    """Decodes a photograph and turns it upright according to its EXIF orientation.
 
-    The size of the file and the pixels its header announces are checked before anything is decoded. Of
-    several frames the first is read; transparent parts come out white; 16 bits become 8.
+    The size of the file and the pixel count in its header are checked before anything is decoded. Of several frames
+    the first is read; transparent parts become white; 16 bits become 8.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        UnreadableMedia: missing, not a file, over the limits, none of JPEG, PNG, WebP, BMP, TIFF (by content, not by
+        UnreadableMedia: missing, not a file, over the limits, not JPEG, PNG, WebP, BMP or TIFF (by content, not by
             name), truncated or corrupt.
     """
     path, limits = Path(path), limits or Limits()
@@ -34,7 +34,7 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
         if size > limits.photo_bytes:
             raise UnreadableMedia(f"{size} bytes, at most {limits.photo_bytes} are read")
         with warnings.catch_warnings():
-            # Pillow's own limits come later than ours and would only add noise.
+            # Pillow applies its own limits later than ours; they would only add warnings.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
@@ -51,7 +51,7 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
         raise UnreadableMedia(f"too many pixels, at most {limits.photo_pixels} are read") from error
     except Image.UnidentifiedImageError as error:
         raise UnreadableMedia(f"not one of {', '.join(FORMATS)}") from error
-    # Decoders meet hostile bytes here, and Pillow's plugins raise all of these on them.
+    # Pillow's plugins raise all of these on hostile bytes.
     except (
         OSError,
         ValueError,

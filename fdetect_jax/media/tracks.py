@@ -1,4 +1,4 @@
-"""Which faces of successive frames are one person's. In: the faces of each frame. Out: a track number for each."""
+"""Assigns the faces of successive frames to persons. In: the faces of each frame. Out: a track number for each."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,21 @@ from scipy.optimize import linear_sum_assignment
 
 from fdetect_jax.media.faces import Face, overlap
 
-_GROWN = 1.5  # boxes are compared this much larger: between two samples a head may move half its width
-_LEAST = 0.2  # intersection over union of the grown boxes
-_PATIENCE = 5  # frames that a track outlives its face
+_GROWN = 1.5  # boxes are enlarged by this factor: between two samples a head may move by half its width
+_LEAST = 0.2  # lowest intersection over union of the enlarged boxes
+_PATIENCE = 5  # frames without its face after which a track ends
 
 
 class Tracker:
-    """Follows faces by the overlap of their boxes: each frame's faces are assigned to the tracks so that the sum of
-    the overlaps is largest; a face that overlaps no track begins a new one."""
+    """Follows faces by the overlap of their boxes. The assignment of a frame's faces to tracks has the largest sum of
+    overlaps; a face that overlaps no track starts a new one."""
 
     def __init__(self):
-        self._last: dict[int, tuple[int, tuple]] = {}  # track -> frame and grown box of its latest face
+        self._last: dict[int, tuple[int, tuple]] = {}  # track -> frame and enlarged box of its latest face
         self._frame, self._next = 0, 0
 
     def update(self, faces: Sequence[Face]) -> list[int]:
-        """The track of each face of the next frame; tracks count from 0 in order of their first face."""
+        """The track of each face of the next frame; tracks are numbered from 0 in order of their first face."""
         self._frame += 1
         open_ = [track for track, (frame, _) in self._last.items() if self._frame - frame <= _PATIENCE + 1]
         boxes = [_grown(face.box) for face in faces]

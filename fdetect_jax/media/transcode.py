@@ -1,5 +1,5 @@
-"""A copy of a video with every frame redrawn. In: a video and a function of frame and time. Out: an MP4 (H.264, its
-audio kept) that browsers play.
+"""Copies a video and redraws every frame. In: a video and a function of frame and time. Out: an MP4 (H.264, with the
+audio) that browsers play.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from fdetect_jax.media.container import open_video, packets_of, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.video import probe, to_rgb
 
-_COPIED = ("aac", "mp3")  # what browsers play in an MP4; other audio is encoded anew
+_COPIED = ("aac", "mp3")  # browsers play these in an MP4; other audio is encoded again
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 _BT709 = 1  # FFmpeg's number of this colour matrix, of its primaries and of its curve
 
@@ -24,15 +24,15 @@ Draw = Callable[[np.ndarray, float], np.ndarray]
 
 
 def transcode(path: str | Path, output: str | Path, draw: Draw, limits: Limits | None = None) -> None:
-    """Writes ``output``, whole or not at all.
+    """Writes ``output`` completely or not at all.
 
     Args:
-        path: a video. output: ends in .mp4. limits: as for reading.
+        path: a video. output: a path that ends in .mp4. limits: as for reading.
         draw: ((H, W, 3) uint8 RGB upright, seconds from the start) -> (H', W', 3) uint8, the same size for every frame;
             odd sides are made even by repeating the last row or column. Frames keep their times.
 
     Raises:
-        UnreadableMedia: nothing decodes, see ``video.read_frames``.
+        UnreadableMedia: no frame decodes, see ``video.read_frames``.
     """
     duration = probe(path, limits).duration
     with (
@@ -51,7 +51,7 @@ def _copy(source, sink, draw: Draw, duration: float) -> None:
     ]
     start = min(starts, default=Fraction(0))
     picture = _Picture(sink, video, start, duration, draw)
-    # The muxer wants every stream before the first packet; the picture's needs the first drawn frame.
+    # The muxer needs every stream before the first packet; the video stream's size comes from the first drawn frame.
     sound = _sound(sink, audio, start)
     waiting: list = []
     for packet in packets_of(source, [one for one in (video, audio) if one is not None]):
@@ -68,8 +68,8 @@ def _copy(source, sink, draw: Draw, duration: float) -> None:
 
 
 class _Picture:
-    """Decodes, draws and encodes the pictures; frames that do not decode, go back in time or lie beyond the end are
-    left out, and the last one stands until the end."""
+    """Decodes, draws and encodes the frames. Frames that do not decode, go back in time or lie beyond the end are left
+    out; the last frame is shown until the end."""
 
     def __init__(self, sink, video, start: Fraction, duration: float, draw: Draw):
         self._sink, self._video, self._start, self._duration, self._draw = sink, video, start, duration, draw
@@ -78,11 +78,11 @@ class _Picture:
         self.stream = None
 
     def packets(self, packet) -> Iterator:
-        """packet, or None for those that the decoder still holds -> encoded packets."""
+        """packet, or None to drain the decoder -> encoded packets."""
         for frame in self._decoded(packet):
             if frame.pts is None:
                 continue
-            moment = frame.pts * self._video.time_base  # what a decoder held back has no time base of its own
+            moment = frame.pts * self._video.time_base  # frames held back by the decoder have no time base
             self._first = moment if self._first is None else self._first
             if moment - self._first >= self._duration:
                 continue
@@ -92,7 +92,7 @@ class _Picture:
                 yield from self._encoded()
 
     def rest(self) -> Iterator:
-        """What is left when there are no more packets."""
+        """The packets that remain after the last input packet."""
         yield from self.packets(None)
         if self.stream is None:
             return
@@ -114,7 +114,7 @@ class _Picture:
         time = pts * self._video.time_base + self._start - self._first
         drawn = _even(self._draw(pixels, float(time)))
         frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
-        # By one thread: several give other bits from run to run.
+        # One thread: with several, the bits differ from run to run.
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", threads=1)
         frame.pts, frame.time_base, frame.duration = pts, self._video.time_base, duration
         if self.stream is None:
@@ -154,7 +154,7 @@ def _sound(sink, audio, start: Fraction) -> Callable:
         with contextlib.suppress(av.error.FFmpegError):
             frames = audio.decode(packet)
         for frame in frames:
-            frame.pts = None  # counted by the encoder from its samples
+            frame.pts = None  # the encoder counts from its samples
             found.extend(made.encode(frame))
         return found if packet is not None else [*found, *made.encode(None)]
 

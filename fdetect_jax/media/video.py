@@ -1,7 +1,6 @@
-"""Reads videos that nobody vouches for. In: a path. Out: what it is like, and sampled frames as RGB, or
-UnreadableMedia.
+"""Reads untrusted videos. In: a path. Out: properties of the video, and sampled RGB frames, or UnreadableMedia.
 
-A video is measured by its packets, before anything is decoded; its header is not believed.
+Length and rate come from the packets, before anything is decoded; the header is not trusted.
 """
 
 import itertools
@@ -22,18 +21,18 @@ from fdetect_jax.media.limits import Limits, UnreadableMedia
 # AVColorSpace: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
 _MATRICES = (1, 4, 5, 6, 7, 9)
 _ROUNDING = 6e-4  # seconds; Matroska keeps whole milliseconds
-_HELD_BYTES = 512 << 20  # of frames, while it is not yet known how many decode
+_HELD_BYTES = 512 << 20  # of frames, while the number that decode is unknown
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are read. Exactly one field is given.
+    """Selects the frames of a video that are read. Exactly one field is set.
 
-    count: so many, evenly spaced from the first to the last that really decodes; all of a shorter video.
-    per_second: at most so many in a second, by their times and not by their number.
+    count: this many frames, evenly spaced from the first to the last that decodes; all of a shorter video.
+    per_second: at most this many frames per second, by their timestamps.
 
     Raises:
-        ValueError: both or none, or not positive.
+        UserError: both or none, or not positive.
     """
 
     count: int | None = None
@@ -52,7 +51,7 @@ class Sampling:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Sampling":
-        """Raises ValueError for fields that are none of a Sampling."""
+        """Raises UserError for fields that a Sampling does not have."""
         unknown = set(fields) - {"count", "per_second"}
         if unknown:
             raise UserError(f"sampling: found {', '.join(sorted(unknown))}, wanted count or per_second")
@@ -70,7 +69,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """width, height: of a frame, upright. duration: seconds. frame_rate: frames a second, on average.
+    """width, height: of an upright frame. duration: seconds. frame_rate: frames per second, on average.
 
     rotation: degrees by which the stored picture was turned clockwise to stand upright: 0, 90, 180 or 270.
     """
@@ -87,7 +86,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class _Packets:
-    """What a walk over the packets, without decoding, found. duration: seconds."""
+    """Results of a pass over the packets without decoding. duration: seconds."""
 
     count: int
     duration: float
@@ -97,8 +96,8 @@ def probe(path: str | Path, limits: Limits | None = None) -> VideoInfo:
     """Describes a video by its packets and its first frame.
 
     Raises:
-        UnreadableMedia: over the limits, not a video, of a container or codec that is not read, without pictures, or
-            nothing decodes.
+        UnreadableMedia: over the limits, not a video, unsupported container or codec, no pictures, or no frame
+            decodes.
     """
     limits = limits or Limits()
     with open_video(path, limits) as container:
@@ -117,10 +116,10 @@ def probe(path: str | Path, limits: Limits | None = None) -> VideoInfo:
 
 
 def read_frames(path: str | Path, sampling: Sampling, limits: Limits | None = None) -> Iterator[Frame]:
-    """Decodes a video and yields the sampled frames, in order; damaged parts are passed over.
+    """Decodes a video and yields the sampled frames, in order; damaged parts are skipped.
 
-    For ``count`` a video is decoded once, and a second time only if it has other than one frame a packet, or if the
-    sampled frames would fill the memory.
+    For ``count`` a video is decoded once. It is decoded a second time only if its packets do not hold one frame each,
+    or if the sampled frames would not fit in the memory limit.
 
     Raises:
         UnreadableMedia: see ``probe``.
@@ -141,10 +140,10 @@ def read_frames(path: str | Path, sampling: Sampling, limits: Limits | None = No
 
 
 def to_rgb(frame: Any) -> np.ndarray:
-    """An ``av.VideoFrame`` as (H, W, 3) uint8 RGB, upright as its display matrix says.
+    """An ``av.VideoFrame`` as (H, W, 3) uint8 RGB, turned upright by its display matrix.
 
-    Colour matrix and range are the frame's own; BT.601 where it names none, or one that swscale refuses. High dynamic
-    range is not tone-mapped.
+    Uses the frame's colour matrix and range; BT.601 if it names none, or one that swscale rejects. High dynamic range
+    is not tone-mapped.
     """
     if frame.colorspace not in _MATRICES:
         frame.colorspace = Colorspace.ITU601
@@ -179,7 +178,7 @@ def _walk(container: Any, limits: Limits) -> _Packets:
 
 
 def _decoded(container: Any) -> Iterator[Any]:
-    """Every frame that decodes whole."""
+    """Every frame that decodes completely."""
     stream = video_stream(container)
     stream.codec_context.thread_count = 1
     for packet in packets_of(container, [stream]):
@@ -195,7 +194,7 @@ def _decode(stream: Any, packet: Any) -> list[Any]:
 
 
 def _timed(path: str | Path, limits: Limits) -> Iterator[tuple[int, float, Any]]:
-    """(index, seconds from the first, frame); times never go back."""
+    """(index, seconds from the first, frame); times never decrease."""
     with open_video(path, limits) as container:
         stream = video_stream(container)
         step = 1 / float(stream.average_rate or 25)
@@ -203,8 +202,8 @@ def _timed(path: str | Path, limits: Limits) -> Iterator[tuple[int, float, Any]]
         for index, frame in enumerate(_decoded(container)):
             if index >= limits.frames:
                 raise UnreadableMedia(f"over {limits.frames} frames, at most so many are read")
-            check_size(frame, limits)  # it may grow on the way
-            # A decoder that is being emptied gives frames without a time base: ``frame.time`` is nan then.
+            check_size(frame, limits)  # the frame size may grow within a video
+            # While a decoder is drained its frames have no time base: ``frame.time`` is nan then.
             time = last + step + (start or 0.0) if frame.pts is None else float(frame.pts * stream.time_base)
             start = time if start is None else start
             last = max(time - start, last)
@@ -242,7 +241,7 @@ def _by_time(path: str | Path, per_second: float, limits: Limits) -> Iterator[tu
 
 
 def _orientation(frame: Any) -> tuple[bool, bool, bool]:
-    """(swap x and y, then mirror x, then mirror y) that set the picture upright, to the nearest right angle."""
+    """(swap x and y, then mirror x, then mirror y) that turn the picture upright, to the nearest right angle."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False

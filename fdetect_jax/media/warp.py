@@ -1,5 +1,5 @@
-"""A turned square cut out of an image. In: (H, W, 3) uint8. Out: (S, S, 3) uint8 and the map from image to
-crop. And the similarity between two sets of points.
+"""Crops a rotated square, and fits a similarity between two sets of points. In: (H, W, 3) uint8. Out: (S, S, 3) uint8
+and the map from image to crop.
 
 Coordinates are (x, y) with integer values at pixel centres.
 """
@@ -17,11 +17,9 @@ def turned_square(
     interpolation: int = cv2.INTER_LINEAR,
     border: int = cv2.BORDER_REFLECT_101,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the square of ``side`` pixels around ``centre`` whose x axis is turned by ``angle`` and makes it
-    ``size`` wide.
+    """Crops the square of ``side`` pixels around ``centre``, its x axis turned by ``angle``, resized to ``size``.
 
-    When that shrinks, the region is first reduced by area averaging (no aliasing); then one affine warp
-    follows.
+    When shrinking, the region is first reduced by area averaging (no aliasing); then one affine warp follows.
 
     Args:
         centre: (2,) pixels. side: > 0, pixels of ``image``. angle: radians, positive from x towards y.
@@ -48,11 +46,11 @@ def turned_square(
 
 
 def similarity(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The turn, scale and shift that takes ``before`` to ``after``, both (N, 2), with the least squared error.
+    """The rotation, scale and shift that map ``before`` onto ``after``, both (N, 2), with the least squared error.
 
-    As Umeyama's (1991) without mirroring. Returns (2, 3) float64; not finite where all points of ``before`` coincide.
+    Umeyama (1991) without mirroring. Returns (2, 3) float64; not finite if all points of ``before`` coincide.
     """
-    # As complex numbers a similarity is one product and one sum.
+    # In complex numbers a similarity is one product and one sum.
     start, end = before @ [1, 1j], after @ [1, 1j]
     spread = start - start.mean()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -62,8 +60,8 @@ def similarity(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _region(image: np.ndarray, centre: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
-    # The circle around the square, and a few target pixels for the interpolation kernel; at image edges it
-    # ends there, so that the warp's border rule sees the true edge.
+    # The circle around the square, plus a few target pixels for the interpolation kernel. The region ends at the
+    # image's edge, so that the warp's border rule sees the true edge.
     reach = side * 0.75 + 4
     height, width = image.shape[:2]
     low = np.clip(np.floor(np.asarray(centre) - reach), 0, [width - 1, height - 1]).astype(int)

@@ -1,4 +1,4 @@
-"""Is a file all there? In: a path. Out: nothing, or UnreadableMedia."""
+"""Checks that a file is complete. In: a path. Out: nothing, or UnreadableMedia."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from fdetect_jax.media.limits import UnreadableMedia
 from fdetect_jax.media.photos import read_photo
 from fdetect_jax.media.video import probe
 
-_SHORTEST = 0.95  # of what the header says; the last frame's duration is often not counted
+_SHORTEST = 0.95  # share of the header's duration; the last frame is often not counted
 
 
 def check_whole(path: str | Path) -> None:
-    """Decodes an image; of a video reads every packet and compares with its header, but decodes one frame alone.
+    """Decodes an image. For a video, compares all its packets with the header and decodes only one frame.
 
     Raises:
-        UnreadableMedia: it cannot be used, or ends before its header says so.
+        UnreadableMedia: the file cannot be used, or ends before its header says.
     """
     if kind_of(path) == "image":
         read_photo(path)
@@ -22,6 +22,6 @@ def check_whole(path: str | Path) -> None:
     info = probe(path)
     with open_video(path) as container:
         stream = video_stream(container)
-        said = float(stream.duration * stream.time_base) if stream.duration else info.duration
-    if info.duration < _SHORTEST * said:
-        raise UnreadableMedia(f"truncated: {info.duration:.1f} of the {said:.1f} seconds that its header says")
+        announced = float(stream.duration * stream.time_base) if stream.duration else info.duration
+    if info.duration < _SHORTEST * announced:
+        raise UnreadableMedia(f"truncated: {info.duration:.1f} of the {announced:.1f} seconds in its header")

@@ -1,4 +1,4 @@
-"""Broadcasting said openly: the test suite refuses to add an array to one of more axes."""
+"""Explicit broadcasting: the tests refuse an operation on two arrays with different numbers of axes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,9 +1,11 @@
 """Convolutions in the forms that run fast: NHWC images in, NHWC images out.
 
-Two traps of XLA on CPU are avoided here. A grouped convolution (depthwise, or one kernel per sample) is several times
-slower than the same sum written as shifted products or as one batched matrix product. And a convolution whose layout
-is not NHWC/HWIO/NHWC is put in order only at the top of a program: inside a scan or a cond the gradients that
-autodiff writes run 10 to 40 times slower than the same gradients written in that layout.
+Two slow paths of XLA on CPU are avoided here:
+
+- A grouped convolution (depthwise, or one kernel per sample) is several times slower than the same sum written as
+  shifted products or as one batched matrix product.
+- Inside a scan or a cond, XLA does not bring a convolution into the layout NHWC/HWIO/NHWC. The gradients that autodiff
+  writes have another layout and run 10 to 40 times slower there than the same gradients written in this one.
 """
 
 from functools import partial
@@ -17,11 +19,12 @@ from fdetect_jax.nn.axes import per_channel
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[tuple[int, int], tuple[int, int]]
 UNPADDED: Padding = ((0, 0), (0, 0))
-# Kernels per sample: patches with more values than this are not laid out side by side but convolved one sample after
-# another, up to 2 times faster on a CPU and in a tenth of the memory. With small ones so too, the demo's step would
-# take 1.3 times as long.
+# One kernel per sample: where all patches together have more values than this, the samples are convolved one after
+# another. That is up to 2 times faster on a CPU and takes a tenth of the memory. Smaller patches are convolved all at
+# once: one after another, a step of the demo's training took 1.3 times as long.
 _MANY = 1 << 23
-# Products added up at once in a depthwise kernel's gradient: with 16 or fewer XLA's loop took up to 4 times as long.
+# How many products one turn of the loop adds up in a depthwise kernel's gradient. With 16 or fewer the loop took up to
+# 4 times as long.
 _TERMS = 20
 
 
@@ -94,7 +97,7 @@ def _conv2d_forward(x, kernel, stride, pads, spread, dilation):
 
 def _conv2d_backward(stride, pads, spread, dilation, saved, g):
     x, kernel = saved
-    # Both gradients are convolutions again: of g with the flipped kernel, and of x with g as the kernel.
+    # Both gradients are convolutions: of g with the flipped kernel, and of x with g as the kernel.
     to_x, to_kernel = [], []
     for (lo, _), n, m, k in zip(pads, x.shape[1:3], g.shape[1:3], kernel.shape[:2], strict=True):
         n, m, k = (n - 1) * spread + 1, (m - 1) * stride + 1, (k - 1) * dilation + 1
@@ -143,7 +146,7 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding
 
 
 def _depthwise_forward(x, kernel, stride, pads):
-    # Behind the barrier it is computed once; without, each of its readers computes it again.
+    # With the barrier the result is computed once; without it, XLA computes it again for each reader.
     return lax.optimization_barrier(depthwise_conv2d(x, kernel, stride, pads)), (x, kernel)
 
 
@@ -185,8 +188,11 @@ def _kernel_gradient_at_once(x: jax.Array, g: jax.Array, k: int, stride: int, pa
 
 
 def _kernel_gradient_by_rows(x: jax.Array, g: jax.Array, k: int, stride: int, pads: Padding) -> jax.Array:
-    """A few rows at a time, each as sums over groups of neighbouring pixels: written as plain additions, for the code
-    that XLA writes for a reduction over pixels takes one channel at a time."""
+    """As ``_kernel_gradient_at_once``, a few rows at a time.
+
+    The sums over neighbouring pixels are written as plain additions: XLA's own reduction over pixels works on one
+    channel at a time.
+    """
     batch, high, wide, channels = g.shape
     groups = -(-wide // _TERMS)
     width = -(-wide // groups)
@@ -201,7 +207,7 @@ def _kernel_gradient_by_rows(x: jax.Array, g: jax.Array, k: int, stride: int, pa
     def add(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         met = lax.dynamic_slice_in_dim(x, i * rows * stride, met_rows, axis=1)
         row = lax.dynamic_slice_in_dim(g, i * rows, rows, axis=1)
-        # Without the barrier every addend looks its pixel up anew.
+        # Without the barrier XLA reads the pixel from memory again for every addend.
         met, row = (half.astype(jnp.float32) for half in lax.optimization_barrier((met, row)))
         return tuple(
             sums[b]
@@ -219,7 +225,7 @@ def _kernel_gradient_by_rows(x: jax.Array, g: jax.Array, k: int, stride: int, pa
 
 
 def _input_gradient(g: jax.Array, kernel: jax.Array, stride: int, pads: Padding, shape: tuple) -> jax.Array:
-    """The transposed convolution, one phase of the stride at a time: no zero is ever multiplied."""
+    """The transposed convolution, one phase of the stride at a time, so that no inserted zero is multiplied."""
     k = kernel.shape[0]
     taps = kernel.astype(jnp.float32)
     reach = -(-k // stride) - 1

@@ -33,8 +33,8 @@ def _unit(x: jax.Array, axis: int) -> jax.Array:
 def margin_logits(cosines: jax.Array, labels: jax.Array, margin: float, scale: float, form: str = "true") -> jax.Array:
     """ArcFace's logits: s·cos(θ_y + m) for the row's own class, s·cos θ_j for the others.
 
-    Beyond θ_y + m = π, where the cosine would turn up again, the own class has s·(cos θ_y − m·sin m), which keeps
-    falling as θ_y grows.
+    For θ_y + m > π, where cos(θ_y + m) would rise again, the own class gets s·(cos θ_y − m·sin m) instead, which falls
+    as θ_y grows. Source: ArcFace (arXiv 1801.07698) and its authors' code.
 
     Args:
       cosines: (B, K) cos θ. labels: (B,) int. margin: m, radians in [0, π). scale: s > 0.

@@ -14,8 +14,8 @@ from fdetect_jax.nn.axes import per_channel
 def normalize_swish(x: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """swish((x − mean) · scale + bias), computed in float32.
 
-    Only ``x`` is kept for the gradient: what autodiff keeps (the sigmoid as well) costs more to write and to read
-    again than the sigmoid costs to compute.
+    Only ``x`` is kept for the gradient. Autodiff would keep the sigmoid too, and to write and read it costs more than
+    to compute it again.
 
     Args:
       x: (..., C). mean, scale, bias: (C,) float32.
@@ -59,7 +59,7 @@ def _over(x: jax.Array) -> tuple[int, ...]:
 
 def _through_swish(x: jax.Array, g: jax.Array, mean: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """``g`` times the derivative of swish at (x − mean) · scale + bias, float32."""
-    x, g = lax.optimization_barrier((x, g))  # else the compiler finds the sigmoid above and keeps it after all
+    x, g = lax.optimization_barrier((x, g))  # else XLA reuses the forward pass's sigmoid, and so keeps it in memory
     t = _affine(x, mean, scale, bias)
     s = lax.logistic(t)
     return g.astype(jnp.float32) * s * (1 + t * (1 - s))
@@ -71,8 +71,8 @@ def batch_norm(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises by the batch's own statistics, in float32; with ``swish`` as in `normalize_swish`.
 
-    The gradient is taken through the statistics, in three passes: what comes back through swish, two sums of it (one
-    reading), and the result. Autodiff takes five.
+    The gradient, which includes that of the statistics, reads the images in three passes: one back through swish, one
+    for two sums, one for the result. Autodiff's takes five.
 
     Args:
       x: (..., C). scale, bias: (C,) float32. axis_name: mapped axis over which statistics are averaged as well.
@@ -97,7 +97,7 @@ def _batch_norm_forward(x, scale, bias, epsilon, axis_name, swish):
 def _batch_norm_backward(epsilon, axis_name, swish, saved, cotangents):
     x, mean, inverse, scale, bias = saved
     g, slope = cotangents[0], scale * inverse
-    # Behind the barrier it is written once; without, each of its three readers computes it again.
+    # With the barrier this is computed once; without it, XLA computes it again for each of its three readers.
     g = lax.optimization_barrier(_through_swish(x, g, mean, slope, bias)) if swish else g.astype(jnp.float32)
     wide = x.astype(jnp.float32)
     dbias = jnp.sum(g, _over(x))

@@ -1,4 +1,4 @@
-"""Resampling with the [1, 3, 3, 1] filter of StyleGAN2, by phases: no zero is ever multiplied.
+"""Resampling with the [1, 3, 3, 1] filter of StyleGAN2, phase by phase, so that no inserted zero is multiplied.
 
 Source: StyleGAN2 (arXiv 1912.04958), upfirdn with the paddings of its resampling layers.
 """
@@ -48,7 +48,7 @@ def conv2d_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     b, h, w, _ = x.shape
     o = kernel.shape[-1]
-    # Per phase the taps that meet it, and the zeros around x.
+    # For even and for odd rows or columns of the output: the kernel's taps, and the zeros to add around x.
     even, odd = (slice(None, None, -2), (1, 1)), (slice(1, 2), (0, 1))
     rows = []
     for row, above in (even, odd):

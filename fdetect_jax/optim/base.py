@@ -1,13 +1,13 @@
-"""Optimisers by name, and the whole optimiser of a run: ``optimizer.*`` of a config in, an optax transform out.
+"""Optimisers by name, and the optimiser of a run: the fields ``optimizer.*`` of a config in, an optax transform out.
 
-What all of them mean by the fields of ``optimizer``:
+Fields that the optimisers share:
 
-- ``momentum``: β of SGD's heavy ball; β₁ of Adam and AdamW, the decay of the mean gradient.
-- ``b2``: β₂ of Adam and AdamW, the decay of the mean squared gradient. The shipped configs have 0.99, not optax's
-  0.999: their runs take few steps. SGD has no use for it.
-- ``weight_decay``: decays kernels alone (``decayed``). SGD adds it to the gradient (L2, as PyTorch's SGD). AdamW
-  subtracts it from the weights, decoupled from the gradient (arXiv 1711.05101) and times the learning rate, so that a
-  schedule of the rate scales the decay too. Adam has none: L2 inside Adam is divided by the gradient's own scale.
+- ``momentum``: SGD's momentum; β₁ of Adam and AdamW, the decay of the mean gradient. In [0, 1).
+- ``b2``: β₂ of Adam and AdamW, the decay of the mean squared gradient. In [0, 1). The shipped configs set 0.99, not
+  the usual 0.999, because their runs are short. SGD ignores it.
+- ``weight_decay``: applies to kernels only (``decayed``). SGD adds weight_decay·w to the gradient, as PyTorch's SGD
+  does. AdamW subtracts learning_rate·weight_decay·w from the weights (arXiv 1711.05101), so a schedule of the learning
+  rate scales the decay as well. Adam refuses it, because Adam would divide an L2 term by the gradient's scale.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ BATCH_STATS = ("first", "both")  # the pass of SAM, or passes, whose batch stati
 def decayed(params: Any) -> Any:
     """Which parameters weight decay applies to: a tree like ``params`` of bools, True on arrays of 2 axes and more.
 
-    Those are the kernels of convolutions and dense layers. Biases, and the scales of norms, have one axis.
+    These are the kernels of convolutions and dense layers. Biases and the scales of norms have one axis: no decay.
     """
     return jax.tree.map(lambda x: jnp.ndim(x) >= 2, params)
 

@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdetect_jax.errors import UserError
-
 
 class SAMState(NamedTuple):
-    """State of the base optimiser; nothing of the perturbation outlives a step."""
+    """State of the base optimiser. The perturbation lasts for one update and is not kept."""
 
     base: optax.OptState
 
@@ -38,7 +36,7 @@ def sam(
 
     Returns:
       A transform whose ``update(gradient, state, params, grad_fn=…)`` calls ``grad_fn(perturbed_params) -> gradient``
-      once. Perturbed parameters are seen by ``grad_fn`` alone.
+      once. Only ``grad_fn`` sees perturbed parameters.
 
     Example:
       >>> tx = sam(optax.sgd(0.1, momentum=0.9), rho=0.05)
@@ -55,7 +53,7 @@ def sam(
         updates: Any, state: SAMState, params: Any = None, *, grad_fn: Callable[[Any], Any], **extra: Any
     ) -> tuple[Any, SAMState]:
         if params is None:
-            raise UserError("sam: found no params, wanted the parameters that the gradient was taken at")
+            raise ValueError("sam: found no params, wanted the parameters that the gradient was taken at")
         offset = perturbation(updates, params, rho, adaptive)
         second = grad_fn(optax.apply_updates(params, offset))
         updates, inner = base.update(second, state.base, params, **extra)

@@ -39,7 +39,7 @@ class Verdict:
 
     verdict: one of ``VERDICTS``: fake from ``threshold`` on; not_applicable: readable, and without a face;
     unable_to_evaluate: not readable. score: P(fake), None for the last two. reason: a sentence.
-    kind: "image", "video", or None where that could not be told. duration: seconds, 0 for an image.
+    kind: "image", "video", or None where that is unknown. duration: seconds, 0 for an image.
     frames: (seconds, P(fake) or None where no face was usable) of every sampled frame.
     evidence: the detector's first, then that of each of ``analyses.ANALYSES`` that had something to say.
     classes: of a detector with more than two classes, the name of each -> its mean probability over the faces, not

@@ -68,6 +68,7 @@ def check(config: ConfigDict) -> None:
         if options.weight:
             term.check(options, f"losses.{name}")
     check_objective(config.objective)
+    make_objective(config, 1)  # refuses terms and stages that cannot be; epochs are not counted yet
     check_optimizer(config)
     for path in parts_of(config):
         if get(config, f"{path}.source") == "facesim":  # a swap takes another person's face

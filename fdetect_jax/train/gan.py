@@ -152,11 +152,12 @@ class GanTask:
         interval = self.config.adversarial_interval
         if interval == 1:
             return self._game(state, real, state.step)
-        names = jax.eval_shape(lambda state: self._game(state, real, state.step)[0], state)
+        game = jax.jit(self._game)  # traced once for both uses
+        names, _ = jax.eval_shape(game, state, real, state.step)
         skip = {name: jnp.zeros(value.shape, value.dtype) for name, value in names.items()}
         return jax.lax.cond(
             (state.step + 1) % interval == 0,
-            lambda state: self._game(state, real, state.step // interval),
+            lambda state: game(state, real, state.step // interval),
             lambda state: (skip, state),
             state,
         )

@@ -23,12 +23,12 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.degrade import DEGRADATIONS
 from fdetect_jax.evaluation.table import Scored, Test, pairs
 from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, check_options, find_forgery, make_forgery
-from fdetect_jax.inference.calibration import Calibration, calibrate, grouped
+from fdetect_jax.inference.calibration import Calibration, FileFaces, calibrate, grouped
 from fdetect_jax.inference.protocol import Protocol
+from fdetect_jax.inference.scoring import EMBEDDING, MARGIN, PICTURE, PSNR, Detect, collect, score_forged, score_pairs
 from fdetect_jax.parallel import Devices
 from fdetect_jax.report.gallery import Gallery, difference
 from fdetect_jax.train.host_gallery import host_gallery
-from fdetect_jax.train.scoring import EMBEDDING, MARGIN, PICTURE, PSNR, Detect, collect, score_forged, score_pairs
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import UNKNOWN, kind_number
 
@@ -80,14 +80,24 @@ class HeldOut:
         self.config, self.options, self.mix, self.detect = config, config.evaluation, mix, detect
         self.faces = _Faces(config, self.options.split)
         skipped = set(self.options.skip)
-        self.hosts = [
-            name
-            for name, spec in FORGERIES.items()
-            if spec.place == "host" and name not in skipped and not spec.allows(config.data)
-        ]
+        self.slots = dict(self._host_slots(skipped))
         self.devices = list(self._device_tests(skipped))
         self._pairs = score_pairs(detect)
         self._own: dict[str, Callable[[Any, dict], dict]] = {}
+
+    def _host_slots(self, skipped: set[str]) -> Iterator[tuple[str, Slot]]:
+        """The host forgeries that are tested, each with how it makes the fakes.
+
+        One that the split does not allow, as dataset fakes where there are none, is left out unless it is trained on.
+        """
+        for name, spec in FORGERIES.items():
+            if spec.place != "host" or name in skipped or spec.allows(self.config.data):
+                continue
+            try:
+                yield name, self.faces.slot(self.config, name)
+            except UserError:
+                if name in self.mix.weights:
+                    raise
 
     def _device_tests(self, skipped: set[str]) -> Iterator[DeviceTest]:
         entries = {name: entry.to_dict() for name, entry in self.options.forgeries.items()}
@@ -126,8 +136,8 @@ class HeldOut:
                 tests += self._degraded(found, inverted, run)
                 figures |= _figures(found, inverted)
                 gallery = _device_gallery(found)
-        for name in self.hosts:
-            found = self.faces.forged(self.config, name, run.pairs(self._pairs))
+        for name, slot in self.slots.items():
+            found = self.faces.forged(self.options, slot, run.pairs(self._pairs))
             kinds = found[TARGET + "kind"]
             title = FORGERIES[name].title
             tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
@@ -137,7 +147,7 @@ class HeldOut:
         show(f"scored {len(self.faces.indices)} held-out faces")
         own = [name for name in self.mix.weights if FORGERIES[name].place == "host"]
         if gallery is None or (own and not self.mix.device):
-            gallery = self._host_gallery((own or self.hosts)[0], run)
+            gallery = self._host_gallery((own or list(self.slots))[0], run)
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
         return EvaluationResult(tuple(tests), figures, gallery, self._calibrated(run, show), embeddings)
 
@@ -182,7 +192,7 @@ class HeldOut:
             found = collect(self._padded(images), run.pairs(self._pairs))
             return {as_: _p_fake(found[MARGIN + of]) for as_, of in (("image", "real"), ("forged", "image"))}
 
-        slot, chosen = self.faces.slot(self.config, name), self.faces.indices[:_SHOWN]
+        slot, chosen = self.slots[name], self.faces.indices[:_SHOWN]
         frames = self.config.data.get("frames", 0)
         return host_gallery(self.faces.source, chosen, FORGERIES[name], slot, self.options.seed, frames, score)
 
@@ -194,30 +204,29 @@ class HeldOut:
         if not self.options.calibrate:
             return None
         try:
-            faces = _Faces(self.config, "val")
-        except UserError as error:
-            show(f"not calibrated: {error}")
-            return None
-        parts, titles = [], []
-        for name in self.mix.weights:
-            spec = FORGERIES[name]
-            titles.append(spec.title[:1].lower() + spec.title[1:])
-            if spec.place == "host":
-                found = faces.forged(self.config, name, run.pairs(self._pairs))
-            else:
-                forgery = self.mix.device[name]
-                found = collect(faces.numbered(self.options), run.forged(self._own_run(name), forgery))
-            parts.append(faces.units(found[MARGIN + "real"], found[MARGIN + "image"], name, UNKNOWN))
-        units = Scored.joined(parts)
-        groups = units.group if faces.source.video else np.arange(len(units))
-        files, labels = grouped(units.margin, units.label, groups)
-        try:
-            fitted = calibrate(files, labels, Protocol(), f"validation split, {' and '.join(titles)}")
+            files, labels, data = self._validation(_Faces(self.config, "val"), run)
+            fitted = calibrate(files, labels, Protocol(), data)
         except UserError as error:
             show(f"not calibrated: {error}")
             return None
         show("calibrated on the validation split")
         return fitted
+
+    def _validation(self, faces: "_Faces", run: "_Runs") -> tuple[list[FileFaces], np.ndarray, str]:
+        """Files of validation faces and of fakes by the run's own mix, their labels, and what they are."""
+        parts, titles = [], []
+        for name in self.mix.weights:
+            title = FORGERIES[name].title
+            titles.append(title[:1].lower() + title[1:])
+            if name in self.mix.device:
+                forged = run.forged(self._own_run(name), self.mix.device[name])
+                found = collect(faces.numbered(self.options), forged)
+            else:
+                found = faces.forged(self.options, faces.slot(self.config, name), run.pairs(self._pairs))
+            parts.append(faces.units(found[MARGIN + "real"], found[MARGIN + "image"], name, UNKNOWN))
+        units = Scored.joined(parts)
+        groups = units.group if faces.source.video else np.arange(len(units))
+        return *grouped(units.margin, units.label, groups), f"validation split, {' and '.join(titles)}"
 
     def _own_run(self, name: str) -> Callable[[Any, dict], dict]:
         """What scores the trainer's own device forgery: the test's where both have the same options."""
@@ -270,15 +279,14 @@ class _Faces:
         """Batches of faces alone."""
         return self.batches(options, Slot())
 
-    def forged(self, config: ConfigDict, name: str, run: Run) -> dict[str, np.ndarray]:
+    def forged(self, options: Mapping[str, Any], slot: Slot, run: Run) -> dict[str, np.ndarray]:
         """The faces and their fakes of a host forgery, scored, with the kind of each fake."""
-        batches = self.batches(config.evaluation, self.slot(config, name), ("kind",))
-        wanted = ("image", "forged")
 
         def scored(batch: dict) -> dict:
-            return run({key: batch[key] for key in wanted}) | {TARGET + "kind": batch[TARGET + "kind"]}
+            pair = {name: batch[name] for name in ("image", "forged")}
+            return run(pair) | {TARGET + "kind": batch[TARGET + "kind"]}
 
-        return collect(batches, scored)
+        return collect(self.batches(options, slot, ("kind",)), scored)
 
     def slot(self, config: ConfigDict, name: str) -> Slot:
         """How a host forgery makes the fakes of tests."""

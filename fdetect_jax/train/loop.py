@@ -22,6 +22,7 @@ from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import training_report as report
 from fdetect_jax.evaluation.results import summary
+from fdetect_jax.evaluation.schema import REPORT
 from fdetect_jax.files import digest, write_atomic
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.train.checkpoint import Checkpointer
@@ -131,20 +132,20 @@ def _devices_of(task: Task, devices: Sequence[jax.Device] | None) -> parallel.De
 
 def _folder(workdir: Path, before: dict, now: dict) -> Path:
     """The workdir, or a folder in it for an evaluation by other ``evaluation`` fields than the run's."""
-    if flatten(before["evaluation"]) == flatten(now["evaluation"]) if "evaluation" in now else True:
-        return workdir
-    return workdir / f"evaluation_{digest(now['evaluation'])[:8]}"
+    own = now.get("evaluation", {})
+    same = flatten(before.get("evaluation", {})) == flatten(own)
+    return workdir if same else workdir / f"evaluation_{digest(own)[:8]}"
 
 
 def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None:
-    """The content of the report of a run that has ended, None where it has not.
+    """The content of the report of a run that has ended; None where it has not, or is to be evaluated again.
 
     Raises:
-      ValueError: the workdir holds a run of another config; names the field.
+      UserError: the workdir holds a run of another config; names the field.
     """
-    path = Path(workdir) / report.REPORT
+    path = Path(workdir) / REPORT
     content = json.loads(path.read_text()) if path.is_file() else None
-    if content is None or content["step"] < config.steps:
+    if content is None or content["step"] < config.steps or config.evaluate_only:
         return None
     _same_run(content["config"], _plain(config, task), Path(workdir), False)
     return content

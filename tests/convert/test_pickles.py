@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fdetect_jax.convert import pickles
-from fdetect_jax.convert.pickles import CheckpointError, NotAPickle, Storage, Tensor, read_bytes
+from fdetect_jax.convert.pickles import MAX_DEPTH, NotAPickle, read_bytes
+from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor, brief
 
 
 class Call:
@@ -48,7 +49,7 @@ def test_plain_data(protocol):
 )
 def test_calls_are_refused_by_name_and_never_made(protocol, function, named, tmp_path):
     file = pickle.dumps({"state_dict": Call(function, f"touch {tmp_path}/was_run")}, protocol)
-    with pytest.raises(CheckpointError, match=rf"refused: it names [\w.]*{named}"):
+    with pytest.raises(CheckpointError, match=rf"refused: it names '[\w.]*{named}'"):
         read_bytes(file)
     assert not list(tmp_path.iterdir())
 
@@ -56,11 +57,14 @@ def test_calls_are_refused_by_name_and_never_made(protocol, function, named, tmp
 @pytest.mark.parametrize(
     ("file", "wanted"),
     [
-        (b"cos\nsystem\n(S'true'\ntR.", r"names os\.system"),
+        (b"cos\nsystem\n(S'true'\ntR.", r"names 'os\.system'"),
         (b"(S'true'\nios\nsystem\n.", "instruction INST"),
         (b"\x80\x02\x82\x01.", "instruction EXT1"),
-        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"names os\.system"),
-        (b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93.", r"names collections\.OrderedDict\.fromkeys"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"names 'os\.system'"),
+        (
+            b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93.",
+            r"names 'collections\.OrderedDict\.fromkeys'",
+        ),
         (b"ctorch\nFloatStorage\n(tR.", r"calls torch\.FloatStorage, which may only be named"),
         (b"S'x'\n(I1\ntR.", "calls 'x', which is no name"),
         (b"ctorch\nFloatStorage\n}b.", "sets the state of Name"),
@@ -68,6 +72,11 @@ def test_calls_are_refused_by_name_and_never_made(protocol, function, named, tmp
         (b"I1\nQ.", "points to data"),
         (b"ctorch.storage\n_load_from_bytes\n(C\x01xtR.", "points to data"),
         (b"cnumpy\ndtype\n(S'O8'\ntR.", "array of type 'O8'"),
+        (b"\x80\x02}]Ns.", "the key of a dict is or has a list"),
+        (b"\x80\x02}))\x85\x85Ns.", "the key of a dict is or has a tuple"),
+        (b"\x80\x02(ctorch\nSize\nNd.", "the key of a dict is or has a Name"),
+        (b"\x80\x02}\x8a\x10" + b"\x7f" * 16 + b"Ns.", "wanted a number of 64 bits at most"),
+        (b"\x80\x02\x8a\x20" + b"\x7f" * 32 + b".", "a number of 255 bits, wanted 128 at most"),
     ],
 )
 def test_what_weights_do_not_need_is_refused(file, wanted):
@@ -75,7 +84,7 @@ def test_what_weights_do_not_need_is_refused(file, wanted):
         read_bytes(file)
 
 
-@pytest.mark.parametrize("file", [b"", b"\x80", b"plain text", b"(.", b"0.", b"}(I1\nu.", b"h\x05."])
+@pytest.mark.parametrize("file", [b"", b"\x80", b"plain text", b"(.", b"0.", b"}(I1\nu.", b"h\x05.", b"](I0\nI1\nu."])
 def test_what_is_no_pickle(file):
     with pytest.raises(NotAPickle, match="pickle"):
         read_bytes(file)
@@ -86,6 +95,66 @@ def test_every_cut_of_a_pickle_is_an_error():
     for end in range(len(file)):
         with pytest.raises(CheckpointError):
             read_bytes(file[:end])
+
+
+MANY = 200_000  # an eighth of a megabyte of instructions; a process that hashes so many tuples dies
+SIZE = b"ctorch\nSize\n"
+MODULE = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n"
+MODULE_STATE = b"}(U\x04typeU\x05classU\nclass_nameU\x01xU\x05state}U\x01x"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(b")" + b"\x85" * MANY, id="tuples"),
+        pytest.param(b"(" * MANY + b"t" * MANY, id="marked tuples"),
+        pytest.param(b"]" * MANY + b"a" * (MANY - 1), id="lists"),
+        pytest.param(b"(" * MANY + b"l" * MANY, id="marked lists"),
+        pytest.param(b"}" + b"N}" * (MANY // 3) + b"s" * (MANY // 3), id="dicts"),
+        pytest.param(SIZE * 20_000 + b")" + b"\x85\x85R" * 20_000, id="calls"),
+        pytest.param((MODULE + MODULE_STATE) * 10_000 + b"N" + b"su\x85R" * 10_000, id="modules"),
+        pytest.param(b"N" + b"2\x86" * 200, id="doubled tuples"),
+        pytest.param(b"]2a", id="a list in itself"),
+        pytest.param(b"](" + b")q\0" + b"h\0\x85q\0" * 200 + b"e", id="every level in one list"),
+    ],
+)
+def test_nesting_is_bounded(file):
+    with pytest.raises(CheckpointError, match="nests containers deeper than 100"):
+        read_bytes(b"\x80\x02" + file + b".")
+
+
+@pytest.mark.parametrize("key", [b")" + b"\x85" * MANY, b"N" + b"2\x86" * 60])
+@pytest.mark.parametrize(
+    "file",
+    [b"}%bNs", b"}(%bNu", b"(%bNd", b"ccollections\nOrderedDict\n(]%bN\x86atR", b"cargparse\nNamespace\n)R}%bNsb"],
+)
+def test_keys_are_not_hashed_before_they_are_checked(file, key):
+    """Many nested tuples overflow the stack of a process that hashes them; 60 doubled ones take for ever."""
+    with pytest.raises(CheckpointError, match="the key of a dict is or has a tuple, wanted text or numbers"):
+        read_bytes(b"\x80\x02" + file % key + b".")
+
+
+def test_nesting_up_to_the_bound():
+    for extra, start in ((0, ()), (-2, {"a": (1, [])})):
+        value = start
+        for _ in range(MAX_DEPTH + extra - 1):
+            value = [value]
+        assert read_bytes(pickle.dumps(value, 2)) == value
+        with pytest.raises(CheckpointError, match="nests"):
+            read_bytes(pickle.dumps([value], 2))
+
+
+def test_shared_values_are_walked_once():
+    """Sixty doubled tuples are 2^60 if each is walked anew."""
+    assert brief(read_bytes(b"\x80\x02" + b"N" + b"2\x86" * 60 + b".")) == "a tuple"
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [("a", "'a'"), ("x" * 500, f"'{'x' * 80}'"), ("\x1b[2J\n", r"'\x1b[2J\n'"), (2**70, str(2**70)), ([[]], "a list")],
+)
+def test_values_in_messages_are_short(value, wanted):
+    assert brief(value) == wanted
 
 
 def test_copies_are_bounded():
@@ -137,8 +206,10 @@ def test_views(offset, shape, strides, wanted):
         (0, (2**40, 2**40), (0, 0), "beyond"),
         (-1, (2,), (1,), "whole numbers from 0"),
         (0, (2,), (-1,), "whole numbers from 0"),
-        (0, (2, 2), (1,), "shape"),
-        (0, ("2",), (1,), "whole numbers"),
+        (0, (2, 2), (1,), "a shape of 2 axes and strides of 1"),
+        (0, (1,) * 9, (1,) * 9, "a shape of 9 axes"),
+        (0, ("2",), (1,), "'2' in its offset, shape or strides"),
+        (0, ([[]],), (1,), "a list in its offset, shape or strides"),
     ],
 )
 def test_views_beyond_their_storage_are_refused(offset, shape, strides, wanted):

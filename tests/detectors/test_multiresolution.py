@@ -1,5 +1,7 @@
 """The attention and multi-resolution detector: its maps, heads and gradients, with every size of trunk."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +57,8 @@ def test_the_attention_weighs_the_features():
     point = variables["params"]["attention"]["point"]
     closed = jax.tree.map(lambda x: x, variables)
     closed["params"]["attention"]["point"] = {"kernel": 0 * point["kernel"], "bias": point["bias"] - 200.0}
-    before, after = (module.apply(v, IMAGES).heads["embedding"] for v in (variables, closed))
+    apply = jax.jit(module.apply)
+    before, after = (apply(v, IMAGES).heads["embedding"] for v in (variables, closed))
     assert np.ptp(before, axis=0).max() > 1e-3
     np.testing.assert_allclose(np.ptp(after, axis=0), 0, atol=1e-6)
 
@@ -64,11 +67,12 @@ def test_gradients_against_finite_differences():
     module = tiny()
     variables = start(module)
 
+    @jax.jit
     def loss(params):
         outputs = module.apply(variables | {"params": params}, IMAGES)
         return jnp.sum(outputs.logits[:, 1]) + jnp.sum(outputs.heads["attention"])
 
-    gradient = jax.grad(loss)(variables["params"])
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
     for part in ("attention", "conv_earlier", "fc", "conv_stem"):
         direction = jax.tree.map(jnp.zeros_like, gradient)
         direction[part] = jax.tree.map(lambda g: g / jnp.linalg.norm(g), gradient[part])
@@ -95,9 +99,8 @@ def test_every_size_of_trunk(trunk):
 def test_training_changes_the_branch_statistics():
     module = tiny()
     variables = start(module)
-    _, changed = module.apply(
-        variables, IMAGES, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(2)}
-    )
+    apply = jax.jit(partial(module.apply, train=True, mutable=["batch_stats"]))
+    _, changed = apply(variables, IMAGES, rngs={"dropout": jax.random.key(2)})
     before, after = (tree["batch_stats"]["attention"]["bn0"]["mean"] for tree in (variables, changed))
     assert np.abs(after - before).max() > 0
 

@@ -135,5 +135,5 @@ def test_the_result_carries_no_gradient(way):
     [("epsilon", 0.0), ("epsilon", -1.0), ("steps", 0), ("step_size", -0.1), ("norm", "l1"), ("gradient", "sign")],
 )
 def test_wrong_fields_are_named(field, value):
-    with pytest.raises(ValueError, match=rf"forgery\.attack\.{field}: found {value!r}"):
+    with pytest.raises(ValueError, match=rf"^{field}: found {value!r}"):
         Attack(**{field: value})

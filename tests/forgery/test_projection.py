@@ -40,13 +40,13 @@ def test_linf_clips_every_entry():
 def test_zero_stays_zero_with_a_finite_gradient(project):
     zero = jnp.zeros((2, 3))
     np.testing.assert_array_equal(project(zero, 0.5), zero)
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(project(x, 0.5) * jnp.arange(3.0))))(zero)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(project(x, 0.5) @ jnp.arange(3.0))))(zero)
     np.testing.assert_allclose(gradient, np.tile([0.0, 1.0, 2.0], (2, 1)))
 
 
 def test_gradient_outside_is_tangent():
     x, c = np.array([[3.0, 4.0]]), np.array([1.0, 2.0])
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(project_l2(x, 0.5) * c)))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(project_l2(x, 0.5) @ c)))(x)
     u = x / 5
     np.testing.assert_allclose(gradient, 0.5 / 5 * (c - u * (u @ c)), rtol=1e-5)
 

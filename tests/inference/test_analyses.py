@@ -116,7 +116,8 @@ def test_evidence_names_the_field_that_does_not_fit(field, value):
 
 
 def test_a_row_is_plain():
-    one = Evidence("a", np.float64(1 / 3), "fake", np.float64(0.5), "words", np.zeros((2, 2, 3), np.uint8))
+    assert Evidence("a", np.int64(3), "real", 0, "").to_row()["value"] == 3
+    one = Evidence("a", np.float32(1 / 3), "fake", np.float64(0.5), "words", np.zeros((2, 2, 3), np.uint8))
     row = json.loads(json.dumps(one.to_row()))
     assert row == {"name": "a", "value": 0.333333, "speaks_for": "fake", "strength": 0.5, "words": "words"}
 

@@ -7,7 +7,7 @@ from fdetect_jax.inference.stream import Stream, joined
 
 
 class Late:
-    """A device array that is computed when it is told to be."""
+    """A device array that is ready when its test says so."""
 
     def __init__(self, values):
         self.values, self.done = values, False

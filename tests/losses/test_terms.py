@@ -1,6 +1,5 @@
 """Terms of a detector's loss against closed forms and finite differences."""
 
-import functools
 import math
 
 import jax
@@ -8,8 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fdetect_jax.losses.terms import FORMS, PAIRS, arcface, attention, contrastive, cross_entropy, make_term
-from fdetect_jax.types import FAKE, REAL, Batch, Outputs
+from fdetect_jax.data.targets import TARGETS
+from fdetect_jax.errors import UserError
+from fdetect_jax.losses.terms import (
+    FORMS,
+    OBJECTIVES,
+    PAIRS,
+    TERMS,
+    arcface,
+    attention,
+    class_cross_entropy,
+    contrastive,
+    cross_entropy,
+    find_term,
+    require,
+)
+from fdetect_jax.types import FAKE, REAL, UNKNOWN, Batch, Outputs
 
 # Two real faces, then the fake of each.
 EMBEDDING = np.array([[0.0, 0.0], [0.6, 0.0], [0.0, 0.8], [1.2, 1.0]], np.float32)
@@ -19,11 +32,13 @@ LABEL = np.array([REAL, REAL, FAKE, FAKE], np.int32)
 def batch(label=LABEL, weight=None, pair=(0, 1, 0, 1)):
     n = len(label)
     weight = np.ones(n, np.float32) if weight is None else np.asarray(weight, np.float32)
-    return Batch(np.zeros((n, 1, 1, 3)), np.asarray(label), np.arange(n), weight, np.asarray(pair, np.int32))
+    targets = {"identity": np.arange(n), "pair": np.asarray(pair, np.int32)}
+    return Batch(np.zeros((n, 1, 1, 3)), np.asarray(label), weight, targets)
 
 
 def outputs(embedding=EMBEDDING, logits=None):
-    return Outputs(jnp.zeros((len(embedding), 2)) if logits is None else logits, jnp.asarray(embedding))
+    logits = jnp.zeros((len(embedding), 2)) if logits is None else logits
+    return Outputs(logits, {"embedding": jnp.asarray(embedding)})
 
 
 def distance(i, j):
@@ -41,6 +56,36 @@ def test_cross_entropy_of_half_precision_logits_is_in_single():
     value = cross_entropy(outputs(logits=logits), batch())
     assert value.dtype == jnp.float32
     assert float(value[0]) == pytest.approx(math.log(1 + math.e), rel=1e-5)
+
+
+def test_cross_entropy_of_many_classes_sums_the_fakes():
+    """-log of the sum of the fake classes' probabilities, whatever their number."""
+    logits = np.random.default_rng(1).normal(0, 3, (4, 6)).astype(np.float32)
+    found = cross_entropy(outputs(logits=jnp.asarray(logits)), batch())
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    wanted = -np.log(np.where(LABEL == FAKE, p[:, 1:].sum(axis=1), p[:, 0]))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+def of_classes(classes, logits):
+    rows = batch()
+    rows = rows.replace(targets=rows.targets | {"kind": np.asarray(classes, np.int32)})
+    return class_cross_entropy(outputs(logits=logits), rows, target="kind")
+
+
+def test_a_class_s_cross_entropy():
+    logits = jnp.asarray(np.random.default_rng(2).standard_normal((4, 6)), jnp.float32)
+    p = np.asarray(jax.nn.softmax(logits))
+    np.testing.assert_allclose(of_classes([0, 0, 1, 5], logits), -np.log(p[range(4), [0, 0, 1, 5]]), rtol=1e-4)
+
+
+def test_a_fake_of_unknown_class_counts_as_any_fake():
+    logits = jnp.asarray(np.random.default_rng(2).standard_normal((4, 6)), jnp.float32)
+    found, any_fake = of_classes([0, 0, UNKNOWN, 5], logits), cross_entropy(outputs(logits=logits), batch())
+    assert found[2] == any_fake[2]
+    assert found[3] > any_fake[3]  # which has one class to hit instead of five
+    gradient = jax.grad(lambda logits: jnp.sum(of_classes([0, 0, UNKNOWN, 5], logits)))(logits)
+    assert np.isfinite(gradient).all()
 
 
 def apart(form, margin, d):
@@ -96,6 +141,18 @@ def test_a_row_without_pairs_costs_nothing(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_fake_that_is_no_counterpart_is_in_no_unlike_pair(form):
+    """Its target ``pair`` is -1: neither a face nor another such fake is its partner."""
+    whole = contrastive(outputs(), batch(), form=form, normalize=False)
+    found = contrastive(outputs(), batch(pair=(0, 1, 0, -1)), form=form, normalize=False)
+    np.testing.assert_allclose(found[::2], whole[::2], rtol=1e-6)
+    np.testing.assert_allclose(found[1], 0.5 * distance(1, 0) ** 2, rtol=1e-4)  # its like pair alone
+    np.testing.assert_allclose(found[3], 0.5 * distance(3, 2) ** 2, rtol=1e-4)
+    alone = batch([REAL, FAKE], pair=(-1, -1))
+    np.testing.assert_array_equal(contrastive(outputs(EMBEDDING[:2]), alone, form=form), 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("normalize", [True, False])
 def test_gradient_is_finite_where_embeddings_coincide(form, normalize):
     same = np.tile(np.float32([0.3, 0.4]), (4, 1))
@@ -138,23 +195,18 @@ def test_hadsell_gradient_of_an_unlike_pair():
     np.testing.assert_allclose(gradient[0], -gradient[1], rtol=1e-5)
 
 
-def test_terms_by_name():
-    term = make_term("contrastive", {"margin": 1.5, "form": "squared_hinge", "pairs": "all", "normalize": False})
-    wanted = functools.partial(contrastive, margin=1.5, form="squared_hinge", pairs="all", normalize=False)
-    np.testing.assert_array_equal(term(outputs(), batch()), wanted(outputs(), batch()))
-    assert np.abs(term(outputs(), batch()) - contrastive(outputs(), batch())).max() > 0.01
-
-
 def test_arcface_is_cross_entropy_with_the_own_angle_widened():
     theta = np.array([[0.4, 1.9], [1.2, 0.7], [2.0, 1.0], [0.3, 2.8]])
-    found = arcface(Outputs(jnp.zeros((4, 2)), cosines=jnp.cos(theta)), batch(), margin=0.5, scale=8.0)
-    own = np.arange(2)[None] == LABEL[:, None]
+    found = arcface(Outputs(jnp.zeros((4, 2)), {"cosines": jnp.cos(theta)}), batch(), margin=0.5, scale=8.0)
+    own = np.arange(2) == LABEL[:, None]
     logits = 8.0 * np.where(
         own, np.where(theta + 0.5 < np.pi, np.cos(theta + 0.5), np.cos(theta) - 0.5 * np.sin(0.5)), np.cos(theta)
     )
     wanted = np.log(np.exp(logits).sum(1)) - logits[own]
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
-    assert (found > arcface(Outputs(jnp.zeros((4, 2)), cosines=jnp.cos(theta)), batch(), margin=0.0, scale=8.0)).all()
+    assert (
+        found > arcface(Outputs(jnp.zeros((4, 2)), {"cosines": jnp.cos(theta)}), batch(), margin=0.0, scale=8.0)
+    ).all()
 
 
 def test_attention_is_cross_entropy_with_the_share_of_the_face():
@@ -162,15 +214,37 @@ def test_attention_is_cross_entropy_with_the_share_of_the_face():
     face[0, :4, :4] = 1  # a quarter of the image: one cell of 2 x 2
     face[1, :, :2] = 1  # half of two cells
     p = np.array([[[0.9, 0.2], [0.3, 0.4]], [[0.5, 0.1], [0.6, 0.2]]], np.float32)
-    rows = batch([REAL, FAKE], pair=(0, 0)).replace(face=face)
-    found = attention(Outputs(jnp.zeros((2, 2)), attention=jnp.asarray(p)[..., None]), rows)
+    rows = batch([REAL, FAKE]).replace(targets={"face": face})
+    found = attention(Outputs(jnp.zeros((2, 2)), {"attention": jnp.asarray(p)[..., None]}), rows)
     share = jax.image.resize(face, (2, 2, 2), "linear")
     assert share[0, 1, 1] < 0.05 < 0.6 < share[0, 0, 0]
     wanted = -(share * np.log(p) + (1 - share) * np.log(1 - p)).mean((1, 2))
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("term", "named"), [(arcface, "cosines"), (attention, "attention")])
-def test_terms_say_what_the_detector_lacks(term, named):
-    with pytest.raises(ValueError, match=named):
-        term(outputs(), batch())
+@pytest.mark.parametrize("name", sorted(TERMS))
+def test_what_is_registered(name):
+    term = find_term(name)
+    assert term.objective in OBJECTIVES
+    assert set(term.targets) <= set(TARGETS)
+
+
+def test_an_unknown_term():
+    with pytest.raises(UserError, match=r"^losses: found 'triplet', wanted terms among \['arcface', 'attention'"):
+        find_term("triplet")
+
+
+@pytest.mark.parametrize(
+    ("term", "lacking"), [("arcface", "cosines"), ("attention", "attention"), ("contrastive", "embedding")]
+)
+def test_a_head_that_the_detector_lacks_is_named(term, lacking):
+    found = Outputs(jnp.zeros((2, 2)), {"features/last": 0, "other": 0})
+    message = rf"^losses\.{term}: found a detector with the heads \['other'\], wanted one with {lacking}, since"
+    with pytest.raises(UserError, match=message):
+        require(["cross_entropy", term], found, TARGETS)
+
+
+def test_a_target_that_the_batch_lacks_is_named():
+    with pytest.raises(UserError, match=r"^losses\.kinds: found the targets \['pair'\], wanted kind among them"):
+        require(["cross_entropy", "contrastive", "kinds"], outputs(), ["pair"])
+    require(["cross_entropy", "contrastive", "kinds"], outputs(), ["pair", "kind"])

@@ -79,7 +79,7 @@ def test_a_face_at_the_edge_is_drawn():
     assert paint(GREY, 0.0).shape == paint(GREY, 5.0).shape
 
 
-def test_the_heat_sheet_is_hot_where_the_detector_looks():
+def test_the_heat_sheet_is_hot_where_the_heat_map_is():
     attention = np.zeros((3, 4, 4), np.float32)
     attention[:, 0, 0] = 1.0
     sheet = heat_sheet(np.full((3, 64, 64, 3), 80, np.uint8), attention, np.array([0.1, 0.5, 0.9]), side=64)
