@@ -147,8 +147,10 @@ def _memory(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.convert.conversion import convert
+
     options = {"generator": arguments.generator, "normalization": arguments.normalization}
-    kinds.convert(
+    convert(
         arguments.kind,
         arguments.input,
         arguments.output,
@@ -160,7 +162,9 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    kinds.export(arguments.input, arguments.output, arguments.layout)
+    from fdetect_jax.convert.conversion import export
+
+    export(arguments.input, arguments.output, arguments.layout)
     print(arguments.output)
 
 

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from fdetect_jax import weights
 from fdetect_jax.cli import main
 from fdetect_jax.convert import kinds
-from fdetect_jax.convert.kinds import KINDS, Converter, convert, export
+from fdetect_jax.convert.conversion import convert, export
+from fdetect_jax.convert.kinds import CONVERTERS, Converter
 from fdetect_jax.convert.tensors import CheckpointError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -26,7 +27,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A checkpoint in a folder of its own, of a kind that does as `deed` says."""
-    monkeypatch.setitem(KINDS, "strange", Converter("strange_converter", choices={"deed": DEEDS}))
+    monkeypatch.setitem(CONVERTERS, "strange", Converter("strange_converter", choices={"deed": DEEDS}))
     save_file({"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, tmp_path / "in.safetensors")
     return tmp_path / "in.safetensors"
 
@@ -111,10 +112,10 @@ CALL = 'convert("stylegan2", SOURCE, "g.safetensors")'
 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_script_that_converts(guarded, tmp_path):
-    """Under `if __name__ == "__main__"` it works; without, it is told so."""
+    """Under `if __name__ == "__main__"` it works; without, the error says so."""
     call = CALL.replace("SOURCE", repr(str(GOLDEN / "tiny_nvlabs.pkl")))
     call = f'if __name__ == "__main__":\n    {call}' if guarded else call
-    (tmp_path / "script.py").write_text(f"from fdetect_jax.convert.kinds import convert\n\n{call}\n")
+    (tmp_path / "script.py").write_text(f"from fdetect_jax.convert.conversion import convert\n\n{call}\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300

@@ -1,4 +1,4 @@
-"""Conversions against the originals' answers, from file to network and back; and what wrong files are told."""
+"""Conversions against the originals' answers, from file to network and back; and the errors of wrong files."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from fdetect_jax import weights
 from fdetect_jax.cli import main
 from fdetect_jax.convert import efficientnet, hyperinverter, ir_se50, stylegan2
 from fdetect_jax.convert.checkpoint import read_checkpoint, state_dict
-from fdetect_jax.convert.kinds import convert, export
+from fdetect_jax.convert.conversion import convert, export
 from fdetect_jax.convert.layout import Fixed, Pair, from_state, under
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor
 from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNet
@@ -243,7 +243,7 @@ def test_wrong_arrays_are_listed(b0, change, wanted, tmp_path):
 
 
 def test_prefixes_and_wrappers_of_training_code(b0):
-    """DataParallel's prefix; a variant is told by its widths where keys are alike (B1 and B2)."""
+    """DataParallel's prefix; a variant is known by its widths where keys are alike (B1 and B2)."""
     wrapped = {"model": {f"module.{key}": value for key, value in tensors(b0).items()}, "epoch": 3}
     assert efficientnet.convert(wrapped, "half")[0]["normalization"] == "half"
     config = VARIANTS["b2"]
