@@ -13,8 +13,8 @@ _RULES = ("min_face_share", "multi_face", "aggregation")
 def chosen(arguments: argparse.Namespace) -> tuple[Scorer, Protocol]:
     """The detector and the protocol; where no model is named, a line on stderr says that the bundled demo is used.
 
-    arguments: model, recipe, dtype, frames, per_second, faces, min_face_share, multi_face, aggregation, threshold. A threshold
-    of None is the model's own.
+    arguments: model, recipe, dtype, frames, per_second, faces, min_face_share, multi_face, aggregation, threshold.
+    Where threshold is None, the threshold of the model is used.
 
     Raises:
       UserError: as ``Scorer``, ``Protocol`` and ``Sampling`` do.
