@@ -25,7 +25,7 @@ def pair(tmp_path_factory) -> str:
 
 
 def cheap(*variants: str) -> ConfigDict:
-    """Arms without a generator, in training and in tests."""
+    """Variants without a generator, in training and in tests."""
     config = small_table("", *variants)
     config.evaluation.forgery = {"kind": "none"}
     config.evaluation.unseen = {"kind": "none"}
