@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from small import attacks
 from tiny import save_pair
 
 from fdetect_jax import weights
@@ -50,9 +51,8 @@ def given(file, variant, pair, root):
             if "weights" in options:
                 options.weights = f"{pair}/encoder.safetensors"
     if config.task in ("detector", "table"):
-        for forgery in (config.get("forgery", {}), config.evaluation.forgery, config.evaluation.unseen):
-            if "inverter" in forgery:
-                forgery.inverter = pair
+        for forgery in attacks(config):
+            forgery.inverter = pair
     return config
 
 
@@ -68,7 +68,7 @@ def test_every_variant_passes_with_what_it_asks_for(file, variant, pair, tmp_pat
 
 def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
     config = given("table1", "paper", pair, tmp_path)
-    with pytest.raises(UserError, match=r"arms\.baseline: forgery\.kind: found 'given', wanted data\.source 'prep"):
+    with pytest.raises(UserError, match=r"^variants\.baseline: forgery\.mix\.given: .* data\.source is 'folder'"):
         runs_of(config, tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_the_paper_s_numbers():
     assert (config.detector.name, config.data.size, config.batch_size) == ("efficientnet_b4", 380, 16)
     optimizer = config.optimizer
     assert (optimizer.name, optimizer.learning_rate, optimizer.decay_after) == ("sgd", 0.001, 0.75)
-    attack = config.forgery.attack
+    attack = config.forgery.latent.attack
     assert (attack.steps, attack.epsilon, attack.norm, attack.step_size) == (10, 4.0, "l2", 0.0)
 
 
@@ -175,9 +175,8 @@ def test_the_paper_s_data_and_where_they_are_to_be_had(file, tmp_path):
     with pytest.raises(UserError, match=r"^data\.root: found .*nowhere.*FaceForensics"):
         check(config)
     config.data.root = str(tmp_path)
-    with pytest.raises(
-        UserError, match=r"forgery\.inverter: found ''.*HyperInverter.*--config\.(evaluation\.)?forgery\.inverter=DIR"
-    ):
+    where = r"(forgery|evaluation\.forgeries)\.latent\.inverter"
+    with pytest.raises(UserError, match=rf"^{where}: found ''.*HyperInverter.*--config\.{where}=DIR"):
         check(config)
 
 
@@ -200,24 +199,28 @@ WRONG = {
         ("data.workers", -1),
         ("batch_size", 6),
         ("evaluation.batch_size", 6),
-        ("evaluation.forgery.kind", "reconstruction"),
-        ("evaluation.forgery.space", "z"),
+        ("data.frames", -1),
+        ("data.max_unusable", 1.5),
+        ("data.max_unusable", -0.1),
+        ("evaluation.seed", -1),
+        ("evaluation.split", "train"),
+        ("evaluation.forgeries.latent.space", "z"),
         ("data.per_identity", 0),
         ("data.size", 16),
         ("data.size", 512),
         ("detector.name", "resnet"),
         ("detector.dtype", "float16"),
         ("detector.weights", "nowhere.safetensors"),
-        ("forgery.kind", "paste"),
-        ("forgery.inverter", "nowhere"),
-        ("forgery.space", "s"),
-        ("forgery.dtype", "float64"),
-        ("forgery.half", "given"),
-        ("forgery.warmup", -1),
-        ("evaluation.forgery.kind", "swap"),
-        ("evaluation.unseen.kind", "latent"),
-        ("evaluation.unseen.inverter", "nowhere"),
-        ("evaluation.forgery.inverter", "nowhere"),
+        ("forgery.mix.latent", -1.0),
+        ("forgery.mix.given", 1.0),
+        ("forgery.latent.inverter", "nowhere"),
+        ("forgery.latent.space", "s"),
+        ("forgery.latent.render", "half"),
+        ("forgery.latent.dtype", "float64"),
+        ("forgery.latent.warmup", -1),
+        ("evaluation.forgeries.other_generator.forgery", "paste"),
+        ("evaluation.forgeries.other_generator.inverter", "nowhere"),
+        ("evaluation.forgeries.latent.inverter", "nowhere"),
         ("losses.cross_entropy.weight", -1.0),
         ("losses.contrastive.form", "cosine"),
         ("losses.contrastive.pairs", "none"),
@@ -227,6 +230,7 @@ WRONG = {
         ("objective.lam", 1.5),
         ("optimizer.learning_rate", 0.0),
         ("optimizer.momentum", 1.5),
+        ("optimizer.b2", 1.0),
         ("optimizer.decay_after", -0.1),
         ("optimizer.weight_decay", -0.1),
         ("optimizer.sam.rho", -0.1),
@@ -274,19 +278,19 @@ def test_wrong_fields_are_named(file, field, value, pair, tmp_path):
         check(config)
 
 
-@pytest.mark.parametrize("path", ["forgery", "evaluation.forgery"])
+@pytest.mark.parametrize("path", ["forgery.latent", "evaluation.forgeries.latent"])
 @pytest.mark.parametrize(("field", "value"), [("epsilon", 0.0), ("steps", 0), ("norm", "l1"), ("gradient", "sign")])
 def test_wrong_attacks_are_named(path, field, value, pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     config.update_from_flattened_dict({f"{path}.attack.{field}": value})
-    with pytest.raises(UserError, match=rf"^{re.escape(path)}\.attack: .*{field}: found {value!r}"):
+    with pytest.raises(UserError, match=rf"^{re.escape(path)}\.attack\.{field}: found {value!r}"):
         check(config)
 
 
 def test_an_attack_with_a_field_too_many(pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
-    config.forgery.attack.momentum = 0.9
-    with pytest.raises(UserError, match=r"^forgery\.attack: .*momentum"):
+    config.forgery.latent.attack.momentum = 0.9
+    with pytest.raises(UserError, match=r"^forgery\.latent\.attack\.momentum: found 0\.9, wanted no such field"):
         check(config)
 
 
@@ -300,29 +304,66 @@ def test_an_attack_with_a_field_too_many(pair, tmp_path):
 def test_augmentations_and_overrides_are_checked(changes, named, pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     config.update_from_flattened_dict(changes)
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(UserError, match=named):
         check(config)
 
 
-@pytest.mark.parametrize("kinds", [(), ("swap", "latent"), ("mixed",)])
-def test_a_mixture_of_forgeries_is_of_those_of_the_host(kinds, pair, tmp_path):
+def test_a_mix_of_nothing_is_refused(pair, tmp_path):
     config = given("baseline", "facesim", pair, tmp_path)
-    config.forgery = {"kind": "mixed", "kinds": kinds}
-    with pytest.raises(UserError, match=rf"^forgery\.kinds: found {re.escape(repr(list(kinds)))}"):
+    config.forgery.mix.swap = 0.0
+    with pytest.raises(UserError, match=r"^forgery\.mix: found no weight above 0, wanted one for some of"):
         check(config)
 
 
-def test_half_of_a_batch_wants_two_rows_a_device(pair, tmp_path):
+def test_a_forgery_that_nobody_knows_is_refused(pair, tmp_path):
+    config = given("baseline", "facesim", pair, tmp_path)
+    config.forgery.mix.paste = 1.0
+    with pytest.raises(UserError, match=r"^forgery\.mix: found 'paste', wanted some of \['fwa', 'given'"):
+        check(config)
+
+
+def test_a_field_of_a_forgery_that_nothing_reads_is_refused(pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
-    config.batch_size, config.forgery.half = jax.device_count(), "sbi"
-    with pytest.raises(UserError, match=r"^batch_size: found \d+, wanted two rows a device"):
+    config.forgery.latent.kind = "latent"
+    with pytest.raises(UserError, match=r"^forgery\.latent\.kind: found 'latent', wanted no such field"):
         check(config)
 
 
-def test_a_latent_forgery_wants_a_pair(pair, tmp_path):
+def test_host_forgeries_are_tested_unasked(pair, tmp_path):
     config = given("baseline", "facesim", pair, tmp_path)
-    config.forgery.kind = "latent"
-    with pytest.raises(UserError, match=r"^forgery\.space: found no such field"):
+    config.evaluation.forgeries.sbi = {}
+    with pytest.raises(UserError, match=r"^evaluation\.forgeries\.sbi: found the host forgery 'sbi', wanted no such"):
+        check(config)
+    config = given("baseline", "facesim", pair, tmp_path)
+    config.evaluation.forgeries.other_generator.forgery = "swap"
+    with pytest.raises(UserError, match=r"^evaluation\.forgeries\.other_generator: found the host forgery 'swap'"):
+        check(config)
+
+
+def test_what_is_skipped_is_not_checked(tmp_path):
+    """So that a run without a generator needs none: the baseline's command for the paper's data."""
+    config = load("baseline")
+    for entry in config.evaluation.forgeries.values():
+        entry.inverter = "nowhere"
+    config.evaluation.skip = ("latent", "other_generator")
+    check(config)
+
+
+def test_every_forgery_of_a_mix_wants_a_row_on_each_device(pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    config.batch_size, config.forgery.mix.sbi = jax.device_count(), 1.0
+    with pytest.raises(UserError, match=r"^batch_size: found 1 rows on each device for a mix of 2 forgeries"):
+        check(config)
+    config.batch_size = 2 * jax.device_count()
+    check(config)
+
+
+def test_a_latent_forgery_wants_its_fields(pair, tmp_path):
+    config = given("baseline", "facesim", pair, tmp_path)
+    config.forgery.mix.latent = 1.0
+    check(config)
+    del config.forgery.latent.space
+    with pytest.raises(UserError, match=r"^forgery\.latent\.space: found no such field"):
         check(config)
 
 
@@ -354,8 +395,11 @@ def test_missing_and_unknown_fields(pair, tmp_path):
     [
         ({"losses.cross_entropy.weight": 0.0}, "losses"),
         ({"objective.lam": 0.0, "losses.contrastive.weight": 0.0}, "losses"),
-        ({"objective.mode": "alternating", "losses.contrastive.weight": 0.0}, "losses"),
+        ({"objective.mode": "alternating", "objective.lam": 1.0, "losses.contrastive.weight": 0.0}, "losses"),
         ({"objective.mode": "alternating", "objective.lam": 0.5}, "objective.lam"),
+        ({"objective.mode": "staged", "objective.lam": 1.0}, "objective.stages"),
+        ({"objective.stages": ({"share": 1.0, "terms": (), "trainable": ("*",)},)}, "objective.stages"),
+        ({"objective.trainable": ()}, "objective.trainable"),
     ],
 )
 def test_objectives_need_their_terms(changes, field, pair, tmp_path):
@@ -367,7 +411,12 @@ def test_objectives_need_their_terms(changes, field, pair, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"objective.lam": 1.0}, {"objective.lam": 0.0}, {"objective.lam": 1.0, "objective.mode": "alternating"}],
+    [
+        {"objective.lam": 1.0},
+        {"objective.lam": 0.0},
+        {"objective.lam": 1.0, "objective.mode": "alternating"},
+        {"objective.trainable": ("fc/*",)},
+    ],
 )
 def test_objectives_with_their_terms(changes, pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
@@ -390,8 +439,8 @@ def test_folders_and_recipes(pair, tmp_path):
     config.data.size = 16
     with pytest.raises(UserError, match=r"^data\.size: found 16, wanted a value in \[32, 1024\]"):
         check(config)
-    config.data.update(size=64, recipe="loose")
-    with pytest.raises(UserError, match=r"^data\.recipe: found 'loose', wanted one of \['aligned', 'aligned1024'"):
+    config.data.update(size=64, recipe="wide")
+    with pytest.raises(UserError, match=r"^data\.recipe: found 'wide', wanted one of \['aligned', 'aligned1024'"):
         check(config)
 
 
@@ -406,7 +455,7 @@ def test_terms_of_the_inversion_need_their_files(pair, tmp_path):
 
 def test_the_adversarial_term_of_the_inversion_needs_a_discriminator(tmp_path):
     config = load("inversion")
-    config.update(pair=str(save_pair(tmp_path, "generator", "encoder")))
+    config.update(inverter=str(save_pair(tmp_path, "generator", "encoder")))
     config.data.size = 32
     config.losses.adversarial.weight = 0.1
     with pytest.raises(UserError, match=r"^losses\.adversarial\.weight: found 0\.1, wanted 0: .* no discriminator"):

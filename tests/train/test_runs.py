@@ -1,20 +1,30 @@
 """Whole runs of the shipped detector configs, shrunk, on a pair of random weights."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from small import moved, run, small_adv, small_baseline
+from flax.traverse_util import flatten_dict
+from small import compilations, moved, run, small_adv, small_baseline, without_generator
 
 from fdetect_jax import parallel
+from fdetect_jax.config import check
+from fdetect_jax.detectors import DETECTORS, Detector
+from fdetect_jax.errors import UserError
 from fdetect_jax.gan import inversion, stylegan2
+from fdetect_jax.train import loop
 from fdetect_jax.train.loop import NonFiniteError
 from fdetect_jax.train.trainers import make_task
+from fdetect_jax.train.writer import read_history
+from fdetect_jax.types import Outputs
+from tests.strict import guarded_steps
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +34,17 @@ def pair(tmp_path_factory) -> str:
     return str(folder)
 
 
+def cheap():
+    """A baseline whose tests want no inverter."""
+    config = without_generator(small_baseline(""))
+    config.evaluation.calibrate = False
+    return config
+
+
 @pytest.fixture(scope="module")
-def ended_once(pair, tmp_path_factory) -> Path:
+def ended_once(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ended")
-    run(small_baseline(pair), folder)
+    run(cheap(), folder)
     return folder
 
 
@@ -37,59 +54,205 @@ def ended(ended_once, tmp_path) -> Path:
     return shutil.copytree(ended_once, tmp_path / "ended")
 
 
-def test_evaluation_alone_repeats_the_figures(ended, pair):
-    config, first = small_baseline(pair), json.loads((ended / "report.json").read_text())
+def test_evaluation_alone_repeats_the_figures(ended):
+    config, first = cheap(), json.loads((ended / "report.json").read_text())
     config.evaluate_only = True
     assert run(config, ended)["tests"] == first["tests"]
 
 
-def test_evaluation_alone_wants_a_checkpoint(pair, tmp_path):
-    config = small_baseline(pair)
+def test_another_evaluation_of_a_run_has_its_own_folder(ended):
+    before = (ended / "report.json").read_bytes()
+    config = cheap()
     config.evaluate_only = True
-    with pytest.raises(ValueError, match="evaluate_only: found no checkpoint"):
-        run(config, tmp_path)
+    config.evaluation.update(seed=1, limit=3, skip=("sbi",))
+    found = run(config, ended)
+    assert list(found["tests"]) == ["swap", "fwa"]
+    assert found["tests"]["swap"]["n_real"] == 3
+    assert (ended / "report.json").read_bytes() == before
+    (folder,) = ended.glob("evaluation_*")
+    assert {"report.json", "report.html", "detector.safetensors"} <= {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "report.json").read_text())["config"]["evaluation"]["seed"] == 1
+    config.evaluation.seed = 2
+    run(config, ended)
+    assert len(list(ended.glob("evaluation_*"))) == 2
 
 
-def test_another_config_in_the_same_workdir_is_refused_by_field(ended, pair):
-    config = small_baseline(pair)
-    config.optimizer.sam.rho = 0.1
-    with pytest.raises(ValueError, match=r"optimizer\.sam\.rho: found 0\.1"):
+def test_a_training_s_field_is_refused_by_name_whatever_is_evaluated(ended):
+    config = cheap()
+    config.evaluate_only = True
+    config.evaluation.seed = 1
+    config.augment.flip = 0.25
+    with pytest.raises(UserError, match=r"^augment\.flip: found 0\.25, but .* holds a run with 0\.5"):
         run(config, ended)
 
 
-def test_a_loss_that_is_not_finite_names_step_term_and_checkpoint(pair, tmp_path):
-    config = small_baseline(pair)
+def test_a_training_that_goes_on_keeps_its_evaluation(ended):
+    config = cheap()
+    config.evaluation.seed = 1
+    with pytest.raises(UserError, match=r"^evaluation\.seed: found 1, but .* holds a run with 0"):
+        run(config, ended)
+
+
+def test_evaluation_alone_wants_a_checkpoint(tmp_path):
+    config = cheap()
+    config.evaluate_only = True
+    with pytest.raises(UserError, match="evaluate_only: found no checkpoint"):
+        run(config, tmp_path)
+
+
+def test_another_config_in_the_same_workdir_is_refused_by_field(ended):
+    config = cheap()
+    config.optimizer.sam.rho = 0.1
+    with pytest.raises(UserError, match=r"^optimizer\.sam\.rho: found 0\.1"):
+        run(config, ended)
+
+
+class Broken:
+    """Faces of which one cannot be read."""
+
+    def __init__(self, faces):
+        self.faces = faces
+
+    def __getattr__(self, name):
+        return getattr(self.faces, name)
+
+    def __len__(self):
+        return len(self.faces)
+
+    def __getitem__(self, index):
+        if index == 5:
+            raise UserError("face_5.png: cannot be read")
+        return self.faces[index]
+
+
+def test_an_unreadable_face_is_listed_and_the_run_goes_on(tmp_path):
+    config = cheap()
+    config.data.max_unusable = 0.5
+    config.steps = 12
+    task = make_task(config)
+    task.source = Broken(task.source)
+    loop.train_and_evaluate(config, tmp_path, task, progress=False)
+    assert len(read_history(tmp_path)) == 12
+    found = json.loads((tmp_path / loop.QUARANTINE).read_text())
+    (one,) = found["unusable"]
+    assert one["reason"] == "data: face 5 of 16: face_5.png: cannot be read"
+    assert found["rows"] == 12 * 4 + one["drawn"] >= 12 * 4 + 2
+
+
+def test_nothing_is_listed_where_all_can_be_read(ended):
+    assert not (ended / loop.QUARANTINE).exists()
+
+
+def test_too_many_unreadable_faces_end_the_run(tmp_path):
+    config = cheap()
+    config.steps = 200
+    task = make_task(config)
+    task.source = Broken(task.source)
+    with pytest.raises(UserError, match=r"^data\.max_unusable: found \d+ unusable of \d+ faces drawn, wanted 1\.0%"):
+        loop.train_and_evaluate(config, tmp_path, task, progress=False)
+
+
+def test_a_loss_that_is_not_finite_names_step_term_and_checkpoint(tmp_path):
+    config = cheap()
     config.optimizer.learning_rate = 1e30
     with pytest.raises(NonFiniteError, match=r"step \d+: loss/\S+ is (nan|inf); last good checkpoint: (none yet|.*\d)"):
         run(config, tmp_path)
 
 
-def test_alternating_objectives_keep_a_state_each_and_share_the_schedule(pair):
-    config = small_adv(pair)
+def stepped(task, count, devices=1, batches=None):
+    """The state before the first step and after each of ``count``, on the host, with the metrics of each."""
+    own = parallel.Devices(devices)
+    state = parallel.put(task.init(0), own.mesh)
+    frozen = {name: own.place(tree) for name, tree in task.frozen.items()}
+    batches = task.batches(own) if batches is None else iter(batches)
+    step = own.compile_step(task.step)
+    seen, history = [host(state)], []
+    for _ in range(count):
+        state, metrics = step(state, parallel.put_batch(next(batches), own.mesh), frozen)
+        seen.append(host(state))
+        history.append(jax.device_get(metrics))
+    assert step._cache_size() == 1
+    return seen, history
+
+
+def host(state):
+    return jax.tree.map(np.array, {"variables": state.variables, "opt_state": state.opt_state})
+
+
+def test_alternating_objectives_keep_a_state_each_and_share_the_schedule():
+    config = cheap()
     config.objective.update(mode="alternating", turn="step")
     task = make_task(config)
     task.rate = lambda step: jnp.where(step < 1, 0.0, 0.1)
-    step = parallel.compile_step(task.step, parallel.make_mesh(1))
-    batch = next(task.batches())
-    seen = [task.init(0)]
-    for _ in range(2):
-        seen.append(step(jax.tree.map(jnp.copy, seen[-1]), batch, task.frozen)[0])
-    seen = jax.device_get([(state.opt_state, state.variables["params"]) for state in seen])
+    seen, _ = stepped(task, 2)
 
-    def of(turn: int, states) -> list:
-        return jax.tree.map(lambda x: x[turn], states)
+    def of(phase: int, state) -> list:
+        return jax.tree.map(lambda x: x[phase], state["opt_state"])
 
-    for index, turn in enumerate((0, 1)):
-        (before, _), (after, _) = seen[index : index + 2]
-        assert moved(of(turn, before), of(turn, after))
-        assert not moved(of(1 - turn, before), of(1 - turn, after))
+    for index, phase in enumerate((0, 1)):
+        before, after = seen[index : index + 2]
+        assert moved(of(phase, before), of(phase, after))
+        assert not moved(of(1 - phase, before), of(1 - phase, after))
     # The first step has rate 0 and the second has not, though it is the first of its own objective.
-    assert not moved(seen[0][1], seen[1][1])
-    assert moved(seen[1][1], seen[2][1])
+    params = [state["variables"]["params"] for state in seen]
+    assert not moved(params[0], params[1])
+    assert moved(params[1], params[2])
 
 
-def test_an_epoch_s_turn_that_never_ends_is_refused(pair):
-    config = small_adv(pair)
+def changed(before, after) -> set[str]:
+    """The paths of the arrays that differ in any bit."""
+    one, two = (flatten_dict(state["variables"], sep="/") for state in (before, after))
+    return {path for path in one if one[path].tobytes() != two[path].tobytes()}
+
+
+def paths(state, *parts: str) -> set[str]:
+    """Of the arrays whose path holds one of ``parts``."""
+    return {path for path in flatten_dict(state["variables"], sep="/") if any(part in path for part in parts)}
+
+
+def test_a_stage_moves_its_parameters_and_no_others():
+    """Two steps of the classifier, two of a norm beside it, two of everything; statistics go with their norm."""
+    config = cheap()
+    config.optimizer.weight_decay = 0.1  # decay must not move what is held
+    config.objective.mode = "staged"
+    config.objective.stages = (
+        {"share": 1 / 3, "terms": ("cross_entropy",), "trainable": ("fc/*",)},
+        {"share": 1 / 3, "terms": (), "trainable": ("fc/*", "bn1/*")},
+        {"share": 1 / 3, "terms": ("contrastive",), "trainable": ("*",)},
+    )
+    task = make_task(config)
+    assert task.objective.starts == (0, 2, 4)
+    seen, _ = stepped(task, 6)
+    steps = [changed(*both) for both in itertools.pairwise(seen)]
+    head = paths(seen[0], "params/fc/")
+    norm = paths(seen[0], "params/bn1/", "batch_stats/bn1/")
+    assert len(head) == 2
+    assert len(norm) == 4
+    assert steps[0] == steps[1] == head
+    assert steps[2] == steps[3] == head | norm
+    assert steps[4] >= norm | paths(seen[0], "params/conv_stem", "batch_stats/")
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.05])
+@pytest.mark.parametrize(
+    ("patterns", "parts"),
+    [(("fc/*",), ("params/fc/",)), (("*bn*",), ("/bn",))],
+    ids=["head", "norms"],
+)
+def test_part_of_the_parameters_without_stages(patterns, parts, rho):
+    config = cheap()
+    config.objective.trainable = patterns
+    config.optimizer.sam.rho = rho
+    config.optimizer.sam.batch_stats = "both"
+    seen, _ = stepped(make_task(config), 2)
+    moving = paths(seen[0], *parts)
+    for before, after in itertools.pairwise(seen):
+        assert changed(before, after) <= moving
+    assert changed(seen[0], seen[2]) == moving
+
+
+def test_an_epoch_s_turn_that_never_ends_is_refused():
+    config = cheap()
     config.objective.update(mode="alternating", turn="epoch")
     config.steps = 4
     with pytest.raises(ValueError, match=r"objective\.turn: found 'epoch', 4 steps of the 4"):
@@ -103,45 +266,113 @@ def test_one_device_and_four_devices_agree(pair, monkeypatch):
     monkeypatch.setattr(inversion, "from_signed", lambda x: 0.5 + 0.5 * jnp.tanh(x))
     config = small_adv(pair)
     config.detector.sync_batch_stats = True
-    config.forgery.attack.random_start = True
+    config.forgery.latent.attack.random_start = True
     config.objective.lam = 1.0  # the contrastive term pairs the faces of one device with each other
     # Adam divides a gradient by its own size: one that is zero but for rounding would move a parameter by a whole step.
     config.optimizer.update(name="sgd", learning_rate=0.05)
     task = make_task(config)
-    batch = next(task.batches())
-    found = []
-    for devices in (1, 4):
-        mesh = parallel.make_mesh(devices)
-        step = parallel.compile_step(task.step, mesh)
-        state, frozen = parallel.put(task.init(0), mesh), parallel.put(task.frozen, mesh)
-        history = []
-        for _ in range(2):
-            state, metrics = step(state, parallel.put_batch(batch, mesh), frozen)
-            history.append(jax.device_get(metrics))
-        assert step._cache_size() == 1
-        found.append((jax.device_get(state.variables), history))
-    (one, history_one), (four, history_four) = found
+    batch = next(task.batches(parallel.Devices(1)))
+    (one, history_one), (four, history_four) = (stepped(task, 2, devices, [batch] * 2) for devices in (1, 4))
     assert history_one[0]["delta_norm"] > 1
     for a, b in zip(history_one, history_four, strict=True):
         for name, value in a.items():
             np.testing.assert_allclose(b[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(four), strict=True):
+    for a, b in zip(*(jax.tree.leaves(states[-1]["variables"]) for states in (one, four)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_half_of_the_fakes_may_be_made_on_the_host(pair):
+def test_a_mix_of_host_and_device_in_one_step(pair):
+    """Four devices with two rows each, one attacked and one self-blended; each row as it is when it is alone."""
     config = small_adv(pair)
-    config.forgery.half = "sbi"
+    config.batch_size = 8
+    config.forgery.mix.sbi = 1.0
     task = make_task(config)
-    batch, state = next(task.batches()), task.init(0)
-    mesh = parallel.make_mesh(1)
+    assert task.mix.weights == {"latent": 1.0, "sbi": 1.0}
+    devices = parallel.Devices()
+    batch = next(task.batches(devices))
+    assert batch["image"].shape[0] == 8
+    assert batch["forged"].shape[0] == 4
+    (before, after), (metrics,) = stepped(task, 1, None, [batch])
+    assert changed(before, after)
+    assert metrics["p_fake/adversary"] < metrics["p_fake/reconstruction"]
+    assert np.isfinite(metrics["loss/contrastive"])
 
-    def fakes(frozen, batch):
-        return task._fakes(jax.random.key(0), state, batch, frozen)[0]
 
-    both = parallel.compile_eval(fakes, mesh)(task.frozen["forgery"], batch)
-    alone = {name: batch[name] for name in ("image", "identity")}
-    attacked = parallel.compile_eval(fakes, mesh)(task.frozen["forgery"], alone)
-    np.testing.assert_allclose(both[::2], batch["forged"][::2] / 255, atol=1e-6)
-    np.testing.assert_allclose(both[1::2], attacked[1::2], atol=1e-4)
-    assert moved(both[::2], attacked[::2])
+def test_a_step_copies_nothing_between_host_and_devices(pair):
+    """What is frozen is an argument that lies on the devices; only the batch is sent, before the step."""
+    config = small_adv(pair)
+    steps = []
+    for state, metrics in guarded_steps(make_task(config), 2):
+        assert np.isfinite(float(metrics["loss/total"]))
+        steps.append(int(state.step))
+    assert steps == [1, 2]
+
+
+def test_what_is_logged_changes_no_parameter(pair):
+    """Reconstructions that only the log asks for are rendered on logged steps alone."""
+    found = []
+    for every in (1, 3):
+        config = small_adv(pair)
+        config.log_every = every
+        config.forgery.latent.warmup = 0
+        found.append(stepped(make_task(config), 4))
+    (often, each), (seldom, some) = found
+    assert not changed(often[-1], seldom[-1])
+    attacked = "p_fake/reconstruction"
+    assert all(metrics[attacked] > 0 for metrics in each)
+    assert [bool(metrics[attacked]) for metrics in some] == [False, False, True, False]
+    assert some[2][attacked] == pytest.approx(each[2][attacked], rel=1e-5)
+
+
+def test_a_clip_detector_is_trained(monkeypatch):
+    """Clips of three frames, forged on the host and on the device."""
+
+    class Frames(nn.Module):
+        @nn.compact
+        def __call__(self, clips, train=False):
+            seen.append(clips.shape)
+            embedding = nn.Dense(4, name="body")(clips.mean(axis=(2, 3)).reshape(len(clips), -1))
+            return Outputs(nn.Dense(2, name="fc")(embedding), {"embedding": embedding})
+
+    seen = []
+    monkeypatch.setitem(DETECTORS, "frames", Detector(lambda overrides, axis, dtype: Frames(), "clip"))
+    config = cheap()
+    config.detector.update(name="frames")
+    config.detector.overrides = {}
+    config.data.frames = 3
+    config.objective.lam = 0.9
+    check(config)
+    task = make_task(config)
+    states, history = stepped(task, 2)
+    assert (4 * 2, 3, 32, 32, 3) in seen
+    assert changed(states[0], states[2]) >= paths(states[0], "params/fc/")
+    assert all(np.isfinite(metrics["loss/contrastive"]) for metrics in history)
+    config.data.frames = 0
+    with pytest.raises(UserError, match=r"^data\.frames: found 0 with detector\.name 'frames', wanted the number"):
+        make_task(config)
+
+
+def test_frames_are_for_detectors_of_clips():
+    config = cheap()
+    config.data.frames = 3
+    with pytest.raises(UserError, match=r"^data\.frames: found 3 with detector\.name 'efficientnet_small64', wanted 0"):
+        make_task(config)
+
+
+def test_kinds_want_a_class_each():
+    config = cheap()
+    config.losses.kinds = {"weight": 1.0}
+    with pytest.raises(UserError, match=r"^losses\.kinds: found a detector with 2 classes, wanted 6"):
+        make_task(config)
+    config.losses.kinds.weight = 0.0
+    config.losses.methods = {"weight": 1.0}
+    assert make_task(config).targets == ("method",)  # of one forgery: two classes
+
+
+def test_the_first_step_s_compilation_is_announced(tmp_path, capsys):
+    config = cheap()
+    config.steps = 1
+    with compilations() as names:
+        run(config, tmp_path)
+    assert "compiling the first step" in capsys.readouterr().out
+    assert names.count("jit(averaged)") == 1
