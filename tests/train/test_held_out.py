@@ -14,8 +14,8 @@ from tiny import save_pair
 from configs import common
 from fdetect_jax import parallel, weights
 from fdetect_jax.data.folder import SPLITS
-from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.errors import UserError
+from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import FORGERIES, Forged, Forgery, make_mix
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.crop import make_recipe
