@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import grain
 import jax
@@ -117,14 +118,16 @@ class Batches:
         self._next += 1
         return batch
 
-    def get_state(self) -> dict[str, int]:
-        """The position after the latest batch, as JSON values."""
-        return {"next_batch": self._next}
+    def get_state(self) -> dict[str, Any]:
+        """The position after the latest batch and what was quarantined up to it, as JSON values."""
+        found = self.quarantine
+        return {"next_batch": self._next, "quarantine": {"rows": found.rows, "reasons": dict(found.reasons)}}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Moves to the position that ``get_state`` returned."""
         self.close()
         self._next = state["next_batch"]
+        self.quarantine = Quarantine(state["quarantine"]["rows"], dict(state["quarantine"]["reasons"]))
 
     def close(self) -> None:
         """Ends the workers and drops the batches read ahead; the next batch starts the workers again."""

@@ -10,19 +10,26 @@ from ml_collections import ConfigDict
 
 from configs import common
 from fdetect_jax.data.mixture import Mixture, Part, cycle
-from fdetect_jax.data.pipeline import ForgedPair, UnusableFace, eval_batches, train_batches
+from fdetect_jax.data.pipeline import chosen_faces, eval_batches, train_batches
+from fdetect_jax.data.rows import Slot
 from fdetect_jax.data.sources import make_source
+from fdetect_jax.errors import UserError
 from fdetect_jax.media.crop import RECIPES
+from fdetect_jax.types import ForgedPair
 
 
 class Faces:
     """``count`` faces of two people; the first channel is the part's ``mark``, the second the index."""
 
-    size = 4
+    size, video = 4, False
 
     def __init__(self, mark, count, recipe=None):
         self.mark, self.count, self.recipe = mark, count, recipe
         self.fingerprint = f"{mark} {count}"
+
+    @property
+    def groups(self):
+        return np.arange(self.count) % 2
 
     def __len__(self):
         return self.count
@@ -40,6 +47,9 @@ def mixture(**weights):
 
 def pasted(rng, face, donor):
     return ForgedPair(face["image"], donor()["image"], np.ones((4, 4), np.float32))
+
+
+PASTED = (Slot(pasted),)
 
 
 def take(batches, count):
@@ -101,8 +111,8 @@ def test_another_part_leaves_the_order_of_the_others_alone():
     assert order(a=1, b=1)[: len(few)] == few
 
 
-def test_strangers_are_of_the_same_part_and_another_person():
-    for batch in take(train_batches(mixture(a=1, b=1), 8, 0, pasted), 6):
+def test_donors_are_of_the_same_part_and_another_person():
+    for batch in take(train_batches(mixture(a=1, b=1), 8, 0, PASTED), 6):
         mark, index, _ = batch["image"][:, 0, 0].T
         other_mark, other_index, _ = batch["forged"][:, 0, 0].T
         np.testing.assert_array_equal(mark, other_mark)
@@ -110,9 +120,9 @@ def test_strangers_are_of_the_same_part_and_another_person():
 
 
 def test_people_of_two_parts_are_two():
-    (batch,) = take(train_batches(mixture(a=1, b=1, c=1), 30, 0), 1)
+    (batch,) = take(train_batches(mixture(a=1, b=1, c=1), 30, 0, targets=("identity",)), 1)
     people = {}
-    for identity, mark, index in zip(batch["identity"].tolist(), *batch["image"][:, 0, 0, :2].T, strict=True):
+    for identity, mark, index in zip(batch["target/identity"].tolist(), *batch["image"][:, 0, 0, :2].T, strict=True):
         people.setdefault(identity, set()).add((mark, index % 2))
     assert len(people) == 6
     assert all(len(found) == 1 for found in people.values())
@@ -120,7 +130,7 @@ def test_people_of_two_parts_are_two():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resume_continues_alike(workers):
-    make = lambda: train_batches(mixture(a=2, b=1), 4, 1, pasted, workers=workers)  # noqa: E731
+    make = lambda: train_batches(mixture(a=2, b=1), 4, 1, PASTED, workers=workers)  # noqa: E731
     with contextlib.closing(make()) as batches:
         for _ in range(5):
             next(batches)
@@ -144,35 +154,52 @@ def test_every_process_has_its_share_of_every_part(monkeypatch):
 
 
 def test_evaluation_takes_equally_many_of_each_part():
-    batches = list(eval_batches(mixture(a=5, b=1, c=1), 4, limit=14))
+    mixed = mixture(a=5, b=1, c=1)
+    chosen = chosen_faces(mixed, 14)
+    batches = list(eval_batches(mixed, chosen, 4))
     kept = np.concatenate([batch["weight"] for batch in batches]) > 0
     rows = "".join(np.array(list(marks(batches)))[kept])
     assert rows == "abcabcabcababa"
-    part = np.concatenate([batch["part"] for batch in batches])
-    assert "".join("abc"[i] for i in part[kept]) == rows
+    assert "".join("abc"[mixed.number(index)] for index in chosen) == rows
+    for part, people in (("a", 2), ("b", 2), ("c", 2)):
+        own = [index for index, mark in zip(chosen, rows, strict=True) if mark == part]
+        assert len(set(mixed.groups[own[:people]])) == people  # of each person one first
 
 
 def test_evaluation_without_a_limit_holds_everything_once():
-    batches = list(eval_batches(mixture(a=1, b=1, c=1), 19))
+    mixed = mixture(a=1, b=1, c=1)
+    batches = list(eval_batches(mixed, chosen_faces(mixed), 19))
     assert len(np.unique(batches[0]["image"][:, 0, 0], axis=0)) == 19
+
+
+def test_people_of_two_parts_are_in_two_groups():
+    mixed = mixture(a=1, b=1, c=1)
+    assert len(set(mixed.groups.tolist())) == 6
+    for index in range(len(mixed)):
+        same = np.flatnonzero(mixed.groups == mixed.groups[index])
+        assert {mixed.number(int(one)) for one in same} == {mixed.number(index)}
 
 
 def test_a_damaged_face_is_named_with_its_part():
     class Damaged(Faces):
         def __getitem__(self, index):
-            raise OSError("no such shard")
+            if index == 1:
+                raise UserError("no such shard")
+            return super().__getitem__(index)
 
     mixed = Mixture((Part("good", Faces(1, 4), 1.0), Part("bad", Damaged(2, 4), 1.0)))
-    with pytest.raises(UnusableFace, match=r"face \d of 8: face \d of part 'bad': OSError: no such shard"):
-        take(train_batches(mixed, 4, 0), 1)
+    batches = train_batches(mixed, 4, 0, max_unusable=1.0)
+    seen = {tuple(row) for batch in take(batches, 6) for row in batch["image"][:, 0, 0, :2].tolist()}
+    assert seen == {(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 2), (2, 3)}
+    assert list(batches.quarantine.reasons) == ["data: face 5 of 8: face 1 of part 'bad': no such shard"]
 
 
 def test_parts_must_go_together():
-    paper, tight = RECIPES["paper"], RECIPES["aligned64"]
-    mixed = Mixture((Part("a", Faces(1, 2), 1.0), Part("b", Faces(2, 2, tight), 1.0)))
-    assert (mixed.size, mixed.recipe, len(mixed)) == (4, tight, 4)
+    paper, aligned = RECIPES["paper"], RECIPES["aligned64"]
+    mixed = Mixture((Part("a", Faces(1, 2), 1.0), Part("b", Faces(2, 2, aligned), 1.0)))
+    assert (mixed.size, mixed.recipe, len(mixed)) == (4, aligned, 4)
     with pytest.raises(ValueError, match=r"^data\.parts: found recipes .*, wanted one"):
-        Mixture((Part("a", Faces(1, 2, paper), 1.0), Part("b", Faces(2, 2, tight), 1.0)))
+        Mixture((Part("a", Faces(1, 2, paper), 1.0), Part("b", Faces(2, 2, aligned), 1.0)))
     large = Faces(1, 2)
     large.size = 8
     with pytest.raises(ValueError, match=r"^data\.parts: found crops of \{'a': 8, 'b': 4\} px, wanted one size"):
