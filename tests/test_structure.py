@@ -1,4 +1,4 @@
-"""The structure of the package: imports go down the list of rooms, no file is long, and no name is private but to its own."""
+"""The structure of the package: imports go down the list of rooms, no file is long, nothing private is imported."""
 
 import ast
 from collections.abc import Iterator

@@ -33,7 +33,11 @@ class Difference:
 
     @property
     def verdict(self) -> str:
+<<<<<<< HEAD
         """ "higher" or "lower" where the interval leaves out zero, else "no clear difference"."""
+=======
+        """ "higher" or "lower" if the interval excludes zero, else "no clear difference"."""
+>>>>>>> h/evaluation
         return "higher" if self.low > 0 else "lower" if self.high < 0 else "no clear difference"
 
 
