@@ -7,11 +7,11 @@
         --config.forgery.latent.inverter=DIR \
         --config.evaluation.forgeries.latent.inverter=DIR
 
-The default trains a small EfficientNet on procedural faces of 64 px against the bundled inverter; ``:folder`` does so
-on a folder of photographs with the inverter for real faces, ``:mixture`` on three photographs to every drawn face. A
-tenth of their loss is the contrastive one: of the ways to train in Table 1 it is the best on unseen forgeries
-(configs/README.md). ``--config.forgery.mix.sbi=1`` adds self-blended images to the fakes. ``:paper`` holds every number
-of the paper: EfficientNet-B4 at 380 px, batch 16, learning rate 0.001, 100 epochs with the last 25 decaying linearly to
+The default trains a small EfficientNet on procedural faces of 64 px against the bundled inverter; ``:folder`` trains
+on a folder of photographs with the inverter for real faces, ``:mixture`` on three photographs to every procedural face.
+A tenth of their loss is contrastive: of the variants in Table 1 this is the best on unseen forgeries
+(configs/README.md). ``--config.forgery.mix.sbi=1`` adds self-blended images to the fakes. ``:paper`` uses the paper's
+numbers: EfficientNet-B4 at 380 px, batch 16, learning rate 0.001, 100 epochs with the last 25 decaying linearly to
 zero, SAM, s = 10, ε = 4 in L2, on 10 % of FaceForensics++.
 """
 

@@ -5,12 +5,13 @@
     python -m fdetect_jax.main --config=configs/arcface.py:paper --config.data.source=prepared \
         --config.data.root=DIR --config.detector.weights=FILE
 
-``:paper`` has the EfficientNet-B4 trunk at 380 px with SBI's training (``configs/sbi.py``); the others a small trunk at
-128 px from scratch. ``detector.overrides.maps`` is the paper's ``network1`` (the last MBConv stage alone), ``proposed``
-(and the one before it; the default) or ``network2`` (and the second before it). ``detector.overrides.head=softmax``
-with ``losses.arcface.weight=0`` and ``losses.cross_entropy.weight=1`` is the same with a softmax.
+``:paper`` has the EfficientNet-B4 trunk at 380 px with SBI's training (``configs/sbi.py``); the others train a small
+trunk at 128 px from scratch. ``detector.overrides.maps`` is the paper's ``network1`` (only the last MBConv stage),
+``proposed`` (also the stage before it; the default) or ``network2`` (also the stage two before it).
+``detector.overrides.head=softmax`` with ``losses.arcface.weight=0`` and ``losses.cross_entropy.weight=1`` replaces the
+ArcFace head by a softmax.
 
-The paper's AUC: 0.9459 on Celeb-DF v2 and 0.8259 on FFIW; in its ablation 0.9344, 0.9442 and 0.9374. None of them was
+The paper's AUC: 0.9459 on Celeb-DF v2 and 0.8259 on FFIW; in its ablation 0.9344, 0.9442 and 0.9374. These were not
 measured here.
 """
 

@@ -7,11 +7,11 @@
         --config.data.root=DIR --config.forgery.mix.given=1 --config.forgery.mix.swap=0 \
         --config.evaluation.skip="('latent',)"
 
-The last trains on dataset fakes, such as FaceForensics++'s in the DIR of `fdetect prepare
+The last command trains on dataset fakes, such as those of FaceForensics++ in the DIR of `fdetect prepare
 faceforensics --root DOWNLOAD --output DIR --compression c23`.
 
-The same detector, data and optimiser as ``configs/adv.py``, and the same held-out tests; only the fakes differ, and the
-loss is cross-entropy alone. A step costs a fraction of one with an attack, so the small runs take more of them.
+Detector, data, optimiser and held-out tests are those of ``configs/adv.py``; only the fakes differ, and the
+loss is cross-entropy alone. A step costs a fraction of one with an attack, so the small runs take more steps.
 """
 
 from configs import common

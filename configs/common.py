@@ -1,4 +1,4 @@
-"""What the configs share: the embedded faces, the small networks for 64 px, and the fields of every run."""
+"""Shared by the configs: data sources, the small networks for 64 px, and the fields of every run."""
 
 from ml_collections import ConfigDict
 
@@ -19,8 +19,8 @@ def run(task: str, description: str, steps: int) -> ConfigDict:
     )
 
 
-# Of the batches: processes that make them, faces of a clip (0: single faces), and the share of faces that may be
-# unusable and are replaced before the training stops.
+# How batches are made: worker processes, faces per clip (0: single faces), and the largest share of unusable faces that
+# are replaced before the training stops.
 _READING = {"workers": 0, "frames": 0, "max_unusable": 0.01}
 
 
@@ -37,19 +37,19 @@ def facesim(size: int = 64) -> dict:
 
 
 def folder(recipe: str = "aligned64", size: int = 64) -> dict:
-    """A folder of photographs; ``root`` is given on the command line."""
+    """A folder of photographs; set ``root`` on the command line."""
     return {"source": "folder", "root": "", "recipe": recipe, "size": size, **_READING}
 
 
 def mixture(**parts: dict) -> dict:
-    """Several of the above by name; each part's ``weight`` is its share of the training faces against the others'."""
+    """Several of the above by name; each part's ``weight`` is its share of the training faces, relative to the rest."""
     size = next(iter(parts.values()))["size"]
     parts = {name: {key: part[key] for key in part if key not in _READING} for name, part in parts.items()}
     return {"source": "mixture", "parts": parts, "size": size, **_READING}
 
 
-def pair64() -> dict:
-    """(G, E, H) for 64 px: small enough to train and to attack on two cores."""
+def inverter64() -> dict:
+    """An inverter (G, E, H) for 64 px, small enough to train and to attack on two cores."""
     return {
         "generator": {
             "resolution": 64,
@@ -90,7 +90,7 @@ def attack() -> dict:
 
 
 def reconstruction(inverter: str) -> dict:
-    """Faces as an inverter renders them; the name of a bundled one, or a folder."""
+    """Reconstructions by an inverter: the name of a bundled one, or a folder."""
     return {"inverter": inverter, "dtype": "float32", "remat": False}
 
 
@@ -100,9 +100,9 @@ def latent(inverter: str) -> dict:
 
 
 def forgery(inverter: str, **mix: float) -> dict:
-    """What the fakes of a training are made by: weights by the names of ``fdetect_jax.forgery.FORGERIES``.
+    """The forgeries that make the fakes of a training: weights by the names in ``fdetect_jax.forgery.FORGERIES``.
 
-    Every forgery stands in the mix, so that the command line can weigh it: --config.forgery.mix.sbi=2.
+    Every forgery has an entry in the mix, so that the command line can set its weight: --config.forgery.mix.sbi=2.
     """
     names = ("latent", "reconstruction", "swap", "sbi", "fwa", "given")
     return {
@@ -113,7 +113,7 @@ def forgery(inverter: str, **mix: float) -> dict:
 
 
 def augment() -> dict:
-    """The same draw for a face and its host-made fake."""
+    """One draw serves a face and its host-made fake."""
     return {
         "flip": 0.5,
         "translate": 0.03,
@@ -132,7 +132,7 @@ def augment() -> dict:
 
 
 def no_augment() -> dict:
-    """For forgeries that come augmented."""
+    """No augmentation, for forgeries that augment their pairs themselves."""
     off = dict.fromkeys(
         ("flip", "translate", "brightness", "contrast", "saturation", "hue", "blur", "resample", "jpeg"), 0.0
     )
@@ -160,7 +160,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
         detector={
             "name": "efficientnet_small64",
             "overrides": {},
-            "weights": "",  # a file to start from
+            "weights": "",  # a weights file to start from
             "dtype": "float32",
             "sync_batch_stats": False,
         },
@@ -188,9 +188,9 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "split": "test",
             "batch_size": 32,
             "limit": 128,  # faces, drawn over people or videos
-            "seed": 0,  # of the faces and of the fakes of tests, whatever the training's
+            "seed": 0,  # of the tests' faces and fakes, independent of the training's seed
             "calibrate": True,  # on the validation split
-            "skip": (),  # names of tests
+            "skip": (),  # names of tests to skip
             "forgeries": {"latent": latent(inverter)},
         },
     )

@@ -1,11 +1,11 @@
-"""StyleGAN2 on faces, with an encoder that learns beside it.
+"""StyleGAN2 on faces, with an encoder trained alongside.
 
     python -m fdetect_jax.main --config=configs/gan.py --workdir=runs/gan
     python -m fdetect_jax.main --config=configs/gan.py:folder --config.data.root=DIR --workdir=runs/gan_folder
     python -m fdetect_jax.main --config=configs/gan.py:config_f --config.data.root=DIR
 
 Paper: arXiv 1912.04958. ``:config_f`` is the paper's 1024 px setting; the default and ``:folder`` are small networks
-for 64 px, the first half of what made the bundled pairs. ``:wide`` and ``:wide_folder`` are others to those: other
+for 64 px, the first step towards the bundled inverters. ``:wide`` and ``:wide_folder`` train unseen generators: other
 widths, another seed, fewer steps. Detectors are tested on their faces and never trained on them.
 """
 
@@ -14,7 +14,7 @@ from configs import common
 
 def get_config(variant: str = "facesim"):
     config = common.run("gan", f"StyleGAN2 with an encoder beside it ({variant})", steps=6000)
-    networks = common.pair64()
+    networks = common.inverter64()
     config.update({name: networks[name] for name in ("generator", "encoder")})
     config.update(
         data=common.folder() if variant.endswith("folder") else common.facesim(),

@@ -1,4 +1,4 @@
-"""HyperInverter on a trained generator: the encoder's latent, and kernel offsets per image.
+"""HyperInverter on a trained generator: trains kernel offsets per image, on top of the encoder's latent.
 
     python -m fdetect_jax.main --config=configs/inversion.py --config.inverter=runs/gan/inverter \\
         --workdir=runs/inversion
@@ -6,8 +6,8 @@
         --config.data.root=DIR --workdir=runs/inversion_folder
     python -m fdetect_jax.main --config=configs/inversion.py:paper --config.inverter=DIR --config.data.root=DIR
 
-Paper: arXiv 2112.00719. The default and ``:folder`` are the second half of what made the bundled pairs. ``:paper``
-holds the paper's settings for faces; its LPIPS and identity terms want third-party weights
+Paper: arXiv 2112.00719. The default and ``:folder`` are the second step towards the bundled inverters. ``:paper``
+has the paper's settings for faces; its LPIPS and identity terms need third-party weights
 (``--config.losses.lpips.weights=FILE``), or a weight of 0.
 """
 
@@ -18,8 +18,8 @@ def get_config(variant: str = "facesim"):
     if variant not in ("facesim", "folder", "paper"):
         raise ValueError(f"configs/inversion.py: found variant {variant!r}, wanted facesim, folder or paper")
     config = common.run("inversion", f"HyperInverter ({variant})", steps=2000)
-    networks = common.pair64()
-    # A pair that has an encoder keeps it: this one is built for pairs without.
+    networks = common.inverter64()
+    # This encoder is built only if the inverter has none of its own.
     config.update({name: networks[name] for name in ("encoder", "hyper")})
     config.update(
         data=common.folder() if variant in ("folder", "paper") else common.facesim(),
@@ -58,7 +58,7 @@ def get_config(variant: str = "facesim"):
         config.data = common.folder("aligned1024", 1024)
         config.steps = 500_000
         config.batch_size = 8
-        # The paper halves the batch when the adversarial term starts; here it stays.
+        # The paper halves the batch when the adversarial term starts; here it stays the same.
         config.update(learning_rate=1e-4, schedule="constant", adam_b2=0.999)
         config.losses.lpips.weight = 0.8
         config.losses.identity.weight = 0.1
@@ -68,7 +68,7 @@ def get_config(variant: str = "facesim"):
 
 
 def _card(variant: str) -> dict:
-    """What the card of the exported pair says; fields to be replaced where more is known of the photographs."""
+    """The card of the exported inverter; replace its fields if more is known of the photographs."""
     gan, suffix, root = {
         "facesim": ("configs/gan.py", "", ""),
         "folder": ("configs/gan.py:folder", "_folder", " --config.data.root=DIR"),

@@ -1,4 +1,4 @@
-"""A detector of self-blended images (Shiohara and Yamasaki, 2022): no fakes but those made of the real faces.
+"""A detector of self-blended images (Shiohara and Yamasaki, 2022), trained only on fakes made from the real faces.
 
     python -m fdetect_jax.main --config=configs/sbi.py
     python -m fdetect_jax.main --config=configs/sbi.py:folder --config.data.root=DIR
@@ -6,11 +6,11 @@
         --config.data.root=DIR --config.detector.weights=FILE
 
 The default and ``:folder`` train a small EfficientNet from scratch at 128 px, on procedural faces and on a folder of
-photographs. ``:paper`` holds the numbers of the authors' code: EfficientNet-B4 at 380 px without normalisation, 16
-pairs a step, SGD at 0.001 with momentum, SAM of radius 0.05 whose two passes both update BatchNorm, 100 epochs of 8
-frames of each of FaceForensics++'s 720 real training videos, the last 25 decaying linearly. They start from ImageNet
+photographs. ``:paper`` uses the numbers of the authors' code: EfficientNet-B4 at 380 px without normalisation, 16
+pairs per step, SGD at 0.001 with momentum, SAM of radius 0.05 with BatchNorm updated by both passes, 100 epochs of 8
+frames of each of FaceForensics++'s 720 real training videos, the last 25 with linear decay. It starts from ImageNet
 weights trained with AdvProp: ``fdetect convert efficientnet --input adv-efficientnet-b4-44fb3a87.pth --output FILE``.
-Published for it: AUC 93.2 % on Celeb-DF v2, by video.
+Published result: AUC 93.2 % on Celeb-DF v2, by video.
 """
 
 from configs import common
@@ -32,8 +32,8 @@ def get_config(variant: str = "facesim"):
         config.steps = 100 * (720 * 8 // 16)
         return config
     config.data = common.folder("sbi", 128) if variant == "folder" else common.facesim(128)
-    # Half of the pixels at once: what blending leaves is seen at full size by the first convolution alone.
-    # And nothing is dropped, for in so few steps nothing is learned by heart.
+    # Stride 2: only the first convolution sees the traces of blending at full resolution.
+    # No dropout: a run of so few steps does not overfit.
     config.detector.overrides = {"stem_stride": 2, "stem": 24, "dropout": 0.0, "drop_connect": 0.0}
     config.optimizer.update(learning_rate=0.003, decay_after=0.5)
     config.optimizer.sam.rho = 0.0

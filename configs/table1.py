@@ -1,4 +1,4 @@
-"""Table 1, and beyond it: the same detector, data and tests, trained in one way after another.
+"""Table 1 with additions: the same detector, data and tests, trained in several ways.
 
     python -m fdetect_jax.main --config=configs/table1.py
     python -m fdetect_jax.main --config=configs/table1.py:sweeps --workdir=runs/table1
@@ -6,17 +6,17 @@
     python -m fdetect_jax.main --config=configs/table1.py:paper --config.data.source=prepared --config.data.root=DIR \
         --config.evaluation.forgeries.latent.inverter=DIR
 
-``:sweeps`` adds runs over λ, the margin, ε and s, and takes up what the table's workdir holds. ``:paper`` has the
-settings of ``configs/adv.py:paper``, and dataset fakes for the baseline. Stopped, the same command goes on.
+``:sweeps`` adds runs over λ, the margin, ε and s, and reuses finished runs in the table's workdir. ``:paper`` uses the
+settings of ``configs/adv.py:paper``, and dataset fakes for the baseline. The same command resumes an interrupted table.
 
 ``--config.evaluate_only=True --config.evaluation.split=val`` compares trained variants on validation, where choices are
 made, in ``table_val.html``.
 
-``variants`` holds what differs from the fields above it.
-``rows`` says which variants are trained, in their order, each with the seeds from ``seed`` on, ``seeds`` of them.
+``variants`` holds, for each variant, the fields that differ from the shared ones.
+``rows`` lists the variants that are trained, in order, each with ``seeds`` seeds from ``seed`` on.
 
 The paper's accuracies on GAN-inverted faces: adversarial 10.9 points above the baseline, joint metric learning 7.1
-below adversarial, and alternating, conjectured to repair that, not measured.
+points below adversarial. Alternating is conjectured to close that gap; the paper did not measure it.
 """
 
 from configs import adv, arcface, common
@@ -36,12 +36,12 @@ def get_config(variant: str = "facesim"):
     data = "facesim" if variant == "sweeps" else variant
     config = common.detector(f"Table 1 ({data})", data, "configs/table1.py")
     config.task, config.seeds, config.comparisons = "table", 3, _COMPARISONS
-    config.evaluation.calibrate = False  # AUC does not ask for it
+    config.evaluation.calibrate = False  # AUC does not need it
     paper = data == "paper"
     config.forgery = common.forgery(config.evaluation.forgeries.latent.inverter)
     config.forgery.latent = config.evaluation.forgeries.latent.to_dict()
     config.forgery.latent.warmup = adv.get_config(data).forgery.latent.warmup
-    if not paper:  # or two cores would take hours
+    if not paper:  # otherwise two cores would take hours
         config.steps, config.forgery.latent.warmup = 48, 30
     head = arcface.changed("b4", 128, {"remat": True}) if paper else arcface.changed("small64", 32, {})
     adversarial = {"forgery": {"mix": {"latent": 1.0}}}
@@ -63,8 +63,8 @@ def get_config(variant: str = "facesim"):
     }
     config.rows = ("baseline", "reconstruction", "adversarial", "joint", "alternating", "arcface", "sbi")
     if not paper:
-        config.variants.baseline.steps = 160  # without an attack a step costs a fraction
-        # As many adversaries as the others see.
+        config.variants.baseline.steps = 160  # a step without an attack costs a fraction
+        # The same number of adversaries as in the other variants.
         config.variants.sbi.steps = 2 * config.steps
         config.variants.sbi.forgery.latent = {"warmup": 2 * config.forgery.latent.warmup}
     config.sweeps = {}
@@ -74,7 +74,7 @@ def get_config(variant: str = "facesim"):
 
 
 def _add_sweeps(config, adversarial: dict) -> None:
-    """Arms along one parameter each; those of the table have their places among them."""
+    """Adds variants along one parameter each; variants of the table serve as points of these sweeps."""
 
     def sweep(name: str, title: str, values: tuple, table: dict, change) -> None:
         variants = dict(table)

@@ -1,4 +1,4 @@
-"""The ``fdetect`` command: small jobs on the side of training."""
+"""The ``fdetect`` command: jobs other than training."""
 
 import argparse
 import sys
@@ -12,19 +12,21 @@ from fdetect_jax.report.facesim_sheet import add_facesim
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the command line and runs one job, which may have an exit status of its own; a user's mistake is one
-    line on stderr and exit status 2."""
+    """Parses the command line and runs one job, which may return its own exit status; a user's mistake prints one line
+    on stderr and gives exit status 2."""
     parser = argparse.ArgumentParser(prog="fdetect", description=__doc__)
     jobs = parser.add_subparsers(required=True, metavar="JOB")
     predict = jobs.add_parser(
         "predict",
-        help="say of images and videos whether their faces are forged",
-        epilog="Exit status: 0 nothing is fake, 1 a file is, 2 wrong use, 3 nothing is but a file was unreadable.",
+        help="detect forged faces in images and videos",
+        epilog="Exit status: 0 no file is fake, 1 a file is, 2 wrong use, 3 none is but a file was unreadable.",
     )
     predict.add_argument("paths", nargs="+", metavar="FILE|DIR", help="images, videos, folders of them")
-    predict.add_argument("--output", type=Path, help="a folder for annotated copies and report.html; resumes there")
+    predict.add_argument(
+        "--output", type=Path, help="folder of annotated copies and report.html; resumes an earlier run there"
+    )
     predict.add_argument("--json", type=Path, help="write the rows to this file")
-    predict.add_argument("--heat-map", action="store_true", help="also draw where the detector looks")
+    predict.add_argument("--heat-map", action="store_true", help="also draw a heat map of the detector's attention")
     _add_protocol(predict)
     predict.set_defaults(run=_predict)
     measure = jobs.add_parser("evaluate", help="measure a detector on labelled images and videos")
@@ -33,10 +35,10 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         nargs="+",
         required=True,
-        help="what `fdetect prepare` wrote, or folders with real/ and fake/[METHOD/]; several are also pooled",
+        help="output of `fdetect prepare`, or folders with real/ and fake/[METHOD/]; several are also pooled",
     )
     measure.add_argument("--split", choices=("train", "val", "test"), help="of prepared data (default: test)")
-    measure.add_argument("--output", type=Path, help="a folder for report.html and report.json")
+    measure.add_argument("--output", type=Path, help="folder of report.html and report.json")
     measure.add_argument("--json", type=Path, help="write the report to this file")
     measure.add_argument(
         "--calibrate", type=Path, metavar="OUT", help="write the weights with a calibration fitted here"
@@ -44,10 +46,12 @@ def main(argv: list[str] | None = None) -> int:
     measure.add_argument(
         "--suite",
         choices=("robustness",),
-        help="also measure under JPEG, H.264, resizing, blur, noise and colour, by five severities each: 41 times the "
-        "crops, so that fewer --frames save time",
+        help="also measure under JPEG, H.264, resizing, blur, noise and colour, at five severities each: 41 times the "
+        "crops; fewer --frames save time",
     )
-    measure.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the suite's noise (default: 0)")
+    measure.add_argument(
+        "--seed", type=int, default=0, help="seed of the bootstrap and of the degradations' noise (default: 0)"
+    )
     _add_protocol(measure)
     measure.set_defaults(run=_evaluate)
     add_prepare(jobs)
@@ -62,16 +66,16 @@ def main(argv: list[str] | None = None) -> int:
     change.add_argument(
         "--normalization",
         choices=("imagenet", "half", "none"),
-        help="efficientnet: of the input (default: none for SBI's weights, else imagenet)",
+        help="efficientnet: input normalization (default: none for SBI's weights, else imagenet)",
     )
     change.add_argument("--licence", default="", help="the licence of the weights, kept in the file")
     change.add_argument(
-        "--timeout", type=float, default=kinds.SECONDS, help="seconds it may take (default: %(default)g)"
+        "--timeout", type=float, default=kinds.SECONDS, help="time limit in seconds (default: %(default)g)"
     )
     change.set_defaults(run=_convert)
     back = jobs.add_parser("export", help="write converted weights under their original's key names")
-    back.add_argument("input", help="what `fdetect convert` wrote")
-    back.add_argument("--layout", help="lukemelas, timm, sbi; nvlabs, rosinality (default: where it came from)")
+    back.add_argument("input", help="output of `fdetect convert`")
+    back.add_argument("--layout", help="lukemelas, timm, sbi; nvlabs, rosinality (default: its original layout)")
     back.add_argument("--output", required=True, help="the .safetensors to write")
     back.set_defaults(run=_export)
     bench = jobs.add_parser("bench", help="measure speed, alone or in turn with PyTorch")
@@ -80,10 +84,10 @@ def main(argv: list[str] | None = None) -> int:
     bench.add_argument("--batch", type=int, default=4, help="images per step (default: 4)")
     bench.add_argument("--dtype", default="float32", help="float32 (default) or bfloat16")
     bench.add_argument("--repeats", type=int, default=5, help="turns of each side (default: 5)")
-    bench.add_argument("--peer", help="the one PyTorch variant to run; by default the fastest of all is found first")
+    bench.add_argument("--peer", help="the one PyTorch variant to run; default: the fastest of all")
     bench.add_argument("--json", type=Path, help="write the rows to this file as well")
     bench.set_defaults(run=_bench)
-    memory = jobs.add_parser("memory", help="what a step at the paper's size needs, by XLA's account (minutes)")
+    memory = jobs.add_parser("memory", help="memory of a step at the paper's size, by XLA's analysis (takes minutes)")
     memory.add_argument("--batch", type=int, default=16, help="real faces per step (default: 16)")
     memory.add_argument(
         "--render", choices=("full", "fit"), default="full", help="forgery.latent.render (default: full)"
@@ -99,24 +103,37 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
-    """The detector, and how its scores of faces become one of a file."""
+    """Adds the detector's arguments, and those that combine its scores of faces into one score per file."""
     parser.add_argument("--model", help="weights, or a finished run's folder (default: the bundled demo detector)")
-    parser.add_argument("--recipe", help="how faces are cropped, for weights that do not say")
+    parser.add_argument("--recipe", help="crop recipe, for weights that do not name one")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what the detector computes in (default: bfloat16 on TPUs and on GPUs that have it, else float32)",
+    )
     rate = parser.add_mutually_exclusive_group()
-    rate.add_argument("--frames", type=int, help="of a video, evenly spaced (default: 32)")
-    rate.add_argument("--per-second", type=float, help="frames of a video per second instead")
+    rate.add_argument("--frames", type=int, help="frames per video, evenly spaced (default: 32)")
+    rate.add_argument("--per-second", type=float, help="frames per second of a video instead")
     parser.add_argument("--faces", help="largest (one person) or all (default)")
     parser.add_argument(
-        "--min-face-share", type=float, default=0.5, help="of a video's frame's largest face, by area (default: 0.5)"
+        "--min-face-share",
+        type=float,
+        default=0.5,
+        help="smallest face that counts, relative to the frame's largest, by area (default: 0.5)",
     )
     parser.add_argument(
-        "--multi-face", default="max", help="a frame's score: max (default), mean or largest of its faces"
+        "--multi-face", default="max", help="score of a frame: max (default), mean or largest of its faces"
     )
-    parser.add_argument("--aggregation", default="mean", help="a video's: mean (default), median, max or top_third")
-    parser.add_argument("--threshold", type=float, help="fake from this score on (default: the model's own)")
-    parser.add_argument("--workers", type=int, help="processes that read and draw (default: one per core)")
     parser.add_argument(
-        "--timeout", type=float, default=600.0, help="seconds per file, to read and to draw (default: 600)"
+        "--aggregation", default="mean", help="score of a video: mean (default), median, max or top_third"
+    )
+    parser.add_argument("--threshold", type=float, help="lowest score that counts as fake (default: the model's own)")
+    parser.add_argument("--workers", type=int, help="processes that read files and draw copies (default: one per core)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600.0,
+        help="time limit per file in seconds, for reading and for drawing (default: 600)",
     )
 
 
@@ -130,8 +147,10 @@ def _memory(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.convert.conversion import convert
+
     options = {"generator": arguments.generator, "normalization": arguments.normalization}
-    kinds.convert(
+    convert(
         arguments.kind,
         arguments.input,
         arguments.output,
@@ -143,7 +162,9 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    kinds.export(arguments.input, arguments.output, arguments.layout)
+    from fdetect_jax.convert.conversion import export
+
+    export(arguments.input, arguments.output, arguments.layout)
     print(arguments.output)
 
 

@@ -1,8 +1,8 @@
-"""Data parallelism: the mesh, and pure functions compiled for all of it. The only file that maps over devices.
+"""Data parallelism: the mesh, and pure functions compiled for all its devices. The only file that maps over devices.
 
-A training step runs under ``jax.shard_map`` over one axis, ``data``, with ``check_vma=False``: every device sees its
-share of the batch and the whole state, and the step averages gradients itself (``mean``). That is what ``jax.pmap`` is
-today, and the same text serves one device and a pod.
+A training step runs under ``jax.shard_map`` over one axis, ``data``, with ``check_vma=False``: every device gets its
+share of the batch and the whole state, and the step averages gradients itself (``mean``). ``jax.pmap`` does the same
+since JAX 0.8; the same code runs on one device and on a pod.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ AXIS = "data"
 
 
 def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
-    """A 1-D mesh over these devices, the first of them by number, or all."""
+    """A 1-D mesh over these devices, over the first of them (a number), or over all (None)."""
     chosen = jax.devices()[:devices] if devices is None or isinstance(devices, int) else list(devices)
     return jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Every device holds all of it."""
+    """The sharding in which every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -45,13 +45,13 @@ def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
 
 
 def compile_rows(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """``function(variables, batch) -> rows``, the rows split over the devices of the mesh."""
+    """Compiles ``function(variables, batch) -> rows`` with the rows split over the devices of the mesh."""
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False))
 
 
 def compile_eval(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """``compile_rows``, and every process gets the rows of all."""
+    """As ``compile_rows``, but every process gets the rows of all."""
     mapped = compile_rows(function, mesh)
     if jax.process_count() == 1:
         return mapped
@@ -64,17 +64,17 @@ def mean(tree: Any) -> Any:
 
 
 def rows(count: int) -> jax.Array:
-    """Which rows of the global batch this device holds, (count,), inside a step."""
+    """The rows of the global batch that this device holds, (count,), inside a step."""
     return jax.lax.axis_index(AXIS) * count + jnp.arange(count)
 
 
 def row_keys(rng: jax.Array, count: int) -> jax.Array:
-    """One key per row of this device's share, the same whatever the number of devices."""
+    """One key per row of this device's share, independent of the number of devices."""
     return jax.vmap(lambda row: jax.random.fold_in(rng, row))(rows(count))
 
 
 def normal_rows(rng: jax.Array, count: int, *shape: int) -> jax.Array:
-    """(count, *shape) of N(0, 1), the same rows whatever the number of devices."""
+    """(count, *shape) of N(0, 1), the same rows for any number of devices."""
     return jax.vmap(lambda key: jax.random.normal(key, shape))(row_keys(rng, count))
 
 
@@ -84,9 +84,9 @@ def put(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 class Devices:
-    """The devices of a run: what is compiled for them, and the frozen networks that lie on them.
+    """The devices of a run, with the functions compiled for them and the frozen networks placed on them.
 
-    mesh: 1-D. One object serves the training, its tests and its calibration, and every further run of the same task.
+    mesh: 1-D. One object serves the training, its tests and its calibration, and later runs of the same task.
     """
 
     def __init__(self, devices: int | Sequence[jax.Device] | None = None):
@@ -95,9 +95,9 @@ class Devices:
         self._compiled: dict[Callable, Callable] = {}
 
     def place(self, frozen: Any) -> Any:
-        """A tree of host arrays that nothing changes, on every device; the same object is copied once."""
+        """Copies a constant tree of host arrays to every device; the same object is copied once."""
         if id(frozen) not in self._placed:
-            self._placed[id(frozen)] = frozen, put(frozen, self.mesh)  # kept, so that its id stays its own
+            self._placed[id(frozen)] = frozen, put(frozen, self.mesh)  # kept, so that its id is not reused
         return self._placed[id(frozen)][1]
 
     def compile_step(self, step: Callable) -> Callable:
@@ -118,7 +118,7 @@ def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
     """This process's rows of a batch -> one global array per leaf, split over the devices.
 
     Raises:
-      ValueError: the rows do not divide among this process's devices.
+      UserError: the rows do not divide among this process's devices.
     """
     share = mesh.local_mesh.size
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))

@@ -20,7 +20,7 @@ FAKE = 1
 
 # Kinds of forgery (Echizen's five). A face's kind is its place here; real faces are of kind 0.
 KINDS = ("real", "entire synthesis", "attribute", "reenactment", "speaking", "swap")
-UNKNOWN = -1  # the kind of a fake of which nobody says how it was made
+UNKNOWN = -1  # the kind of a fake whose kind is not stated
 
 FEATURES = "features/"  # the heads of a detector that are its feature maps begin so, in the order they are made
 
@@ -47,7 +47,7 @@ class ForgedPair:
     """What a host forgery makes of a face.
 
     real, fake: (S, S, 3) uint8 RGB; ``real`` is the face as the detector is to see it. mask: (S, S) float32 in
-    [0, 1], the share of what was put in, in every pixel of ``fake``; None where nobody knows. face: (S, S) uint8 in
+    [0, 1], the share of what was put in, in every pixel of ``fake``; None where it is unknown. face: (S, S) uint8 in
     {0, 1}, where the face is, in both alike; None where the face came without landmarks. targets: of the fake, by name,
     what else ``data.targets.TARGETS`` knows, such as its kind.
     """
@@ -108,7 +108,7 @@ class TrainState:
 
 
 def kind_number(kind: str) -> int:
-    """The place of a kind in ``KINDS``, -1 for "unknown". Raises ValueError for any other word."""
+    """The place of a kind in ``KINDS``, -1 for "unknown". Raises ValueError for any other name."""
     return UNKNOWN if kind == "unknown" else KINDS.index(kind)
 
 

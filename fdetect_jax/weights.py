@@ -1,6 +1,6 @@
-"""Weights at rest: safetensors files that describe themselves. Variables in, a file out, and back.
+"""Weights in self-describing safetensors files. In: variables. Out: a file, and back.
 
-The metadata holds ``kind``, ``config`` (JSON), ``dtype`` and whatever the writer adds (source, licence, …).
+The metadata holds ``kind``, ``config`` (JSON), ``dtype`` and notes of the writer (source, licence, …).
 """
 
 import json
@@ -19,7 +19,7 @@ from fdetect_jax.files import write_atomic
 
 
 class WeightsError(UserError):
-    """A weights file that cannot be used; the message names the file, what was found and what was wanted."""
+    """A weights file that cannot be used; the message names the file, the value found and the value wanted."""
 
 
 def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype=np.float32, **notes: str) -> None:
@@ -35,13 +35,13 @@ def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype
 
 
 def annotate(path: str | os.PathLike, output: str | os.PathLike, **notes: str) -> None:
-    """Copies a weights file, its arrays bit for bit, with further notes in its metadata. Raises like ``describe``."""
+    """Copies a weights file, its arrays bit for bit, and adds notes to its metadata. Raises like ``describe``."""
     describe(path)
     write_atomic(output, _ordered(Path(path).read_bytes(), **notes))
 
 
 def _ordered(file: bytes, **notes: str) -> bytes:
-    """The safetensors file with its metadata in order: the library writes them in another order every time."""
+    """The safetensors file with sorted metadata: the library writes them in a random order."""
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:end])
     header["__metadata__"] = dict(sorted((header["__metadata__"] | notes).items()))
@@ -86,6 +86,6 @@ def _open(path: str | os.PathLike, kind: str | None, tensors: bool) -> tuple[dic
     except json.JSONDecodeError:
         raise WeightsError(f"{path}: found the config {metadata['config']!r} in its metadata, wanted JSON") from None
     for name, value in flat.items():
-        if jnp.issubdtype(value.dtype, jnp.floating):  # NumPy does not count bfloat16 among them
+        if jnp.issubdtype(value.dtype, jnp.floating):  # NumPy does not count bfloat16 as floating
             flat[name] = value.astype(np.float32)
     return config, flax.traverse_util.unflatten_dict(flat, sep="/"), metadata

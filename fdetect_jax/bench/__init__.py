@@ -1,1 +1,1 @@
-"""Speed against PyTorch and against what the machine can do: ``fdetect bench``."""
+"""Speed compared with PyTorch and with the machine's measured peaks: ``fdetect bench``."""

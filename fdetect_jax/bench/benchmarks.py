@@ -1,6 +1,6 @@
-"""Our side of every benchmark: the project's own modules, compiled as a run compiles them.
+"""The JAX side of every benchmark: the project's modules, compiled as in training.
 
-Weights are drawn at random; drop-connect and dropout are off, so that both sides compute the same numbers.
+Weights are random; drop-connect and dropout are off, so that both sides compute the same numbers.
 """
 
 import dataclasses
@@ -42,10 +42,10 @@ Arrays = dict[str, np.ndarray]
 class Work:
     """One benchmark, ready to run.
 
-    call: does it once; the result may still be on its way. images: how many it works on.
-    outputs: what the peer must compute as well, by name. arrays: the inputs and weights that the peer starts from.
-    programs: (times, compiled program) to add up XLA's cost analysis, which counts the body of a loop once.
-    stages: seconds per image pair of the parts of the work, where it has several. prepare: untimed work before each
+    call: runs it once; the result may be asynchronous. images: number of images per call.
+    outputs: what the peer must also compute, by name. arrays: inputs and weights that the peer starts from.
+    programs: (times, compiled program), to sum XLA's cost analysis, which counts the body of a loop once.
+    stages: seconds per image pair for each part of the work, if it has several. prepare: untimed work before each
     call.
     """
 
@@ -59,7 +59,7 @@ class Work:
 
 
 def random_variables(shapes: Any) -> Any:
-    """Arrays like ``shapes`` (of ``jax.eval_shape``), so small that no rounding is amplified."""
+    """Arrays like ``shapes`` (of ``jax.eval_shape``), small enough that rounding errors are not amplified."""
     flat = flax.traverse_util.flatten_dict(dict(shapes), sep="/")
     made = {path: _array(path, leaf.shape) for path, leaf in flat.items()}
     return flax.traverse_util.unflatten_dict(made, sep="/")
@@ -93,7 +93,7 @@ def _images(setting: Setting) -> np.ndarray:
 
 
 def _detector(setting: Setting) -> tuple[Any, Any, Arrays]:
-    """The module, its variables, and the variables as EfficientNet-PyTorch names them."""
+    """The module, its variables, and the variables under EfficientNet-PyTorch's names."""
     module = make_detector(setting.detector, NO_DROPOUT, dtype=jnp.dtype(setting.dtype))
     variables = random_variables(jax.eval_shape(module.init, jax.random.key(0), _images(setting)))
     theirs = efficientnet.export(dataclasses.asdict(module.config), variables, "lukemelas")
@@ -119,7 +119,7 @@ def b4_forward(setting: Setting) -> Work:
 
 
 def b4_input_gradient(setting: Setting) -> Work:
-    """The gradient of the real-fake margin with respect to the images, in eval mode: what an attack needs."""
+    """The gradient of the margin with respect to the images, in eval mode, as in an attack."""
     module, variables, theirs = _detector(setting)
     images = _images(setting)
     arguments = variables, jnp.asarray(images)
@@ -137,7 +137,7 @@ def _margin(logits: jax.Array) -> jax.Array:
 
 
 def b4_sam_step(setting: Setting) -> Work:
-    """Two gradients in training mode and an SGD update with momentum, as sharpness-aware minimisation."""
+    """Two gradients in training mode and an SGD update with momentum: one step of sharpness-aware minimisation."""
     module, variables, theirs = _detector(setting)
     images = _images(setting)
     labels = np.arange(setting.batch, dtype=np.int32) % 2
@@ -196,7 +196,7 @@ def _generator_config(setting: Setting) -> dict:
 
 
 def _generator(setting: Setting) -> tuple[inversion.Inverter, dict, Arrays]:
-    """A generator alone, as an inverter whose encoder is never called; its variables; and as the peer's."""
+    """A generator, as an inverter whose encoder is never called; its variables; and the peer's variables."""
     configs = _inverter_configs(setting)
     networks = inversion.build(
         {name: configs[name] for name in ("generator", "encoder")}, dtype=jnp.dtype(setting.dtype)
@@ -224,7 +224,7 @@ def stylegan2_synthesis(setting: Setting) -> Work:
 
 
 def latent_pgd(setting: Setting) -> Work:
-    """The attack alone: projected gradient ascent in W through G and the detector, from the centre of the ball."""
+    """Only the attack: projected gradient ascent in W through G and the detector, from the centre of the ball."""
     module, detector, theirs = _detector(setting)
     networks, generator, more = _generator(setting)
     w = _normal(1, setting.batch, networks.generator.config.w_dim)
@@ -244,7 +244,7 @@ def latent_pgd(setting: Setting) -> Work:
 
 
 def _inverter_configs(setting: Setting) -> dict[str, dict]:
-    """G of the setting, with the encoder and the HyperInverter of ``configs/inversion.py`` (its default) before it."""
+    """The setting's G, with the default encoder and HyperInverter of ``configs/inversion.py``."""
     trunk = {"stem": 16, "stages": ((32, 1), (64, 1), (128, 2)), "se_reduction": 16}
     encoder = {"trunk": trunk, "input_size": 32, "w_dim": 512, "pool": "flatten"}
     hyper = {"trunk": trunk, "input_size": 32, "width": 64, "regressor": 32, "hidden": 38}
@@ -253,7 +253,7 @@ def _inverter_configs(setting: Setting) -> dict[str, dict]:
 
 
 def adv_step(setting: Setting) -> Work:
-    """Algorithm 1, the trainer's own compiled step: invert with HyperInverter, attack in W, one SAM update."""
+    """Algorithm 1 with the trainer's compiled step: invert with HyperInverter, attack in W, one SAM update."""
     configs = _inverter_configs(setting)
     networks = inversion.build(configs)
     key, image = jax.random.key(0), jnp.zeros((1, setting.resolution, setting.resolution, 3))
@@ -290,7 +290,7 @@ def adv_step(setting: Setting) -> Work:
 
 
 def adv_config(setting: Setting, inverter: str) -> ConfigDict:
-    """What ``DetectorTask`` reads: ``configs/adv.py:paper`` on procedural faces, without any random draw."""
+    """The config of ``DetectorTask``: ``configs/adv.py:paper`` on procedural faces, without any random draw."""
     latent = {
         "inverter": inverter,
         "space": "w",
@@ -321,7 +321,7 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
 
 
 def input_pipeline(setting: Setting) -> Work:
-    """Faces at rest -> read, forged, augmented, as shuffled batches on the device; a worker process per core."""
+    """Stored faces -> read, forged, augmented, as shuffled batches on the device; one worker process per core."""
     make = make_row(setting)
     count, mesh = max(1, setting.faces // setting.batch), parallel.make_mesh(1)
     stages = _stages(make, setting, mesh)
@@ -332,14 +332,14 @@ def input_pipeline(setting: Setting) -> Work:
     def draw():
         return [parallel.put_batch(next(batches), mesh) for _ in range(count)][-1]
 
-    # What was read ahead while the peer had its turn is thrown away.
+    # Drops the batches that were read ahead during the peer's turn.
     ahead = 4 * (os.cpu_count() or 1)
     images = 2 * count * setting.batch
     return Work(draw, images, stages=stages, prepare=lambda: [next(batches) for _ in range(ahead)])
 
 
 def _stages(make: MakeRow, setting: Setting, mesh: jax.sharding.Mesh) -> dict[str, float]:
-    """Seconds per face and fake that each part of the work takes on one core."""
+    """Seconds per pair of face and fake for each part of the work, on one core."""
     spent = dict.fromkeys(("read", "forge", "augment", "batch"), 0.0)
     cv2.setNumThreads(1)
     make((0, 0), np.random.default_rng(0))
@@ -362,7 +362,7 @@ def _stages(make: MakeRow, setting: Setting, mesh: jax.sharding.Mesh) -> dict[st
 
 
 class _Timed:
-    """A transform that counts the seconds it takes."""
+    """A transform that measures its own run time in seconds."""
 
     def __init__(self, transform: rows.Transform):
         self.transform, self.seconds = transform, 0.0

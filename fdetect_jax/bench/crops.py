@@ -1,4 +1,4 @@
-"""What ``input_pipeline`` reads: crops at rest, as training reads them. Both sides make the same rows of them."""
+"""The stored crops that ``input_pipeline`` reads, as in training. Both sides make the same rows of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +16,8 @@ from fdetect_jax.forgery import make_mix
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
-_DRAWN = 256  # pixels, the most that a face is drawn at
-_NOISE = 2.0  # of 255, a camera's; it makes files as large as photographs are
+_DRAWN = 256  # pixels, the largest size at which a face is drawn
+_NOISE = 2.0  # of 255, camera noise; it makes files as large as those of photographs
 
 
 class StoredFaces:
@@ -40,7 +40,7 @@ class StoredFaces:
 
 
 def store(setting: Setting, recipe: CropRecipe) -> Path:
-    """Writes ``setting.faces`` drawn faces of different people, enlarged and with a camera's noise."""
+    """Writes ``setting.faces`` drawn faces of different people, enlarged and with camera noise."""
     drawn = FaceSim("train", min(_DRAWN, recipe.size), setting.faces, 1, 0)
     rng, side = np.random.default_rng(0), (recipe.size, recipe.size)
     scale = recipe.size / drawn.size
@@ -57,7 +57,7 @@ def store(setting: Setting, recipe: CropRecipe) -> Path:
 
 
 def make_row(setting: Setting) -> MakeRow:
-    """Reads a face, forges it, augments both. The first that is called in ``setting.scratch`` writes the crops."""
+    """Reads a face, forges it, augments both. The first call with a given ``setting.scratch`` writes the crops."""
     recipe, written = CropRecipe(setting.pixels, 1.3), Path(setting.scratch) / "crops"
     found = [path.parent for path in written.rglob("dataset_info.json")]
     source = StoredFaces(found[0] if found else store(setting, recipe), recipe)

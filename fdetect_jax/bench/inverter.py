@@ -1,14 +1,14 @@
-"""``fdetect inverter``: how well an inverter reconstructs held-out faces, and its sample grid."""
+"""``fdetect inverter``: measures how well an inverter reconstructs held-out faces, and draws its sample grid."""
 
 import argparse
 from pathlib import Path
 
 
 def add_inverter(jobs) -> None:
-    """Adds the arguments of ``fdetect inverter`` to an ``argparse`` group of sub-commands."""
+    """Adds ``fdetect inverter`` and its arguments to an ``argparse`` group of sub-commands."""
     parser = jobs.add_parser("inverter", help="measure an inverter on held-out faces and draw its sample grid")
     parser.add_argument("inverter", help="a bundled one (facesim64, faces64) or a folder of safetensors")
-    parser.add_argument("--root", help="a folder of photographs; procedural faces where absent")
+    parser.add_argument("--root", help="a folder of photographs; default: procedural faces")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="of people (default: test)")
     parser.add_argument("--limit", type=int, default=400, help="how many faces at most (default: 400)")
     parser.add_argument("--size", type=int, help="a detector's input: also measure what render=fit changes there")

@@ -1,6 +1,6 @@
-"""The parent of a benchmark's two sides: starts them, checks that they compute the same, and lets them take turns.
+"""Runs the two sides of a benchmark: starts them, checks that their outputs agree, and measures them in turn.
 
-Each side is a child with its own threads and memory; only one of them works at a time, and both end with the parent.
+Each side is a child process; only one of them works at a time, and both end with the parent.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ import numpy as np
 from fdetect_jax.bench.setting import Setting
 from fdetect_jax.errors import UserError
 
-# How far the peer's outputs may lie from ours: the norm of the difference over the norm, per output. Gradients of a
-# network with kinks do not agree to rounding.
+# Largest difference between the peer's outputs and ours: norm of the difference over the norm, per output. Gradients of
+# a network with kinks do not agree to rounding.
 TOLERANCE = {
     "b4_forward": 1e-4,
     "b4_input_gradient": 1e-3,
@@ -32,18 +32,18 @@ TOLERANCE = {
     "adv_step": 2e-2,
     "input_pipeline": 0.0,
 }
-HALF_PRECISION = 0.3  # bfloat16 keeps 8 bits, and some sixty layers lie between
+HALF_PRECISION = 0.3  # bfloat16 keeps 8 bits through about sixty layers
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What was measured.
+    """The measurements of one benchmark.
 
     seconds: median of a call, spread: its interquartile range, both in seconds. peak_memory: bytes.
-    flops_per_s, bytes_per_s: achieved, by XLA's cost analysis. roofline: the share of the best that the machine's
-    measured peaks allow for that many operations and bytes. ratio: the peer's median over ours; peer: its variant.
-    stages: seconds that parts of the work take on one core, per face and its fake. outruns: of ``input_pipeline``, its
-    images per second over those of ``b4_sam_step``, where that ran too.
+    flops_per_s, bytes_per_s: achieved, by XLA's cost analysis. roofline: share of the best speed that the machine's
+    measured peaks allow for these operations and bytes. ratio: the peer's median over ours; peer: its variant.
+    stages: seconds of each part of the work on one core, per face and its fake. outruns: of ``input_pipeline``, its
+    images per second over those of ``b4_sam_step``, if that ran too.
     """
 
     name: str
@@ -69,12 +69,12 @@ class BenchError(ValueError):
 
 
 class Side:
-    """A worker process; ``made`` is what it said of itself."""
+    """A worker process; ``made`` is its first answer."""
 
     def __init__(self, side: str, name: str, folder: str | Path, setting: dict[str, Any]):
         self.title = f"{name} ({side})"
         command = [sys.executable, "-m", "fdetect_jax.bench.worker", side, name, str(folder), json.dumps(setting)]
-        # OpenMP's threads spin while they wait: one other busy process then slows PyTorch down a hundredfold.
+        # OpenMP's threads spin while they wait: one other busy process then makes PyTorch a hundred times slower.
         environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -82,7 +82,7 @@ class Side:
         self.made = self._read()
 
     def run(self) -> dict[str, Any]:
-        """Does the work once: {"seconds": float, "memory": bytes}."""
+        """Runs the work once: {"seconds": float, "memory": bytes}."""
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
         return self._read()
@@ -101,13 +101,13 @@ class Side:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._process.communicate("end\n", timeout=10)  # so that it can end processes of its own
+            self._process.communicate("end\n", timeout=10)  # so that it can end its own child processes
         self._process.kill()
         self._process.communicate()
 
 
 def require_torch() -> None:
-    """Raises ValueError, naming the extra, where a package of the peer is missing."""
+    """Raises UserError, naming the extra, if a package of the peer is missing."""
     missing = [name for name in ("torch", "efficientnet_pytorch") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"--vs torch: found no {' and no '.join(missing)}, wanted them: pip install -e '.[bench]'")
@@ -127,10 +127,10 @@ def measure(
     vs_torch: bool = False,
     variants: Sequence[str] | None = None,
 ) -> Row:
-    """One benchmark: warm, then ``repeats`` turns of each side.
+    """One benchmark: a warm-up, then ``repeats`` turns of each side.
 
     Raises:
-      BenchError: a side failed, or the peer computes something else.
+      BenchError: a side failed, or the peer's outputs differ.
     """
     ours, theirs, peer = [], [], None
     with tempfile.TemporaryDirectory(prefix="fdetect_bench_") as folder:
@@ -152,7 +152,7 @@ def measure(
 
 
 def agree(name: str, folder: Path, tolerance: float) -> None:
-    """Holds the peer's outputs to ours. Raises BenchError naming the first that differs, and by how much."""
+    """Compares the peer's outputs with ours. Raises BenchError naming the first that differs, and by how much."""
     with np.load(folder / "ours.npz") as ours, np.load(folder / "torch.npz") as theirs:
         if set(ours) != set(theirs):
             raise BenchError(f"{name}: outputs are {sorted(ours)} here and {sorted(theirs)} in PyTorch")
@@ -168,7 +168,7 @@ def agree(name: str, folder: Path, tolerance: float) -> None:
 def summary(
     name: str, setting: Setting, made: dict, limits: dict[str, float], ours: list, theirs: list, peer: str | None
 ) -> Row:
-    """The row of one benchmark from what the sides said: ``ours`` and ``theirs`` are answers of ``Side.run``."""
+    """The row of one benchmark; ``ours`` and ``theirs`` are answers of ``Side.run``."""
     seconds = [turn["seconds"] for turn in ours]
     median = statistics.median(seconds)
     peer_median = statistics.median(turn["seconds"] for turn in theirs) if theirs else None
@@ -222,7 +222,7 @@ def line(row: Row) -> str:
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
-    """The rows, with how far ``input_pipeline`` outruns ``b4_sam_step`` where both are among them."""
+    """The rows; with the ratio of ``input_pipeline`` to ``b4_sam_step`` if both are among them."""
     steps = [row.images_per_s for row in rows if row.name == "b4_sam_step"]
     return [
         dataclasses.replace(row, outruns=row.images_per_s / steps[-1])

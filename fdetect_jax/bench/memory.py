@@ -1,4 +1,4 @@
-"""What a step of Algorithm 1 at the paper's size needs in memory, by XLA's own account; nothing of it is allocated.
+"""Memory of one step of Algorithm 1 at the paper's size, by XLA's analysis; nothing is allocated.
 
 EfficientNet-B4 at 380 px in training, G of 1024 px (config-f), E and E2 on IR-SE50 and D = 128, all in bfloat16.
 """
@@ -18,13 +18,13 @@ from fdetect_jax.gan.encoders import EncoderConfig
 from fdetect_jax.gan.hyperinverter import HyperConfig
 from fdetect_jax.train.detector import DetectorTask
 
-# An accelerator's compiler orders operations for memory; the one for CPUs does so only when told.
+# An accelerator's compiler schedules operations for memory; the CPU's does so only with this option.
 _FRUGAL = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Gigabytes (1e9 bytes): of what goes in (weights, optimiser, batch), and of what lives in between."""
+    """Gigabytes (1e9 bytes): of the arguments (weights, optimiser, batch), and of the temporary buffers."""
 
     arguments: float
     temporary: float

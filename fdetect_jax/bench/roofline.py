@@ -1,4 +1,4 @@
-"""What this machine can do, measured in JAX: matrix multiplication in FLOP/s, copying in bytes/s."""
+"""The machine's peaks, measured in JAX: matrix multiplication in FLOP/s, copying in bytes/s."""
 
 import time
 

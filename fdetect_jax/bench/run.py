@@ -21,7 +21,7 @@ def run(
     """Measures ``names`` (all benchmarks when empty), prints a line for each, and writes ``output`` after each.
 
     Raises:
-      ValueError: an unknown name or variant, no repeats, or PyTorch is wanted and missing.
+      UserError: an unknown name or variant, no repeats, or PyTorch is wanted and missing.
       BenchError: a side failed, or the two sides do not agree.
     """
     for name in names:

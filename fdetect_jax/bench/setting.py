@@ -1,4 +1,4 @@
-"""What a benchmark runs at; plain numbers that both sides read, without JAX and without PyTorch."""
+"""The sizes of the benchmarks: plain numbers for both sides, without JAX and without PyTorch."""
 
 import dataclasses
 
@@ -22,8 +22,8 @@ class Setting:
 
     batch: images per step. dtype: "float32" or "bfloat16". detector: a key of ``DETECTORS``, at ``pixels`` a side.
     resolution, channel_base: of the StyleGAN2; 256 and 16384 are the published 256 px setting of StyleGAN2-ADA.
-    attack_steps: s of the attack. faces: per call of ``input_pipeline``; forgery: a key of ``FORGERIES``
-    made on the host, what is made of each there. scratch: a folder where a benchmark may leave files.
+    attack_steps: s of the attack. faces: per call of ``input_pipeline``; forgery: a key of ``FORGERIES`` made on the
+    host, applied to each of them. scratch: a folder for files of a benchmark.
     """
 
     batch: int = 4
@@ -44,8 +44,8 @@ class Setting:
             raise UserError(f"--dtype: found {self.dtype!r}, wanted float32 or bfloat16")
 
 
-# The optimiser of every benchmark that has one: the paper's.
+# The optimiser of every benchmark that has one: as in the paper.
 LEARNING_RATE, MOMENTUM, RHO = 0.001, 0.9, 0.05
-# The ball of the attack. The paper's 4.0 is the same work, but there, on random weights, rounding alone sends two
-# climbs apart within ten steps; in a small ball both must arrive at the same point.
+# The ball of the attack. The paper's 4.0 takes the same work, but there, on random weights, rounding alone separates
+# two ascents within ten steps; in a small ball both must reach the same point.
 EPSILON = 0.01

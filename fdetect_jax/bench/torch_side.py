@@ -1,6 +1,6 @@
-"""PyTorch's side of every benchmark: the same work on the same weights, in each variant, of which the fastest stays.
+"""The PyTorch side of every benchmark: the same work on the same weights, in several variants; the fastest counts.
 
-EfficientNet is efficientnet_pytorch, with PyTorch's own SiLU in place of its slower memory-saving one.
+EfficientNet is efficientnet_pytorch, with PyTorch's SiLU in place of its slower memory-saving one.
 """
 
 import copy
@@ -33,7 +33,7 @@ Call = Callable[[], dict[str, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """The fastest variant: its call, what it computed first, and the seconds of all that were tried."""
+    """The fastest variant: its call, its first outputs, and the seconds of all variants tried."""
 
     variant: str
     call: Callable[[], Any]
@@ -44,7 +44,7 @@ class Peer:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """How to run: compiled or not, in which layout and dtype."""
+    """How to run: compiled or not, in which memory layout and dtype."""
 
     compiled: bool
     channels_last: bool
@@ -66,7 +66,7 @@ class Variant:
 
 
 def best(name: str, arrays: Arrays, setting: Setting, variants: Sequence[str] | None = None) -> Peer:
-    """Tries the variants (all of them by default) and keeps the fastest."""
+    """Runs the variants (all of them by default) and keeps the fastest."""
     torch.backends.cudnn.benchmark = True
     if name == "input_pipeline":
         return _input_pipeline(setting)
@@ -85,7 +85,7 @@ def best(name: str, arrays: Arrays, setting: Setting, variants: Sequence[str] | 
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Of one synchronised call."""
+    """The duration of one synchronised call."""
     synchronize = torch.cuda.synchronize if DEVICE == "cuda" else lambda: None
     synchronize()
     start = time.perf_counter()
@@ -125,7 +125,7 @@ def _detector(arrays: Arrays, setting: Setting, variant: Variant) -> Detector:
 
 
 class Frozen:
-    """A detector for eval mode: no gradient to parameters, BatchNorm folded into the convolutions."""
+    """A detector in eval mode: no gradient to parameters, BatchNorm folded into the convolutions."""
 
     def __init__(self, source: Detector, variant: Variant):
         self.detector = copy.deepcopy(source).eval().requires_grad_(False).to(memory_format=variant.format)
@@ -139,7 +139,7 @@ class Frozen:
 
     @torch.no_grad()
     def refresh(self, source: Detector) -> None:
-        """Folds anew what training has changed."""
+        """Folds BatchNorm again after training has changed it."""
         for fused, conv, norm in self.pairs:
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             fused.weight.copy_(conv.weight * scale[:, None, None, None])
@@ -188,7 +188,7 @@ def b4_input_gradient(arrays: Arrays, setting: Setting, variant: Variant) -> Cal
 
 
 class Sam:
-    """Sharpness-aware SGD with momentum, as whole-list operations."""
+    """Sharpness-aware SGD with momentum, with list-wide (foreach) operations."""
 
     def __init__(self, detector: Detector, variant: Variant):
         self.detector, self.variant = detector.train(), variant
@@ -339,7 +339,7 @@ def adv_step(arrays: Arrays, setting: Setting, variant: Variant) -> Call:
 
 
 class Rows(torch.utils.data.Dataset):
-    """What ``make`` makes of its faces, a thousand times each: the end of an epoch would empty the queue."""
+    """The rows of ``make``, a thousand times each, because the end of an epoch would empty the queue."""
 
     def __init__(self, make: MakeRow):
         self.make = make

@@ -1,7 +1,7 @@
 """StyleGAN2's synthesis and HyperInverter in plain PyTorch, for comparison: NCHW, our weights, no gradient to them.
 
 Written from the papers (arXiv 1912.04958, 2112.00719). Styles scale the input and the output of one shared
-convolution, which on every device is faster than kernels modulated per sample; energies of kernels that stay are kept.
+convolution, which on every device is faster than kernels modulated per sample; energies of fixed kernels are cached.
 """
 
 import math
@@ -17,8 +17,8 @@ Weights = Mapping[str, Tensor]
 
 
 class Kernel(NamedTuple):
-    """weight: (O, I, k, k) or (B, O, I, k, k), (…, I, O, k, k) where it doubles the size. energy: its sum over k×k
-    of squares, (O, I) or (B, O, I)."""
+    """weight: (O, I, k, k) or (B, O, I, k, k), (…, I, O, k, k) if it doubles the size. energy: sum of squares over
+    k×k, (O, I) or (B, O, I)."""
 
     weight: Tensor
     energy: Tensor

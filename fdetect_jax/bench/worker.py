@@ -1,8 +1,8 @@
-"""One side of one benchmark in a process of its own: ``python -m fdetect_jax.bench.worker SIDE NAME FOLDER SETTING``.
+"""One side of one benchmark as a process: ``python -m fdetect_jax.bench.worker SIDE NAME FOLDER SETTING``.
 
-SIDE is ``ours``, ``torch`` or ``roofline``; FOLDER is where arrays pass between the sides; SETTING is JSON. On stdout
-one JSON object per line: what was built, then an answer to every line on stdin, until that is "end". The process ends
-with its stdin at the latest.
+SIDE is ``ours``, ``torch`` or ``roofline``; FOLDER passes arrays between the sides; SETTING is JSON. It prints JSON,
+one object per line: a description of the work, then an answer to every line on stdin, until that is "end". The process
+ends with its stdin at the latest.
 """
 
 import json
@@ -23,7 +23,7 @@ from fdetect_jax.host import keep_freed_memory, use_wide_vectors
 
 def main(side: str, name: str, folder: str, setting: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever libraries print must not look like an answer
+    os.dup2(2, 1)  # output of libraries must not look like an answer
     keep_freed_memory()  # for both sides
     use_wide_vectors()
     asked = _lines()
@@ -42,7 +42,7 @@ def main(side: str, name: str, folder: str, setting: str) -> None:
 
 
 def _lines() -> queue.SimpleQueue:
-    """Lines of stdin as they come; at its end the process ends, whatever it is doing, unless it was told "end"."""
+    """Lines of stdin as they arrive; when stdin ends without "end", the process ends, whatever it is doing."""
     lines: queue.SimpleQueue = queue.SimpleQueue()
     source = os.fdopen(os.dup(0))
     sys.stdin.close()  # a forked child would close it too, and wait for the reader below
@@ -111,7 +111,7 @@ _SIDES = {"ours": _ours, "torch": _torch, "roofline": _roofline}
 
 
 def forget_peak() -> None:
-    """From here on ``peak_memory`` counts anew, where the system allows it (Linux)."""
+    """Restarts the count of ``peak_memory``, if the system allows it (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -119,7 +119,7 @@ def forget_peak() -> None:
 
 
 def peak_memory() -> int:
-    """The largest resident size of this process in bytes, since ``forget_peak`` or, elsewhere, since its start."""
+    """The largest resident size of this process in bytes, since ``forget_peak`` or, if unsupported, since its start."""
     try:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(status.split("VmHWM:")[1].split()[0])

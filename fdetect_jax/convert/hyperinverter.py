@@ -101,7 +101,7 @@ def convert(found: Any, generator: str | os.PathLike) -> tuple[dict, Variables, 
     """
     state = network_state(found)
     g_config, g_variables = _generator(generator)
-    configs, variables = convert_inverter(state, GeneratorConfig(**g_config))
+    configs, variables = _inverter(state, GeneratorConfig(**g_config))
     return {"generator": g_config, **configs}, {"generator": g_variables, **variables}, LAYOUTS[0]
 
 
@@ -118,12 +118,8 @@ def _generator(path: str | os.PathLike) -> tuple[dict, Variables]:
     return config["generator"], variables["generator"]
 
 
-def convert_inverter(state: State, generator: GeneratorConfig) -> tuple[dict, Variables]:
-    """({"encoder": fields, "hyper": fields}, {"encoder": variables, "hyper": variables}) for this generator.
-
-    Raises:
-      CheckpointError: not a HyperInverter, not whole, or made for another generator.
-    """
+def _inverter(state: State, generator: GeneratorConfig) -> tuple[dict, Variables]:
+    """Fields of the configs and variables of "encoder" and "hyper", for this generator."""
     state = {key: value for key, value in state.items() if not key.startswith("discriminator.")}
     last = f"hypernet.weight_regressors.{layer_specs(generator)[-1].name}_weight.w1"
     if last not in state:

@@ -270,7 +270,7 @@ def _latent(config: GeneratorConfig) -> jax.ShapeDtypeStruct:
 
 
 def _as_nvlabs(state: State) -> State:
-    """The few rosinality arrays that tell the architecture, by names that count resolutions."""
+    """The few rosinality arrays that determine the architecture, by names that count resolutions."""
     out = dict(state)
     if "conv1.conv.weight" in state:
         out["b4"] = state["conv1.conv.weight"]
@@ -286,7 +286,7 @@ def _as_nvlabs(state: State) -> State:
 
 
 def _generator_config(state: State, block: str, layer: str, clamp: float | None) -> GeneratorConfig:
-    """The architecture that these arrays tell."""
+    """The architecture of these arrays."""
     blocks = [r for r in (4, 8, 16, *RESOLUTIONS) if block.format(r) in state]
     layers = 0
     while layer.format(layers) in state:

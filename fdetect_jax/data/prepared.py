@@ -179,7 +179,7 @@ class Prepared:
         """The manifest that ``prepare`` wrote."""
         path = Path(self.folder) / MANIFEST
         if not path.is_file():
-            raise UserError(f"{self.folder}: found no {MANIFEST}, wanted the finished output of `fdetect prepare`")
+            raise UserError(f"{self.folder}: found no {MANIFEST}, wanted a folder that `fdetect prepare` finished")
         return json.loads(path.read_text())
 
     @cached_property

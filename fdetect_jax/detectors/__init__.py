@@ -16,11 +16,11 @@ UNITS = ("face", "clip")
 
 @dataclasses.dataclass(frozen=True)
 class Detector:
-    """What is registered of a detector.
+    """The registry entry of a detector.
 
     build: (fields of its config that differ from its defaults, axis name of BatchNorm, compute dtype) -> a Linen module
-    ``apply(variables, images, train=…) -> Outputs``. It raises ValueError naming ``detector.<field>``.
-    unit: what one row is: "face", images (B, H, W, 3), or "clip", (B, T, H, W, 3), T = ``data.frames`` faces of one
+    ``apply(variables, images, train=…) -> Outputs``. It raises UserError naming ``detector.<field>``.
+    unit: content of a row: "face", images (B, H, W, 3), or "clip", (B, T, H, W, 3), T = ``data.frames`` faces of one
     person in order of time.
     """
 
@@ -39,10 +39,10 @@ DETECTORS: dict[str, Detector] = {
 
 
 def find_detector(name: str) -> Detector:
-    """What is registered under ``name``.
+    """The registered detector ``name``.
 
     Raises:
-      UserError: nothing is.
+      UserError: no such detector.
     """
     if name not in DETECTORS:
         raise UserError(f"detector.name: found {name!r}, wanted one of {sorted(DETECTORS)}")
@@ -55,15 +55,16 @@ def make_detector(
     axis_name: str | None = None,
     dtype: jnp.dtype = jnp.float32,
 ) -> nn.Module:
-    """A detector: ``module.apply(variables, images, train=…) -> Outputs``, images (B, H, W, 3) in [0, 1], or clips.
+    """Builds a detector: ``module.apply(variables, images, train=…) -> Outputs``, on images (B, H, W, 3) in [0, 1] or
+    clips.
 
     Args:
       name: a key of ``DETECTORS``.
       overrides: fields of the detector's config that differ from its defaults.
-      axis_name: mapped axis over which BatchNorm averages; None: each device for itself.
-      dtype: what it computes in; parameters and logits stay float32.
+      axis_name: mapped axis over which BatchNorm averages; None: per device.
+      dtype: of the computation; parameters and logits stay float32.
 
     Raises:
-      UserError: names ``detector.name`` or ``detector.<field>``, what was found and what was wanted.
+      UserError: names ``detector.name`` or ``detector.<field>``, the value found and the values wanted.
     """
     return find_detector(name).build(overrides or {}, axis_name, dtype)

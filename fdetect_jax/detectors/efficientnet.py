@@ -1,4 +1,4 @@
-"""EfficientNet: images in, two logits, the pooled embedding and every stage's feature map out.
+"""EfficientNet. In: images. Out: two logits, the pooled embedding and every stage's feature map.
 
 Source: EfficientNet (arXiv 1905.11946). Initial weights, drop-connect and BatchNorm as in its TensorFlow
 release; static padding and parameter names as in L. Melas-Kyriazi's EfficientNet-PyTorch.
@@ -28,7 +28,7 @@ NORMALIZATIONS = {
 
 
 class Stage(NamedTuple):
-    """One row of the architecture's table, before width and depth are scaled."""
+    """One row of the architecture's table, before scaling of width and depth."""
 
     repeats: int
     kernel: int
@@ -62,15 +62,15 @@ STAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNetConfig:
-    """What fixes an EfficientNet; a wrong value raises ValueError naming ``detector.<field>``.
+    """Defines an EfficientNet; a wrong value raises UserError naming ``detector.<field>``.
 
-    width, depth: factors on channels and repeats. resolution: pixels that the variant is made for.
-    dropout: rate, on the embedding. drop_connect: the rate that one more block after the last would have.
+    width, depth: factors on channels and repeats. resolution: the variant's input size, pixels.
+    dropout: rate, on the embedding. drop_connect: rate of a (hypothetical) block after the last one.
     bn_momentum: decay of the running statistics (1 - PyTorch's momentum). stem, head: channels, unscaled.
-    stem_stride: 2, or 1 to keep the input's fine texture. normalization: "imagenet" (that set's mean and
-    deviation), "half" (2x - 1) or "none". static_padding_size: pad as for an input of this size whatever
-    the input, as EfficientNet-PyTorch does; None: SAME for the input at hand. remat: a gradient recomputes every
-    block from its input instead of keeping what it made.
+    stem_stride: 2, or 1 to keep the input's fine texture. normalization: "imagenet" (mean and deviation of ImageNet),
+    "half" (2x - 1) or "none". static_padding_size: pad every input as one of this size, as EfficientNet-PyTorch does;
+    None: SAME for the actual input. remat: the gradient recomputes every block from its input instead of storing its
+    activations.
     """
 
     width: float = 1.0
@@ -149,8 +149,8 @@ def _check_number(name: str, found: Any, kind: type, least: float, wanted: str, 
         raise UserError(f"detector.{name}: found {found!r}, wanted {wanted}")
 
 
-# The stem keeps all 64 pixels, for the traces of a forgery live in the finest texture; nothing is expanded before
-# they are halved, because wide maps at full size would cost more than all the rest.
+# The stem keeps all 64 pixels, because traces of a forgery are in the finest texture. Nothing is expanded before
+# the resolution is halved, because wide maps at full size would cost more than everything else.
 SMALL64 = EfficientNetConfig(
     resolution=64,
     stages=(
@@ -163,7 +163,7 @@ SMALL64 = EfficientNetConfig(
     stem_stride=1,
     head=384,
     drop_connect=0.1,
-    # Its runs are short: the running statistics must follow within tens of steps.
+    # Training runs are short: the running statistics must adapt within tens of steps.
     bn_momentum=0.9,
     normalization="half",
 )
@@ -182,11 +182,11 @@ VARIANTS: dict[str, EfficientNetConfig] = {
 
 
 def build(variant: str, overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "EfficientNet":
-    """A variant of ``VARIANTS`` with fields replaced; ValueError on one that is unknown or out of range."""
+    """A variant of ``VARIANTS`` with fields replaced; UserError for a field that is unknown or out of range."""
     known = [field.name for field in dataclasses.fields(EfficientNetConfig)]
     for name, found in overrides.items():
         if name not in known:
-            raise UserError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
+            raise UserError(f"detector.{name}: found {found!r}, wanted one of {known}")
     return EfficientNet(dataclasses.replace(VARIANTS[variant], **overrides), axis_name, dtype)
 
 
@@ -198,7 +198,7 @@ def drop_connect(x: jax.Array, rate: float, rng: jax.Array) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """Convolution without bias, kernel (k, k, in, features), started at N(0, 2 / fan_out)."""
+    """Convolution without bias, kernel (k, k, in, features), initialised from N(0, 2 / fan_out)."""
 
     features: int
     kernel: int = 1
@@ -214,7 +214,7 @@ class Conv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """One k×k kernel per channel, (k, k, 1, C), without bias, started at N(0, 2 / k²)."""
+    """One k×k kernel per channel, (k, k, 1, C), without bias, initialised from N(0, 2 / k²)."""
 
     kernel: int
     stride: int
@@ -229,7 +229,7 @@ class DepthwiseConv(nn.Module):
 
 
 class MBConv(nn.Module):
-    """Expand, depthwise, squeeze and excite, project; plus the input where the shapes allow it."""
+    """Expand, depthwise, squeeze and excite, project; plus the input if the shapes allow it."""
 
     config: EfficientNetConfig
     block: Block
@@ -254,9 +254,9 @@ class MBConv(nn.Module):
             h = norm("bn0")(Conv(wide, dtype=self.dtype, name="expand_conv")(h))
         h = DepthwiseConv(block.kernel, block.stride, self.pads, self.dtype, name="depthwise_conv")(h)
         h = norm("bn1")(h)
-        if not train:  # the convolution, its norm and its swish in one pass, made once for both of the readers below
+        if not train:  # convolution, norm and swish in one pass, computed once for both uses below
             h = jax.lax.optimization_barrier(h)
-        # The squeeze counts the block's input channels, not the expanded ones.
+        # The squeeze uses the block's input channels, not the expanded ones.
         squeezed = nn.swish(dense(max(1, block.inputs // 4), "se_reduce")(h.mean(axis=(1, 2))))
         h = h * nn.sigmoid(dense(wide, "se_expand")(squeezed))[:, None, None]
         h = norm("bn2", swish=False)(Conv(block.outputs, dtype=self.dtype, name="project_conv")(h))
@@ -270,13 +270,13 @@ class MBConv(nn.Module):
 def trunk(
     config: EfficientNetConfig, images: jax.Array, train: bool, axis_name: str | None, dtype: jnp.dtype
 ) -> dict[str, jax.Array]:
-    """Stem and blocks, within the compact method of the module that calls; arguments as ``EfficientNet``'s.
+    """Stem and blocks; call it in a compact method. Arguments as for ``EfficientNet``.
 
     Returns:
       "stem", "stage1" … in order -> (B, h, w, C).
 
     Raises:
-      ValueError: images of another shape.
+      UserError: images of another shape.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise UserError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
@@ -300,10 +300,10 @@ def named(features: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 class EfficientNet(nn.Module):
-    """The detector. Parameters, statistics, embedding and logits are float32 whatever ``dtype`` is.
+    """The detector. Parameters, statistics, embedding and logits are float32 for every ``dtype``.
 
     config: the architecture. axis_name: mapped axis over which BatchNorm averages; None: per device.
-    dtype: what convolutions and activations compute in.
+    dtype: of convolutions and activations.
     """
 
     config: EfficientNetConfig
@@ -312,10 +312,10 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
-        """Judges images.
+        """Classifies images.
 
         Args:
-          images: (B, H, W, 3) RGB, uint8 or float in [0, 1]; any size, though the variant expects
+          images: (B, H, W, 3) RGB, uint8 or float in [0, 1]; any size, but the variant is made for
             ``config.resolution``.
           train: batch statistics ("batch_stats" mutable), dropout and drop-connect (rng "dropout").
 

@@ -1,8 +1,8 @@
-"""Attention and several resolutions: images in, logits, an attention map and the cosines of ArcFace out.
+"""Multi-resolution detector with attention. In: images. Out: logits, an attention map and the cosines of ArcFace.
 
-An EfficientNet whose last map is weighed by an attention branch before the final convolution, beside an earlier map
-weighed alike; a softmax or an ArcFace head on both. The paper's ``network1`` takes the last MBConv stage alone,
-``proposed`` the one before it too, ``network2`` the second before it instead.
+An attention branch weights the last map of an EfficientNet before the final convolution, and an earlier map in the
+same way; a softmax or an ArcFace head takes both. The paper's ``network1`` uses only the last MBConv stage,
+``proposed`` also the stage before it, ``network2`` the stage two before it instead.
 """
 
 import dataclasses
@@ -21,18 +21,18 @@ from fdetect_jax.nn.margin import CosineHead
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs
 
-# How many stages before the last one the second map is from.
+# The second map comes from this many stages before the last one.
 MAPS: dict[str, int | None] = {"network1": None, "proposed": 1, "network2": 2}
 HEADS = ("arcface", "softmax")
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiResolutionConfig:
-    """What fixes the detector; a wrong value raises ValueError naming ``detector.<field>``.
+    """Defines the detector; a wrong value raises UserError naming ``detector.<field>``.
 
     trunk: a key of ``efficientnet.VARIANTS``; trunk_overrides: fields of its config that differ.
-    maps: a key of ``MAPS``. head: "arcface", logits are ``scale`` times the cosines, without a margin, which is the
-    loss's; or "softmax". scale: s > 0. attention: channels of the attention branch's convolutions.
+    maps: a key of ``MAPS``. head: "arcface", logits are ``scale`` times the cosines (the loss adds the margin); or
+    "softmax". scale: s > 0. attention: channels of the attention branch's convolutions.
     """
 
     trunk: str = "b4"
@@ -61,11 +61,11 @@ class MultiResolutionConfig:
 
 
 def build(overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "MultiResolution":
-    """The detector with fields of its config replaced; ValueError on one that is unknown or out of range."""
+    """The detector with fields of its config replaced; UserError for a field that is unknown or out of range."""
     known = [field.name for field in dataclasses.fields(MultiResolutionConfig)]
     for name, found in overrides.items():
         if name not in known:
-            raise UserError(f"detector.{name}: found {found!r}, wanted no such field but one of {known}")
+            raise UserError(f"detector.{name}: found {found!r}, wanted one of {known}")
     return MultiResolution(MultiResolutionConfig(**overrides), axis_name, dtype)
 
 
@@ -89,7 +89,7 @@ class AttentionBranch(nn.Module):
 
 
 class MultiResolution(nn.Module):
-    """The detector; arguments as ``EfficientNet``'s. Embedding, attention, cosines and logits are float32."""
+    """The detector; arguments as for ``EfficientNet``. Embedding, attention, cosines and logits are float32."""
 
     config: MultiResolutionConfig
     axis_name: str | None = None
@@ -97,14 +97,14 @@ class MultiResolution(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
-        """Judges images.
+        """Classifies images.
 
         Args:
           images: (B, H, W, 3) RGB, uint8 or float in [0, 1].
           train: batch statistics ("batch_stats" mutable), dropout and drop-connect (rng "dropout").
 
         Returns:
-          Outputs with logits (B, classes) and heads: embedding (B, D), one trunk's head of channels for each map;
+          Outputs with logits (B, classes) and heads: embedding (B, D), D = the trunk's head channels per map;
           attention (B, h, w, 1) of the last map's size; features/…; and with the ArcFace head cosines (B, classes).
         """
         config, network = self.config, self.config.network

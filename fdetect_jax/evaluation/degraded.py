@@ -51,17 +51,17 @@ def score_degraded(
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
         paths = [(root / file.name, file.name) for file in files]
         how = (scorer.recipe, protocol.sampling, protocol.faces)
-        looked = extract_degraded_faces(paths, Path(folder), *how, seed=seed, workers=workers, seconds=seconds)
+        seen_files = extract_degraded_faces(paths, Path(folder), *how, seed=seed, workers=workers, seconds=seconds)
 
         def seen() -> Iterator[Seen | Excluded]:
-            for file, one in zip(files, looked, strict=True):
+            for file, one in zip(files, seen_files, strict=True):
                 if (excluded := without_face(file, one)) is not None:
                     yield excluded
                 else:
                     rows = [int(crop.example["row"]) for crop in one.crops]
                     yield ScoredFile(file, one.kind == "image", *face_columns(one), np.empty(0)), rows
 
-        with closing(looked):
+        with closing(seen_files):
             yield from _scored(seen(), Path(folder), scorer)
 
 
@@ -83,10 +83,10 @@ def _of_prepared(
     with tempfile.TemporaryDirectory(prefix="fdetect-") as folder:
         tasks = ((file, Path(folder) / str(number), seed) for number, file in enumerate(files))
         options = {"workers": workers, "seconds": seconds, "initializer": _open_prepared, "initargs": (prepared,)}
-        looked = run_isolated(_look, tasks, ahead=1, **options)
+        seen_files = run_isolated(_look, tasks, ahead=1, **options)
 
         def seen() -> Iterator[Seen | Excluded]:
-            for file, one in zip(files, looked, strict=True):
+            for file, one in zip(files, seen_files, strict=True):
                 labelled, image = labelled_file(file)
                 if isinstance(one, Rejected) or not one:
                     reason = one.reason if isinstance(one, Rejected) else reasons.get(file.file, "no face")
@@ -94,7 +94,7 @@ def _of_prepared(
                 else:
                     yield ScoredFile(labelled, image, *one, np.empty(0)), range(len(one[0]))
 
-        with closing(looked):
+        with closing(seen_files):
             yield from _scored(seen(), Path(folder), scorer)
 
 

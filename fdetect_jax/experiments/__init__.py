@@ -1,1 +1,1 @@
-"""Tables of many runs: the same detector trained in several ways, with several seeds, and what can be said of them."""
+"""Tables of many runs: one detector trained in several ways, with several seeds, and their comparison."""

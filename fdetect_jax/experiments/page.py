@@ -1,4 +1,4 @@
-"""A table's page: results and the runs' folders in, HTML out; curves and embeddings are read from the folders."""
+"""The HTML page of a table. In: results and the runs' folders, from which curves and embeddings are read."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _TERMS = {"loss/cross_entropy": "cross-entropy", "loss/contrastive": "contrastiv
 
 
 def page_of(title: str, found: Mapping, workdir: Path, threshold: float) -> str:
-    """The page. found: of ``results.results``. workdir: the table's. threshold: of its runs' tests."""
+    """The HTML page. found: of ``results.results``. workdir: the table's. threshold: of its runs' tests."""
     swept = {variant for sweep in found["sweeps"].values() for variant in sweep["variants"]}
     compared = {one[side] for one in found["comparisons"] for side in "ab"}
     variants = [variant for variant in found["variants"] if variant not in swept - compared]
@@ -66,7 +66,7 @@ def _objectives(found: Mapping, variants: Sequence[str], workdir: Path) -> Itera
 
 
 def _terms(histories: list[list[dict]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """term -> (steps, share of its start), the mean over histories; of what both objectives of Eq. 5 are made of."""
+    """term -> (steps, share of its initial value), mean over histories; of the terms in both objectives of Eq. 5."""
     found = [series_of(history) for history in histories]
     terms = {}
     for name, label in _TERMS.items():
@@ -78,13 +78,13 @@ def _terms(histories: list[list[dict]]) -> dict[str, tuple[np.ndarray, np.ndarra
 
 
 def _halved(steps: np.ndarray, values: np.ndarray) -> str:
-    """When the values are first below a half."""
+    """The step at which the values first fall below one half."""
     below = np.flatnonzero(values < 0.5)
     return f"at step {steps[below[0]]:.0f}" if len(below) else "never"
 
 
 def _embeddings(found: Mapping, variants: Sequence[str], workdir: Path) -> Iterator[Chart]:
-    """Of the first seed, of each variant that kept some."""
+    """The embeddings of the first seed, for each variant that has some."""
     for variant in variants:
         path = workdir / variant / f"seed_{found['seeds'][0]}" / EMBEDDINGS
         if path.is_file():

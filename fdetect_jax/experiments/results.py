@@ -1,4 +1,4 @@
-"""What a table's runs found: their reports in, figures for JSON and lines of text out."""
+"""Combines the reports of a table's runs. In: the reports. Out: figures for JSON and lines of text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from fdetect_jax.experiments.runs import Run
 from fdetect_jax.experiments.statistics import difference, estimate
 from fdetect_jax.forgery import find_forgery, weights_of
 
-COLUMNS = ("auc", "accuracy")  # the metrics of a table, of all that reports hold
+COLUMNS = ("auc", "accuracy")  # the metrics of a table, among those in the reports
 MEANS = {"unseen": "Unseen forgeries, mean", "robust": "GAN-inverted under damage, mean"}
 GROUPS = {
     "inverted": "GAN-inverted",
@@ -33,15 +33,15 @@ def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
     """Means over seeds, and paired differences.
 
     Args:
-      config: the table's. reports: of every run, with its report's content (``evaluation.schema``).
+      reports: every run, with the content of its report (``evaluation.schema``).
 
     Returns:
-      ``seeds``; ``columns``: group -> names of tests and means; ``titles``: column -> what a reader calls it;
+      ``seeds``; ``columns``: group -> names of tests and means; ``titles``: column -> title for readers;
       ``variants``: name -> title, steps, seconds (mean), trained_on (forgeries), seen (columns of fakes that it was
-      trained on), and ``tests``: column -> metric -> mean, error, values, or None where a run has no such figure;
-      ``comparisons``: of each pair and of each of ``COMPARED``, variants, column, metric, mean, low, high, verdict,
-      values; ``sweeps``: name -> title, and variants with the parameter's values, in their order, where there are two
-      of them.
+      trained on), and ``tests``: column -> metric -> mean, error, values, or None if a run has no such figure;
+      ``comparisons``: for each pair and each of ``COMPARED``, variants, column, metric, mean, low, high, verdict,
+      values; ``sweeps``: name -> title, and variants with the parameter's values, in their order, if there are at
+      least two.
     """
     reports = sorted(reports, key=lambda found: found[0].seed)
     variants = {variant: [found for found in reports if found[0].variant == variant] for variant in config.rows}
@@ -65,7 +65,7 @@ def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
 
 
 def _sweeps(sweeps: ConfigDict, variants: Mapping) -> dict[str, dict]:
-    """Those of which two variants at least were trained."""
+    """The sweeps of which at least two variants were trained."""
     found = {}
     for name, sweep in sweeps.items():
         along = sorted((value, variant) for variant, value in sweep.variants.items() if variant in variants)
@@ -75,7 +75,7 @@ def _sweeps(sweeps: ConfigDict, variants: Mapping) -> dict[str, dict]:
 
 
 def _columns(runs: Sequence[Run], tests: Mapping[str, Mapping]) -> dict[str, list[str]]:
-    """Groups of tests: what some variant was trained on says little about new forgeries."""
+    """Groups of tests: fakes that some variant was trained on say little about unseen forgeries."""
     seen = {name for run in runs for name in _seen(run)}
     unseen = [name for name in tests if "/" not in name and name not in {_INVERTED, _ATTACKED, *seen}]
     robust = [name for name in tests if name.startswith(f"{_INVERTED}/")]
@@ -89,7 +89,7 @@ def _columns(runs: Sequence[Run], tests: Mapping[str, Mapping]) -> dict[str, lis
 
 
 def _seen(run: Run) -> set[str]:
-    """The tests whose fakes are of a forgery that the run is trained on."""
+    """The tests whose fakes come from a forgery that the run is trained on."""
     trained = weights_of(run.config.forgery)
     return {*trained, *(test for name in trained for test, _ in find_forgery(name).tests.values())}
 
@@ -97,13 +97,13 @@ def _seen(run: Run) -> set[str]:
 def _titles(columns: Mapping[str, Sequence[str]], tests: Mapping[str, Mapping]) -> dict[str, str]:
     names = [name for group in columns.values() for name in group if name not in MEANS]
     titles = MEANS | {name: tests[name]["title"] for name in names}
-    for name in columns.get("robust", ())[1:]:  # their group says what was damaged
+    for name in columns.get("robust", ())[1:]:  # the group's title names the damage
         titles[name] = titles[name].removeprefix(f"{tests[_INVERTED]['title']}, ")
     return titles
 
 
 def _values(found: Sequence[tuple[Run, Mapping]], columns: Mapping) -> dict[str, dict[str, dict[int, float]]]:
-    """column -> metric -> seed -> value, of the seeds that have one."""
+    """column -> metric -> seed -> value, for the seeds that have one."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for group, names in columns.items():
         tests = [name for name in names if name not in MEANS]
@@ -161,5 +161,5 @@ def summary(found: Mapping) -> Iterator[str]:
 
 
 def describe(one: Mapping) -> str:
-    """A comparison in words: "+0.1090 (0.0512 to 0.1668): higher"."""
+    """A comparison as text: "+0.1090 (0.0512 to 0.1668): higher"."""
     return f"{one['mean']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f}): {one['verdict']}"

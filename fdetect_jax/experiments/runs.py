@@ -80,7 +80,7 @@ def _variant_config(config: ConfigDict, variant: str, seed: int) -> ConfigDict:
 def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, dict]]:
     """Trains what has not ended yet, one run on each device at a time; yields each run with its report's content.
 
-    With one device a run shows its own progress; with several only ``show`` is told.
+    With one device a run shows its own progress; with several only ``show`` gets its lines.
 
     Raises:
       Stopped: after SIGTERM; everything is saved.

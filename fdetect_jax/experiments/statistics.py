@@ -33,8 +33,8 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """ "higher" or "lower" where the interval leaves out zero, else "not told apart"."""
-        return "higher" if self.low > 0 else "lower" if self.high < 0 else "not told apart"
+        """ "higher" or "lower" where the interval leaves out zero, else "no clear difference"."""
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "no clear difference"
 
 
 def estimate(by_seed: Mapping[int, float]) -> Estimate:

@@ -1,4 +1,4 @@
-"""A table from its config: trains the variants, writes ``table.json`` and ``table.html``, prints what they say."""
+"""Makes a table from its config: trains the variants, writes ``table.json`` and ``table.html``, prints a summary."""
 
 import json
 from pathlib import Path
@@ -12,16 +12,16 @@ from fdetect_jax.files import write_atomic
 
 
 def run_table(config: ConfigDict, workdir: str | Path) -> dict:
-    """Trains every variant with every seed, or what is left of them, and compares them.
+    """Trains every variant with every seed, resumes unfinished runs, and compares the variants.
 
-    With ``evaluate_only`` and ``evaluation.split=val`` trained variants are compared on validation, in
-    ``table_val.json`` and ``table_val.html``: a choice among variants is to be made there.
+    With ``evaluate_only`` and ``evaluation.split=val``, compares trained variants on validation, in
+    ``table_val.json`` and ``table_val.html``; a variant is to be chosen from that table.
 
     Returns:
       The content of ``<workdir>/table.json``, see ``results.results``.
 
     Raises:
-      UserError: before any work. Stopped: after SIGTERM; the same command goes on.
+      UserError: before any work. Stopped: after SIGTERM; the same command resumes.
     """
     workdir = Path(workdir)
     runs = runs_of(config, workdir)

@@ -1,4 +1,4 @@
-"""Every forgery, made on the host or on the device, by name. A new one is a file here and a line in ``FORGERIES``."""
+"""Every forgery, on the host or the device, by name. A new one is a file here and a line in ``FORGERIES``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -93,10 +93,10 @@ FORGERIES: dict[str, Forgery] = {
 
 
 def find_forgery(name: str, field: str = "forgery.mix") -> Forgery:
-    """What is registered under ``name``.
+    """The registered forgery ``name``.
 
     Raises:
-      UserError: nothing is; names ``field``.
+      UserError: no such forgery; names ``field``.
     """
     if name not in FORGERIES:
         raise UserError(f"{field}: found {name!r}, wanted some of {sorted(FORGERIES)}")
@@ -104,7 +104,7 @@ def find_forgery(name: str, field: str = "forgery.mix") -> Forgery:
 
 
 def weights_of(options: Mapping[str, Any]) -> dict[str, float]:
-    """The forgeries of a config's ``forgery`` with their weights, those without weight left out."""
+    """The forgeries of a config's ``forgery`` with their weights, without those of weight 0."""
     return {name: float(weight) for name, weight in options["mix"].items() if weight}
 
 
@@ -136,11 +136,11 @@ def check_options(name: str, options: Mapping[str, Any], path: str) -> None:
 def make_forgery(
     name: str, options: Mapping[str, Any], data: Any, split: str, recipe: CropRecipe | None, training: bool
 ) -> HostForgery | DeviceForgery:
-    """One forgery.
+    """Builds one forgery.
 
     Args:
-      name: a key of ``FORGERIES``. options: its fields. data, split: where the fakes of a data set are found.
-      recipe: how the faces are cropped. training: whether it draws margins and augments.
+      name: a key of ``FORGERIES``. options: its fields. data, split: where to find the fakes of a data set.
+      recipe: how the faces are cropped. training: whether the forgery draws margins and augments.
 
     Raises:
       UserError: names the field that cannot be used.
@@ -154,7 +154,7 @@ def make_forgery(
 
 
 def make_mix(options: Mapping[str, Any], data: Any, split: str, recipe: CropRecipe | None, training: bool) -> Mix:
-    """The forgeries of a config's ``forgery``. Arguments and errors as for ``make_forgery``."""
+    """Builds the forgeries of a config's ``forgery``. Arguments and errors as for ``make_forgery``."""
     weights = weights_of(options)
     specs = {name: find_forgery(name) for name in weights}
     made = {name: make_forgery(name, options.get(name, {}), data, split, recipe, training) for name in weights}

@@ -1,4 +1,4 @@
-"""What a forgery is: a fake of a real face, made on the host or on the device, registered with its kind and title."""
+"""The interface of a forgery: it makes a fake of a real face, on the host or the device; see ``Forgery``."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ CROPS = ("face", "context")
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What a device forgery works on, inside a compiled function.
+    """The input of a device forgery, inside a compiled function.
 
-    classify: the detector as it is now. images: (B, S, S, 3) real faces in [0, 1]. frozen: the forgery's own
-    ``frozen``, placed on the devices. step: of the training, () int32; in tests the last. logged: () bool, whether
-    anybody reads ``Forged.metrics``. stages: whether ``Forged.stages`` is asked for.
+    classify: the detector with its current parameters. images: (B, S, S, 3) real faces in [0, 1]. frozen: the
+    forgery's own ``frozen``, placed on the devices. step: of the training, () int32; in tests a very large one. logged:
+    () bool, whether ``Forged.metrics`` is read. stages: whether ``Forged.stages`` is requested.
     """
 
     classify: Classify
@@ -36,9 +36,9 @@ class Scene:
 class Forged:
     """Fakes of a batch of real faces, made on the device.
 
-    image: (B, S, S, 3) in [0, 1]. targets: of the fakes, by name (``data.targets``); a mask that is not given is 1
-    everywhere, as for entire synthesis. stages: images on the way to the fake, like it, where they were asked for.
-    metrics: scalars for the log, zeros where the scene is not logged.
+    image: (B, S, S, 3) in [0, 1]. targets: of the fakes, by name (``data.targets``); a missing mask is 1 everywhere,
+    as for entire synthesis. stages: intermediate images, shaped like it, if requested. metrics: scalars for the log,
+    zeros if the scene is not logged.
     """
 
     image: jax.Array
@@ -50,23 +50,23 @@ class Forged:
 class DeviceForgery(Protocol):
     """A forgery made on the device.
 
-    frozen: the variables of its networks, host arrays, or {}; an argument of the compiled step. counterpart: whether a
-    fake is one of its very face, so that a pair loss may compare them.
+    frozen: the variables of its networks, host arrays, or {}; an argument of the compiled step. counterpart: whether
+    a fake shows the same face as its original, so that a pair loss may compare them.
     """
 
     frozen: Any
     counterpart: bool
 
     def forge(self, keys: jax.Array, scene: Scene) -> Forged:
-        """keys: (B,), one per row; row i of the result depends on key i and image i alone."""
+        """keys: (B,), one per row; row i of the result depends only on key i and image i."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What a forgery is made from.
+    """The arguments from which a forgery is built.
 
-    options: its own fields of the config. recipe: how the faces were cropped, None where they were drawn. training:
-    whether it may draw margins and augment; tests do neither. fakes: () -> the fakes that came with the data.
+    options: its own fields of the config. recipe: how the faces were cropped, None if they were rendered. training:
+    whether it may draw margins and augment; tests do neither. fakes: () -> the fakes of the data set.
     """
 
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -77,16 +77,16 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class Forgery:
-    """What is registered of a forgery.
+    """The registry entry of a forgery.
 
-    title: what a reader sees. kind: of ``types.KINDS``, or "unknown" where the fakes differ.
-    make: (Setup) -> a HostForgery or a DeviceForgery. place: of ``PLACES``. crop: which crop a host forgery takes
-    where the recipe has both, of ``CROPS``. options: the names of its fields in the config.
-    check: (options, the path of their fields) -> None; raises UserError for what cannot be used.
-    allows: (config.data) -> why these data do not allow it, or "".
-    tests: of a device forgery, name and title of each test, by the stage that it shows; "image" is the fake itself.
-    stages: of a host forgery, (forgery, rng, face, donor) -> (a dataclass of pictures on the way, the ForgedPair);
-    None where there is nothing to show but the mask.
+    title: shown in reports. kind: one of ``types.KINDS``, or "unknown" if the fakes differ.
+    make: (Setup) -> HostForgery or DeviceForgery. place: one of ``PLACES``. crop: the crop that a host forgery takes
+    if the recipe has both, one of ``CROPS``. options: the names of its fields in the config.
+    check: (options, path of their fields) -> None; raises UserError for fields that cannot be used.
+    allows: (config.data) -> the reason why these data do not allow it, or "".
+    tests: of a device forgery, name and title of each test, by stage; "image" is the fake itself.
+    stages: of a host forgery, (forgery, rng, face, donor) -> (a dataclass of intermediate pictures, the ForgedPair);
+    None if there is nothing to show but the mask.
     """
 
     title: str
@@ -107,5 +107,5 @@ class Forgery:
 
     @property
     def kind_number(self) -> int:
-        """The place of its kind in ``types.KINDS``, -1 for unknown."""
+        """The index of its kind in ``types.KINDS``, -1 for unknown."""
         return kind_number(self.kind)

@@ -1,4 +1,4 @@
-"""Dataset fakes: the fakes that came with a data set. In: a face and these fakes. Out: a ForgedPair."""
+"""Dataset fakes: fakes that come with a data set. In: a face and these fakes. Out: a ForgedPair."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ from fdetect_jax.types import Example, ForgedPair
 
 
 class Located(Source, Protocol):
-    """A source that knows where its crops come from before it reads them."""
+    """A source that knows the origins of its crops without reading them."""
 
     @property
     def origins(self) -> np.ndarray:
-        """(N, 3) int32: of each crop the identity, the number of its video, and the frame in it."""
+        """(N, 3) int32 per crop: the identity, the number of its video, and the frame in it."""
         ...
 
 
 def without_fakes(data: Any) -> str:
-    """Why ``config.data`` hold no fakes of their own, or ""."""
+    """The reason why ``config.data`` holds no dataset fakes, or ""."""
     parts = data.parts.items() if data.source == MIXTURE else [("", data)]
     for name, part in parts:
         if part.source != "prepared":
             where = f"data.parts.{name}" if name else "data"
-            return f"{where}.source is {part.source!r}, and only 'prepared' data come with fakes of their own"
+            return f"{where}.source is {part.source!r}, and only 'prepared' data have dataset fakes"
     return ""
 
 
 @dataclass(frozen=True)
 class DatasetFakes:
-    """A HostForgery: a fake of the same person, any of the person's fakes alike, at the moment nearest to the face's.
+    """A HostForgery: a random fake of the same person, at the frame nearest to the face's.
 
-    A person without fakes gets anybody's. The mask is where the data set says that it was altered, None where it does
-    not say. Face and fake are cut by the same margins, drawn at random when training where the recipe has them: cut
-    differently they could be told apart by that.
+    For a person without fakes the fake is of any person. The mask is where the data set marks an alteration, None if
+    the data set has no mask. Face and fake are cropped with the same margins (random in training if the recipe has a
+    range), because a difference in cropping would separate them.
     """
 
     fakes: Located
@@ -60,7 +60,7 @@ class DatasetFakes:
         return ForgedPair(face["image"], fake["image"], mask, face.get("mask"), targets)
 
     def _cut(self, example: Example, seed: int) -> Example:
-        """A context crop -> the face crop, and ``altered`` cut alike."""
+        """A context crop -> the face crop, with ``altered`` cropped in the same way."""
         margins = [np.random.default_rng(seed) if self.training else None for _ in range(2)]
         cut = face_crop(example, self.recipe, margins[0])
         if "altered" in example:

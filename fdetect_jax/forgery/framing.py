@@ -1,4 +1,4 @@
-"""How forgeries that start from context crops frame their pairs: mirrored, cropped, brought to the recipe's size."""
+"""Frames the pairs of forgeries that start from context crops: mirrors, crops and resizes them to the recipe."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ Area = tuple[int, int, int, int]
 def draw_frame(
     rng: np.random.Generator, face: Example, recipe: CropRecipe | None, training: bool
 ) -> tuple[Example, Area]:
-    """The face, mirrored as often as not when training, and (x0, y0, x1, y1) of its face crop.
+    """The face, mirrored with probability 1/2 in training, and (x0, y0, x1, y1) of its face crop.
 
-    A context crop (with ``box``) is cut by margins drawn at random when training, else by serving's; of any other image
-    the crop is the whole.
+    A context crop (with ``box``) is cropped with random margins in training, with serving's margins otherwise; for any
+    other image the crop is the whole image.
     """
     if training and rng.random() < 0.5:
         face = mirrored(face)
@@ -26,7 +26,7 @@ def draw_frame(
 
 
 def mirrored(face: Example) -> Example:
-    """As in SBI's code: the image's columns are reversed, and x becomes W - x."""
+    """Mirrors as SBI's code does: the image's columns are reversed, and x becomes W - x."""
     width = face["image"].shape[1]
     other = face | {"image": face["image"][:, ::-1], "landmarks": mirror(face["landmarks"], width + 1)}
     if "box" in face:
@@ -38,7 +38,7 @@ def mirrored(face: Example) -> Example:
 def framed_pair(
     real: np.ndarray, fake: np.ndarray, mask: np.ndarray, landmarks: np.ndarray, recipe: CropRecipe | None
 ) -> ForgedPair:
-    """Tight crops, all of one (H, W[, 3]), at the recipe's size; as they are where there is no recipe.
+    """Face crops, all of one (H, W[, 3]), resized to the recipe's size; unchanged without a recipe.
 
     landmarks: (68, 2), in pixels of these crops.
     """
@@ -47,4 +47,4 @@ def framed_pair(
         return ForgedPair(real, fake, mask, face_mask(landmarks, (height, width)))
     (real, affine), (fake, _), (mask, _) = (stretched(one, (0, 0, width, height), recipe) for one in (real, fake, mask))
     face = face_mask(landmarks @ affine[:, :2].T + affine[:, 2], (recipe.size, recipe.size))
-    return ForgedPair(real, fake, np.clip(mask, 0, 1), face)  # averages round to more than 1
+    return ForgedPair(real, fake, np.clip(mask, 0, 1), face)  # averages may round to more than 1

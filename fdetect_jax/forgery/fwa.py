@@ -1,8 +1,8 @@
-"""Face warping artefacts: a part of a face made coarser, as a generator of small faces does. In: one Example. Out:
-a ForgedPair.
+"""Face warping artefacts: part of a face loses detail, as if a generator of small faces had made it. In: one Example.
+Out: a ForgedPair.
 
 Li and Lyu, 2019 (arXiv 1811.00656), who released no code for training; the numbers are those of DeepfakeBench's version
-(Yan et al., 2023). Nothing of another person is needed.
+(Yan et al., 2023). No donor is needed.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from fdetect_jax.media.warp import similarity
 from fdetect_jax.types import Example, ForgedPair
 
 # fmt: off
-# Where landmarks 17 to 67 of a mean face lie in a square of side 1.
+# Landmarks 17 to 67 of a mean face, in a square of side 1.
 MEAN_FACE = np.stack([
     [.000213256, .0752622, .18113, .29077, .393397, .586856, .689483, .799124, .904991, .98004, .490127, .490127,
      .490127, .490127, .36688, .426036, .490127, .554217, .613373, .121737, .187122, .265825, .334606, .260918,
@@ -33,28 +33,28 @@ MEAN_FACE = np.stack([
      .824182, .831803, .824182],
 ], axis=1)
 # fmt: on
-SIZE = 256  # of the aligned face
+SIZE = 256  # side of the aligned face, pixels
 SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 HULLS = {
     "normal": [*range(68)],
     "inner": [*range(17, 68)],
     "inner without brows": [*range(27, 68)],
     "mouth": [*range(2, 15), 29],  # the lower half of the face
-    "whole": [*range(27)],  # brows raised, chin lowered
+    "whole": [*range(27)],  # with brows raised and chin lowered
 }
 _CHIN, _BROWS = slice(5, 12), slice(18, 27)
-_LOWER, _RAISE = 15, 0.25  # pixels; of the height from the chin to the brows
-_CHANCE = 0.9  # of each change of the mask
-_GRID, _DEVIATION = 4, 20.0  # nodes each way, pixels
+_LOWER, _RAISE = 15, 0.25  # pixels; share of the height from the chin to the brows
+_CHANCE = 0.9  # probability of each change of the mask
+_GRID, _DEVIATION = 4, 20.0  # nodes per axis, pixels
 _KERNELS = range(1, 19, 2)
 
 
 @dataclass(frozen=True)
 class Paste:
-    """A face before the paste, not yet cut or resized by a recipe.
+    """A face before pasting, not yet cropped or resized by a recipe.
 
-    target: (H, W, 3) uint8, what is pasted onto. part: like it, the face by way of a small one. mask: (H, W) uint8 in
-    {0, 1}, where to paste.
+    target: (H, W, 3) uint8, the image pasted onto. part: like it, the face after shrinking and enlarging. mask: (H, W)
+    uint8 in {0, 1}, where to paste.
     """
 
     target: np.ndarray
@@ -64,10 +64,10 @@ class Paste:
 
 @dataclass(frozen=True)
 class WarpArtefacts:
-    """``(rng, face, donor) -> ForgedPair``; the donor is never asked for.
+    """``(rng, face, donor) -> ForgedPair``; the donor is never drawn.
 
-    Loose crops and recipe as for ``SelfBlend``. The pasted part is coarser than the rest and, when training, without
-    the colours and the compression that face and fake otherwise share: the original augments what it pastes onto.
+    Context crops and recipe as for ``SelfBlend``. The pasted part has less detail than the rest. In training it also
+    lacks the colour changes and compression that face and fake share: the original augments the image it pastes onto.
     """
 
     recipe: CropRecipe | None
@@ -79,7 +79,7 @@ class WarpArtefacts:
         return self.stages(rng, face)[1]
 
     def stages(self, rng: np.random.Generator, face: Example) -> tuple[Paste, ForgedPair]:
-        """What is pasted onto what, and what comes of it."""
+        """The input of the paste, and the resulting pair."""
         face, (x0, y0, x1, y1) = draw_frame(rng, face, self.recipe, self.training)
         real = np.ascontiguousarray(face["image"][y0:y1, x0:x1])
         landmarks = face["landmarks"] - np.float32([x0, y0])
@@ -92,10 +92,10 @@ class WarpArtefacts:
 
 
 def coarse_part(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) uint8 and (68, 2) -> the image by way of a small aligned face, and where to paste it, uint8 in {0, 1}.
+    """(H, W, 3) uint8 and (68, 2) -> the image via a small aligned face, and the paste mask, uint8 in {0, 1}.
 
-    Aligned to 256 px, shrunk by a factor in {0.2 … 0.8}, blurred (5 x 5), enlarged, and warped back. The mask is warped
-    by itself, nearest neighbour: the original masks first, and leaves a dark rim where it then interpolates.
+    The face is aligned to 256 px, shrunk by a factor in {0.2 … 0.8}, blurred (5 x 5), enlarged, and warped back. The
+    mask is warped separately, nearest neighbour: the original masks before interpolating, which leaves a dark rim.
     """
     aligning, hull = _aligned_hull(rng, image.shape[:2], landmarks)
     face = cv2.warpAffine(image, aligning, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
@@ -129,7 +129,7 @@ def _aligned_hull(
     if not usable(landmarks, min(shape)):
         hull = np.zeros((SIZE, SIZE), np.uint8)
         cv2.circle(hull, (SIZE // 2, SIZE // 2), SIZE // 2, 1, cv2.FILLED)
-        half = min(shape) / 2  # the middle of the image stands in
+        half = min(shape) / 2  # use the middle of the image instead
         return SIZE / half * np.array([[1, 0, (half - shape[1]) / 2], [0, 1, (half - shape[0]) / 2]]), hull
     aligning = SIZE * similarity(landmarks[17:].astype(np.float64), MEAN_FACE)
     points = landmarks @ aligning[:, :2].T + aligning[:, 2]
@@ -137,14 +137,14 @@ def _aligned_hull(
     if rng.random() < _CHANCE:
         hull = _deformed(rng, hull)
     hull *= hull_mask(points, "whole")
-    if rng.random() < _CHANCE:  # whatever a blur reaches is pasted, so that it widens the hull
+    if rng.random() < _CHANCE:  # every pixel that the blur reaches is pasted, so the blur widens the hull
         kernel = int(rng.choice(_KERNELS))
         hull = (cv2.GaussianBlur(255 * hull, (kernel, kernel), 0) > 0).astype(np.uint8)
     return aligning, hull
 
 
 def _deformed(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """Its nodes moved by 20 px deviation, and between them in proportion (the original: by triangles)."""
+    """Moves the mask's nodes by 20 px deviation and interpolates linearly between them (the original: by triangles)."""
     moves = rng.normal(0, _DEVIATION, (2, _GRID, _GRID))
     apart = np.abs(np.linspace(0, _GRID - 1, SIZE)[:, None] - np.arange(_GRID))
     between = np.maximum(0, 1 - apart)

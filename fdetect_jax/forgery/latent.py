@@ -29,14 +29,14 @@ _INVERTER_HINT = (
 
 
 def fit(image: jax.Array, size: int) -> jax.Array:
-    """Resizes (B, R, R, 3) to the detector's side, antialiased; the identity where it fits."""
+    """Resizes (B, R, R, 3) to the detector's side, antialiased; unchanged if it has that size."""
     if image.shape[1] == size:
         return image
     return jax.image.resize(image, (image.shape[0], size, size, 3), "linear", antialias=True)
 
 
 def when(wanted: bool | jax.Array, make: Callable[[], Any]) -> Any:
-    """What ``make`` returns where it is wanted, zeros of the same shapes elsewhere; it costs nothing then."""
+    """The result of ``make`` if ``wanted``, otherwise zeros of the same shapes, without the cost of ``make``."""
     if isinstance(wanted, bool) and wanted:
         return make()
     shapes = jax.eval_shape(make)
@@ -46,7 +46,7 @@ def when(wanted: bool | jax.Array, make: Callable[[], Any]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
-    """G(E(x)), with HyperInverter's offsets where the inverter has H. No attack."""
+    """G(E(x)), with HyperInverter's offsets if the inverter has H. No attack."""
 
     inverter: Inverter
     frozen: Any = None
@@ -60,9 +60,9 @@ class Reconstruction:
 
 @flax.struct.dataclass
 class AttackPath:
-    """An attack step by step, from its start to the fake that it ends in.
+    """An attack step by step, from the start to the final fake.
 
-    image: (steps + 1, B, S, S, 3) in [0, 1]. radius: (steps + 1, B), size of the offset.
+    image: (steps + 1, B, S, S, 3) in [0, 1]. radius: (steps + 1, B), norm of the offset.
     """
 
     image: jax.Array
@@ -70,7 +70,7 @@ class AttackPath:
 
 
 class _Climb(NamedTuple):
-    """An attack that is about to begin: from ``origin`` (B, …), a latent, up ``objective`` of the offset."""
+    """The setup of an attack: ascends ``objective``, a function of the offset from the latent ``origin`` (B, …)."""
 
     origin: jax.Array
     render: Callable[[jax.Array], jax.Array]
@@ -80,12 +80,12 @@ class _Climb(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LatentAdversary:
-    """Moves the latent of a face up the detector's loss of the label *fake*, so that the rendered fake passes for real.
+    """Moves the latent of a face to raise the detector's loss for the label *fake*, so that the fake passes as real.
 
     space: "w" moves one vector with Δθ held fixed, "w+" one per layer, "z" starts from a random face of G, so that the
-    fake is no counterpart of the face. render: "full" renders at G's resolution, as the paper; "fit" at the next above
-    the detector's, which costs less. warmup: over so many steps adversaries take the place of plain reconstructions row
-    by row: a detector that knows nothing learns nothing from fakes made against it. Stages: "reconstruction".
+    fake is no counterpart of the face. render: "full" renders at G's resolution, as in the paper; "fit" at the smallest
+    one not below the detector's, which costs less. warmup: over this many steps adversaries replace reconstructions
+    row by row, because an untrained detector learns nothing from fakes made against it. Stages: "reconstruction".
     """
 
     inverter: Inverter
@@ -130,7 +130,7 @@ class LatentAdversary:
         }
 
     def path(self, keys: jax.Array, scene: Scene) -> AttackPath:
-        """The way to what ``forge`` makes of the same arguments, step by step."""
+        """The steps of ``forge`` with the same arguments, up to its result."""
         climb = self._climb(keys, scene)
         deltas = trajectory(climb.objective, climb.keys, climb.origin.shape[1:], self.attack)
         length = jax.vmap(lambda delta: radius(delta, self.attack.norm))(deltas)
@@ -156,8 +156,8 @@ class LatentAdversary:
         def loss_of_fake(delta: jax.Array) -> jax.Array:
             towards_real = -margin(scene.classify(render(origin + delta)))
             if self.attack.gradient == "normalized":
-                # The loss grows with this margin alone, so its normalised gradient is the same; but where the detector
-                # is sure, the loss's own gradient, (1 - p) times this one, is rounded to zero.
+                # The loss is monotonic in this margin, so its normalised gradient is the same. Where the detector is
+                # sure, the loss's own gradient, (1 - p) times this one, rounds to zero.
                 return towards_real
             return jax.nn.softplus(towards_real)  # cross-entropy of the label fake
 
@@ -165,13 +165,13 @@ class LatentAdversary:
 
 
 def make_reconstruction(setup: Setup) -> Reconstruction:
-    """From the fields ``inverter``, ``dtype`` and ``remat``."""
+    """Built from the fields ``inverter``, ``dtype`` and ``remat``."""
     inverter, frozen = _networks(setup.options)
     return Reconstruction(inverter, frozen)
 
 
 def make_latent(setup: Setup) -> LatentAdversary:
-    """From those, and ``space``, ``render``, ``warmup`` and ``attack``."""
+    """Built from those fields, and ``space``, ``render``, ``warmup`` and ``attack``."""
     inverter, frozen = _networks(setup.options)
     options = setup.options
     attack = Attack(**dict(options["attack"]))
@@ -183,7 +183,7 @@ def _networks(options: Mapping[str, Any]) -> tuple[Inverter, Any]:
 
 
 def check_reconstruction(options: Mapping[str, Any], path: str) -> None:
-    """Raises UserError naming the field that cannot be used."""
+    """Raises UserError; names the field that cannot be used."""
     one_of(options, "dtype", ("float32", "bfloat16"), path)
     one_of(options, "remat", (False, True), path)
     try:
@@ -194,7 +194,7 @@ def check_reconstruction(options: Mapping[str, Any], path: str) -> None:
 
 
 def check_latent(options: Mapping[str, Any], path: str) -> None:
-    """As ``check_reconstruction``, and the attack's fields."""
+    """As ``check_reconstruction``, plus the attack's fields."""
     check_reconstruction(options, path)
     one_of(options, "space", SPACES, path)
     one_of(options, "render", RENDERS, path)

@@ -1,7 +1,7 @@
-"""Several forgeries in one run, by weights: which row's fake is made by which, and all of them put together.
+"""Combines several forgeries in one run by weights: assigns each row's fake to one of them and joins the results.
 
-Rows are dealt out statically: row i of a device's share is always forged by the same forgery, so that one compilation
-serves, and host forgeries and device forgeries meet in one batch.
+The assignment is static: row i of a device's share is always forged by the same forgery, so that one compilation
+serves all steps, and host and device forgeries share a batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from fdetect_jax.types import HostForgery, to_unit
 
 
 def deal(weights: Mapping[str, float], rows: int) -> tuple[str, ...]:
-    """Who forges each of ``rows`` rows: shares as near to the weights as whole rows allow, one at least, spread evenly.
+    """The forgery of each of ``rows`` rows: shares as near the weights as possible, at least one each, spread evenly.
 
     Raises:
       UserError: fewer rows than forgeries.
@@ -50,7 +50,7 @@ def deal(weights: Mapping[str, float], rows: int) -> tuple[str, ...]:
 class Mix:
     """The forgeries of a run.
 
-    weights: name -> share of the fakes, above 0. specs: what is registered of each. made: the forgeries themselves.
+    weights: name -> share of the fakes, above 0. specs: their registry entries. made: the forgeries themselves.
     """
 
     weights: dict[str, float]
@@ -59,7 +59,7 @@ class Mix:
 
     @property
     def device(self) -> dict[str, DeviceForgery]:
-        """Those made on the device."""
+        """The device forgeries."""
         return {name: one for name, one in self.made.items() if self.specs[name].place == "device"}
 
     @property
@@ -69,21 +69,21 @@ class Mix:
 
     @cached_property
     def frozen(self) -> dict[str, Any]:
-        """Variables of the device forgeries' networks, by name."""
+        """Variables of the device forgeries' networks, by forgery."""
         return {name: one.frozen for name, one in self.device.items()}
 
     def method(self, name: str) -> int:
-        """The class of a forgery's fakes among all methods: 1 + its place in the mix."""
+        """The class of a forgery's fakes among all methods: 1 + its position in the mix."""
         return 1 + list(self.weights).index(name)
 
     def slot(self, name: str) -> Slot:
-        """How a row of this forgery is made on the host."""
+        """How the host makes a row of this forgery."""
         spec = self.specs[name]
         forge = None if spec.place == "device" else self.made[name]
         return Slot(forge, spec.crop == "context", spec.kind_number, self.method(name))
 
     def slots(self, rows: int) -> tuple[Slot, ...]:
-        """Of each row of a device's share."""
+        """The slot of each row of a device's share."""
         return tuple(self.slot(name) for name in deal(self.weights, rows))
 
     def forge(
@@ -94,14 +94,14 @@ class Mix:
         frozen: Mapping[str, Any],
         wanted: tuple[str, ...],
     ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, jax.Array]]:
-        """The fakes of a device's rows: those that came with the batch, and those that are made here.
+        """The fakes of a device's rows: those in the batch, and those made here on the device.
 
         Args:
           keys: (B,) one per row. batch: this device's share, with ``image``, ``forged`` and ``target/NAME``.
           scene: (images, frozen) -> Scene. frozen: of ``self.frozen``, placed. wanted: names of targets.
 
         Returns:
-          Fakes like ``batch["image"]``, in [0, 1]; of every wanted target the fakes' values, (B, …); metrics.
+          Fakes like ``batch["image"]``, in [0, 1]; the fakes' values of every wanted target, (B, …); metrics.
         """
         images = to_unit(batch["image"])
         dealt = deal(self.weights, images.shape[0])
@@ -125,7 +125,7 @@ class Mix:
                     values.append(batch[TARGET + target][own])
                 else:
                     values.append(self._target(target, name, forged, images[own]))
-        # Back to the order in which they were dealt.
+        # Restores the order of the rows.
         order = np.argsort(np.concatenate([one for one in rows if len(one)]))
         joined = {
             name: jnp.concatenate([_unit(name, one) for one in values])[order] for name, values in targets.items()
@@ -135,7 +135,7 @@ class Mix:
         return jnp.concatenate(parts)[order], joined, metrics
 
     def _pairs(self, dealt: tuple[str, ...]) -> np.ndarray:
-        """The number of the face that each fake is made of, -1 where it is no counterpart of it."""
+        """The row number of the face behind each fake, -1 if the fake is no counterpart of it."""
         alone = {name for name, one in self.device.items() if not one.counterpart}
         return np.array([-1 if name in alone else row for row, name in enumerate(dealt)], np.int32)
 
@@ -146,7 +146,7 @@ class Mix:
             return forged.targets[target]
         value = {"kind": self.specs[name].kind_number, "method": self.method(name)}.get(target, spec.fake)
         if value is None:
-            raise UserError(f"losses: found no target {target!r} of the forgery {name!r}, wanted one that gives it")
+            raise UserError(f"losses: found no target {target!r} of the forgery {name!r}, wanted one that provides it")
         shape = images.shape[:-1] if spec.map else images.shape[:1]
         return jnp.full(shape, value, spec.dtype)
 
@@ -156,7 +156,7 @@ def _unit(name: str, values: jax.Array) -> jax.Array:
 
 
 def forge_rows(forgery: DeviceForgery, keys: jax.Array, scene: Scene) -> Forged:
-    """A device forgery on faces, or on clips frame by frame: (B, T, …) is forged as B x T faces, a clip by one key."""
+    """Applies a device forgery to faces, or to clips (B, T, …) as B x T faces; all frames of a clip share one key."""
     shape = scene.images.shape
     if len(shape) == 4:
         return forgery.forge(keys, scene)

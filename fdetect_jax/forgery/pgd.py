@@ -15,9 +15,9 @@ GRADIENTS = ("normalized", "raw")
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """How to climb.
+    """The options of an attack.
 
-    epsilon: radius of the ball. steps: s of the paper. step_size: η; 0 means ε/√s. norm: "l2" or "linf".
+    epsilon: radius of the ball. steps: s in the paper. step_size: η; 0 means ε/√s. norm: "l2" or "linf".
     gradient: "normalized" (g/‖g‖; the sign under L∞) or "raw" (the paper's formula, δ + η·g).
     random_start: uniform in the ball, or zero.
     """
@@ -48,11 +48,11 @@ class Attack:
 def ascend(
     objective: Callable[[jax.Array], jax.Array], keys: jax.Array, shape: tuple[int, ...], attack: Attack
 ) -> jax.Array:
-    """Looks for the offset inside the ball that makes ``objective`` large, each row for itself.
+    """Maximises ``objective`` over offsets inside the ball, each row independently.
 
     Args:
-      objective: (B, *shape) float32 offsets -> (B,) values; row i may depend on offset i alone.
-      keys: (B,) keys of the random starts. shape: of one offset. attack: how.
+      objective: (B, *shape) float32 offsets -> (B,) values; row i may depend only on offset i.
+      keys: (B,) keys of the random starts. shape: of one offset. attack: the options.
 
     Returns:
       (B, *shape) float32, inside the ball.
@@ -65,7 +65,7 @@ def ascend(
 def trajectory(
     objective: Callable[[jax.Array], jax.Array], keys: jax.Array, shape: tuple[int, ...], attack: Attack
 ) -> jax.Array:
-    """The way of ``ascend`` with the same arguments: (steps + 1, B, *shape), from its start to its result."""
+    """The steps of ``ascend`` with the same arguments: (steps + 1, B, *shape), from the start to the result."""
     climb, start = _climb(objective, attack), _start(keys, shape, attack)
     _, deltas = jax.lax.scan(lambda delta, _: (climb(delta),) * 2, start, None, attack.steps)
     return jax.lax.stop_gradient(jnp.concatenate([start[None], deltas]))

@@ -1,4 +1,4 @@
-"""Balls around zero: projection onto them, and a random point inside. Rows are independent; norms run over the rest."""
+"""Balls around zero: projection, and a random point inside. Rows are independent; norms run over the other axes."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def row_norm(x: jax.Array) -> jax.Array:
 def project_l2(x: jax.Array, epsilon: float) -> jax.Array:
     """The nearest point of the L2 ball: x · min(1, ε/‖x‖). Zero stays zero."""
     outside = row_norm(x) > epsilon
-    # The root is taken again without the rows inside: its gradient at zero is infinite, and times nothing still NaN.
+    # Rows inside the ball get a constant under the root: its gradient at zero is infinite, and 0 times infinity is NaN.
     return x * jnp.where(outside, epsilon / row_norm(jnp.where(outside, x, 1.0)), 1.0)
 
 

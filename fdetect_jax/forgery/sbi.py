@@ -1,6 +1,6 @@
 """Self-blended images: a face blended with a slightly changed copy of itself. In: one Example. Out: a ForgedPair.
 
-Shiohara and Yamasaki, 2022 (arXiv 2204.08376), as their code does it. Nothing of another person is needed.
+Shiohara and Yamasaki, 2022 (arXiv 2204.08376), following their code. No donor is needed.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.media.landmarks import usable
 from fdetect_jax.types import Example, ForgedPair
 
-_DRAWS = 10  # of a mask, until one keeps something of the face
+_DRAWS = 10  # of a mask, until it covers some of the face
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A self-blended image before it is augmented and cut tightly.
+    """A self-blended image before augmentation and face cropping.
 
-    hull: (H, W) uint8 in {0, 1}, from the landmarks. mask: (H, W) float32 in [0, 1], moved and softened.
+    hull: (H, W) uint8 in {0, 1}, from the landmarks. mask: (H, W) float32 in [0, 1], deformed and softened.
     source, target, blended: (H, W, 3) uint8; blended is mask x source + (1 - mask) x target, truncated.
     """
 
@@ -36,13 +36,13 @@ class Blend:
 
 @dataclass(frozen=True)
 class SelfBlend:
-    """``(rng, face, donor) -> ForgedPair``; the donor is never asked for.
+    """``(rng, face, donor) -> ForgedPair``; the donor is never drawn.
 
-    A context crop (with ``box``) is cut tightly at the end, by margins drawn at random when training; any other image
-    is taken as it is framed. ``real`` is the target, which as often as not carries the change of colours and
+    A context crop (with ``box``) is reduced to the face crop at the end, with random margins in training; any other
+    image keeps its framing. ``real`` is the target, which with probability 1/2 carries the change of colours and
     sharpness itself.
 
-    recipe: of the face crop; may be None where images come framed. training: mirror, draw the margins, and augment
+    recipe: of the face crop; may be None if images are framed already. training: mirror, draw the margins, and augment
     the pair; otherwise serving's crop, unaugmented.
     """
 
@@ -55,9 +55,9 @@ class SelfBlend:
         return self.stages(rng, face)[1]
 
     def stages(self, rng: np.random.Generator, face: Example) -> tuple[Blend, ForgedPair]:
-        """The blend, of the part around the face crop, and what comes of it."""
+        """The blend, restricted to the area around the face crop, and the resulting pair."""
         face, area = draw_frame(rng, face, self.recipe, self.training)
-        # What happens outside of the face crop and of what may be moved into it is nobody's concern.
+        # Pixels outside the face crop that the shifts cannot move into it have no effect.
         height, width = face["image"].shape[:2]
         (dx, dy), (x0, y0, x1, y1) = farthest((height, width)), area
         part = slice(max(0, y0 - dy), min(height, y1 + dy)), slice(max(0, x0 - dx), min(width, x1 + dx))
@@ -65,7 +65,7 @@ class SelfBlend:
         landmarks = face["landmarks"] - np.float32([x0, y0])
         x0, y0, x1, y1 = (np.array(area) - np.tile([part[1].start, part[0].start], 2)).tolist()
         images = [one[y0:y1, x0:x1] for one in (blend.target, blend.blended)]
-        if self.training:  # after the cut: what lies outside would be thrown away
+        if self.training:  # after cropping, since the pixels outside would be discarded
             augment = Augmentation.draw(rng)
             images = [augment(np.ascontiguousarray(one)) for one in images]
         return blend, framed_pair(*images, blend.mask[y0:y1, x0:x1], landmarks, self.recipe)
@@ -75,11 +75,11 @@ def self_blend(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarra
     """Blends ``image`` with itself.
 
     Args:
-        rng: everything random is drawn from it.
-        image: (H, W, 3) uint8 RGB; SBI's is a context crop of the face at the resolution it was taken at.
-        landmarks: (68, 2). Where they are broken or nothing of the face is left in any of ten masks, an ellipse in
-            the middle stands in.
-        part: rows and columns that are wanted; numbers are those of the whole image.
+        rng: the only source of randomness.
+        image: (H, W, 3) uint8 RGB; in SBI a context crop of the face at its original resolution.
+        landmarks: (68, 2). If they are broken, or ten masks in turn leave nothing of the face, an ellipse in the middle
+            replaces them.
+        part: rows and columns that are computed; the random numbers are those of the whole image.
     """
     hull, mask, affine = _moved_mask(rng, image.shape[:2], landmarks)
     target = np.ascontiguousarray(image[part])
@@ -90,7 +90,7 @@ def self_blend(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarra
     affine[:, 2] += affine[:, :2] @ corner - corner
     source = cv2.warpAffine(source, affine, source.shape[1::-1], flags=cv2.INTER_LINEAR)
     mask = np.ascontiguousarray(mask[part])
-    # Not m s + (1 - m) t: rounding would take a level from pixels that are equal in both.
+    # Not m s + (1 - m) t: rounding would lower pixels that are equal in both by one level.
     blended = target + mask[..., None] * (source.astype(np.float32) - target)
     return Blend(hull[part], mask, source, target, blended.astype(np.uint8))
 
@@ -98,7 +98,7 @@ def self_blend(rng: np.random.Generator, image: np.ndarray, landmarks: np.ndarra
 def _moved_mask(
     rng: np.random.Generator, shape: tuple[int, int], landmarks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(hull, soft mask, affine of mask and source); drawn again where nothing of the face is left."""
+    """(hull, soft mask, affine of mask and source); drawn again if nothing of the face is left."""
     above = rng.random() >= 0.25
     draws = _DRAWS if usable(landmarks, min(shape)) else 0
     for _ in range(draws):

@@ -1,4 +1,4 @@
-"""Where a self-blended image is blended: from landmarks to a hull, and from a hull to a soft mask.
+"""Masks of self-blended images: from landmarks to a hull, and from a hull to a soft mask.
 
 Li et al., 2020 (Face X-ray) for the hulls; Shiohara and Yamasaki, 2022 (SBI, section 3.1) for the rest.
 """
@@ -22,16 +22,16 @@ _SIDES = (192, 256)  # pixels; the mask is softened at a size drawn from this ra
 _KERNELS = range(5, 27, 2)
 _SIGMAS = (5, 45)
 _RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
-_ONE = 1 - 1e-6  # a kernel that lies inside sums to 1 but for rounding
+_ONE = 1 - 1e-6  # a kernel that lies inside sums to 1 up to rounding
 
 
 def hull_mask(landmarks: np.ndarray, hull: str, shape: tuple[int, int], above: bool = True) -> np.ndarray:
-    """(68, 2) landmarks in pixels -> (H, W) uint8 in {0, 1}: the union of the convex hulls of some of them.
+    """(68, 2) landmarks in pixels -> (H, W) uint8 in {0, 1}: the union of convex hulls over groups of them.
 
     Args:
         hull: one of ``HULLS``: "dfl_full" jaw, nose ridge and eyes; "components" eight parts of the face; "extended"
             the same with the brows raised; "facehull" all points, with the forehead's if ``above``. The original has
-            13 points there from an 81-point predictor; ours are ``media.landmarks.forehead``.
+                13 points there from an 81-point predictor; this one uses ``media.landmarks.forehead``.
         shape: (H, W).
     """
     points = landmarks.astype(np.int32)
@@ -47,10 +47,10 @@ def hull_mask(landmarks: np.ndarray, hull: str, shape: tuple[int, int], above: b
 
 
 def soften(rng: np.random.Generator, hull: np.ndarray) -> np.ndarray | None:
-    """Dynamic blending: (H, W) uint8 hull -> (H, W) float32 mask in [0, 1]; None where nothing is left of the hull.
+    """Dynamic blending: (H, W) uint8 hull -> (H, W) float32 mask in [0, 1]; None if nothing of the hull is left.
 
-    At a size of 192 to 256 px each way: blurred, cut back to where the whole kernel lay inside, blurred again, and
-    weakened by a ratio in {0.25, 0.5, 0.75, 1}. In floats throughout: in bytes the cut would not cut.
+    At 192 to 256 px per axis: blurred, cut back to where the whole kernel lay inside, blurred again, and multiplied by
+    a ratio in {0.25, 0.5, 0.75, 1}. In float32 throughout: in uint8 the cut would have no effect.
     """
     width, height = (int(side) for side in rng.integers(_SIDES[0], _SIDES[1] + 1, 2))
     first, second = (int(kernel) for kernel in rng.choice(_KERNELS, 2))
@@ -66,7 +66,7 @@ def soften(rng: np.random.Generator, hull: np.ndarray) -> np.ndarray | None:
 
 
 def _raised(points: np.ndarray) -> np.ndarray:
-    """Brows moved up by half of their height over the eyes, in whole pixels."""
+    """Moves the brows up by half of their height over the eyes, in whole pixels."""
     left, right = (points[36] + points[0]) // 2, (points[16] + points[45]) // 2
     under = np.stack([(points[36] + left) // 2, *points[36:40], *points[42:46], (points[45] + right) // 2])
     raised = points.copy()

@@ -1,7 +1,7 @@
-"""What SBI does to pixels: colours, sharpness, compression, and the shifts of source and mask. uint8 in, uint8 out.
+"""The pixel operations of SBI: colours, sharpness, compression, and the shifts of source and mask. uint8 in, uint8 out.
 
-A transform is a value that is drawn from a generator once and called on as many images as need it. Shiohara and
-Yamasaki, 2022, with the numbers of their code, which runs albumentations 1.1.
+A transform is drawn once from a random generator and applied to any number of images. Shiohara and
+Yamasaki, 2022, with the numbers of their code, which uses albumentations 1.1.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _QUALITY = (40, 100)
 _TRANSLATE = np.array([0.03, 0.015])
 _SCALE = (0.95, 1 / 0.95)
 _ELASTIC_SIGMA, _ELASTIC_ALPHA = 7.0, 50.0
-_REACH = 28  # pixels; SciPy's Gaussian ends at 4 deviations
-_FARTHEST = 9  # pixels that an elastic displacement, of 1.16 px deviation, may reach
+_REACH = 28  # pixels; SciPy truncates its Gaussian at 4 deviations
+_FARTHEST = 9  # largest elastic displacement in pixels, whose deviation is 1.16 px
 _VALUES = np.arange(256)
 
 
 @dataclass(frozen=True)
 class Colour:
-    """Three changes in this order, each left out where it is None.
+    """Three changes in this order; each is skipped if None.
 
     shift: added to red, green, blue, in [-20, 20]. hsv: added to hue (of 180), saturation and value (of 256), in
     [-0.3, 0.3]. tone: (contrast, brightness), v -> contrast v + 255 brightness. Each result is clipped and truncated.
@@ -48,8 +48,8 @@ class Colour:
         if self.shift is not None:
             image = cv2.LUT(image, _table(_VALUES[:, None] + np.array(self.shift)))
         if self.hsv is not None:
-            # As in the original the limits are in 8-bit levels and results are truncated: a positive change does
-            # nothing, a negative one lowers by one level. (And OpenCV's 8-bit HSV and back is not without loss.)
+            # As in the original, the limits are in 8-bit levels and results are truncated: a positive change does
+            # nothing, a negative one lowers by one level. (OpenCV's conversion to 8-bit HSV and back is lossy too.)
             table = _table(_VALUES[:, None] + np.array(self.hsv))
             table[0, :, 0] = np.mod(_VALUES + self.hsv[0], 180)
             image = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
@@ -62,9 +62,9 @@ class Colour:
 
 @dataclass(frozen=True)
 class Detail:
-    """Less or more of it: shrunk by ``shrink`` in {2, 4} and enlarged again, or else sharpened.
+    """Changes the sharpness: shrinks by ``shrink`` in {2, 4} and enlarges again, or else sharpens.
 
-    sharpen: (share, lightness): a 3 x 3 kernel with 8 + lightness in the middle of -1, mixed in by share.
+    sharpen: (share, lightness): a 3 x 3 kernel of -1 with 8 + lightness in the middle, mixed in by share.
     """
 
     shrink: int | None = None
@@ -72,7 +72,7 @@ class Detail:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Detail":
-        """Either with probability 1/2; share in [0.2, 0.5], lightness in [0.5, 1]."""
+        """Shrinks or sharpens, with probability 1/2 each; share in [0.2, 0.5], lightness in [0.5, 1]."""
         less, shrink = rng.random() < 0.5, int(rng.choice([2, 4]))
         share, lightness = rng.uniform(0.2, 0.5), rng.uniform(0.5, 1.0)
         return cls(shrink=shrink) if less else cls(sharpen=(share, lightness))
@@ -92,7 +92,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What training does to a finished pair, the same to both. quality: of a JPEG, or None."""
+    """Training's changes of a finished pair, the same for both. quality: of a JPEG, or None."""
 
     colour: Colour
     quality: int | None
@@ -109,13 +109,13 @@ class Augmentation:
         image = self.colour(image)
         if self.quality is None:
             return image
-        # RGB passed off as BGR, as in the original: chroma is subsampled with red and blue in each other's place.
+        # RGB is passed as BGR, as in the original: JPEG then subsamples chroma with red and blue exchanged.
         encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
         return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
 
 
 def draw_affine(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """(2, 3) in pixels of an image of ``shape`` (H, W): scaled about its centre, each way by itself, and shifted.
+    """(2, 3) in pixels of an image of ``shape`` (H, W): scaled about its centre, each axis independently, and shifted.
 
     Factors in [0.95, 1/0.95]; shifts within 3 % of the width and 1.5 % of the height.
     """
@@ -126,15 +126,15 @@ def draw_affine(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def farthest(shape: tuple[int, int]) -> tuple[int, int]:
-    """(x, y) pixels, rounded up, that no ``draw_affine`` of ``shape`` moves a point beyond."""
+    """(x, y) pixels, rounded up: the largest shift of a point by any ``draw_affine`` of ``shape``."""
     x, y = np.array(shape[::-1]) * ((_SCALE[1] - 1) / 2 + _TRANSLATE)
     return int(x) + 2, int(y) + 2
 
 
 def elastic(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 -> the same with its outline moved: smooth noise of 1.16 px deviation, 7 px wide.
+    """(H, W) uint8 -> the same with its outline deformed by smooth noise of 1.16 px deviation, 7 px wide.
 
-    The field is 50 times uniform noise in [-1, 1] under a Gaussian of 7 px; it is made only where the mask is.
+    The field is 50 times uniform noise in [-1, 1] under a Gaussian of 7 px; it is computed only where the mask is.
     """
     height, width = mask.shape
     x, y, w, h = cv2.boundingRect(mask)
@@ -142,7 +142,7 @@ def elastic(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
         return mask
     x0, y0 = max(0, x - _FARTHEST), max(0, y - _FARTHEST)
     x1, y1 = min(width, x + w + _FARTHEST), min(height, y + h + _FARTHEST)
-    # Noise reaches beyond by the Gaussian's radius; where the image ends, the border rule takes over.
+    # The noise extends by the Gaussian's radius; at the image's edge the border rule applies.
     left, top = min(x0, _REACH), min(y0, _REACH)
     shape = y1 - y0 + top + min(height - y1, _REACH), x1 - x0 + left + min(width - x1, _REACH)
     noise = rng.random((*shape, 2), np.float32)
@@ -159,5 +159,5 @@ def elastic(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _table(values: np.ndarray) -> np.ndarray:
-    """(256,) or (256, 3) results for each level -> what ``cv2.LUT`` takes, (1, 256, 1 or 3) uint8."""
+    """(256,) or (256, 3) results for each level -> the table for ``cv2.LUT``, (1, 256, 1 or 3) uint8."""
     return np.clip(values, 0, 255).astype(np.uint8).reshape(1, 256, -1)

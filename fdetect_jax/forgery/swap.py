@@ -1,7 +1,7 @@
-"""The blended swap, a forgery made on the host. In: two Examples. Out: a ForgedPair.
+"""The blended swap, a host forgery. In: two Examples. Out: a ForgedPair.
 
-The source's face is warped onto the target landmark by landmark, given the target's colours and blended in with a soft
-edge: the steps of FaceSwap as FaceForensics++ describes it (Rössler et al., 2019, section 3.1).
+The donor's face is warped onto the target landmark by landmark, matched to the target's colours and blended in with a
+soft edge: the steps of FaceSwap as described in FaceForensics++ (Rössler et al., 2019, section 3.1).
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from fdetect_jax.media.landmarks import facing, forehead, mirror, usable
 from fdetect_jax.media.warp import similarity
 from fdetect_jax.types import Example, ForgedPair
 
-_SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, in units of the image's side
-_COLOUR = (0.7, 1.0)  # how far the source's colours are moved to the target's
+_SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, as a share of the image's side
+_COLOUR = (0.7, 1.0)  # strength of the colour match
 
 
 @dataclass(frozen=True)
 class Swap:
-    """A blended swap before it is blended.
+    """A swap before it is blended.
 
-    source: (S', S', 3) uint8, the donor, mirrored where need be. warped: (S, S, 3) uint8, its face on the target's
+    source: (S', S', 3) uint8, the donor, mirrored if needed. warped: (S, S, 3) uint8, its face on the target's
     landmarks. matched: (S, S, 3) float32 in [0, 255], the same in the target's colours.
     """
 
@@ -33,12 +33,12 @@ class Swap:
 
 
 def blended_swap(rng: np.random.Generator, target: Example, donor: Callable[[], Example]) -> ForgedPair:
-    """The donor's face on the head of ``target``; mirrored first if it looks the other way.
+    """Puts the donor's face on ``target``; mirrors the donor first if it looks the other way.
 
     Broken landmarks (not finite, all on one line, tiny) are replaced by an upright face in the middle of the image.
 
     Args:
-        rng: everything random is drawn from it: edge softness, which part of the face, strength of the colour match.
+        rng: the only source of randomness: edge softness, part of the face, strength of the colour match.
         target, donor: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
 
     Returns:
@@ -48,7 +48,7 @@ def blended_swap(rng: np.random.Generator, target: Example, donor: Callable[[], 
 
 
 def stages(rng: np.random.Generator, target: Example, donor: Callable[[], Example]) -> tuple[Swap, ForgedPair]:
-    """What ``blended_swap`` blends, and what comes of it."""
+    """The images that ``blended_swap`` blends, and the resulting pair."""
     source = donor()
     image, other = target["image"], source["image"]
     size = image.shape[0]
@@ -71,13 +71,13 @@ def stages(rng: np.random.Generator, target: Example, donor: Callable[[], Exampl
 
 
 def _stand_in(size: int) -> np.ndarray:
-    """(78, 2) points around an upright face in the middle."""
+    """(78, 2) points of an upright face in the middle of the image."""
     turn = np.linspace(0, 2 * np.pi, 78, endpoint=False)
     return size * np.stack([0.5 + 0.32 * np.cos(turn), 0.5 + 0.4 * np.sin(turn)], 1)
 
 
 def _warp_field(onto: np.ndarray, off: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each target pixel lies in the source: two (size, size) float32 fields.
+    """The position in the source of each target pixel: two (size, size) float32 fields.
 
     Affine in every triangle of the target's Delaunay triangulation; one similarity outside of it.
     """
@@ -101,7 +101,7 @@ def _warp_field(onto: np.ndarray, off: np.ndarray, size: int) -> tuple[np.ndarra
 
 def _soft_mask(points: np.ndarray, size: int, softness: float) -> np.ndarray:
     hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2)
-    # Drawn smaller by the blur's reach, so that the edge is soft inwards and never leaves the face.
+    # Drawn smaller by the blur's reach, so that the soft edge never leaves the face.
     centre = hull.mean(0)
     radius = np.linalg.norm(hull - centre, axis=1, keepdims=True)
     hull = centre + (hull - centre) * np.clip(1 - 1.5 * softness / np.maximum(radius, 1e-6), 0.3, 1)
@@ -111,7 +111,7 @@ def _soft_mask(points: np.ndarray, size: int, softness: float) -> np.ndarray:
 
 
 def _match_colour(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, amount: float) -> np.ndarray:
-    """Moves mean and spread of ``image`` in CIELAB under ``mask`` to the reference's (Reinhard et al., 2001).
+    """Matches mean and spread of ``image`` in CIELAB under ``mask`` to the reference's (Reinhard et al., 2001).
 
     Both (S, S, 3) uint8; returns float32 in [0, 255].
     """
@@ -120,7 +120,7 @@ def _match_colour(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, am
         inside = np.ones_like(mask, bool)
     lab, wanted = (cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (image, reference))
     here, there = lab[inside], wanted[inside]
-    # A flat source would have its noise blown up without the bounds.
+    # The bounds keep the noise of a flat source from being amplified.
     gain = np.clip((there.std(0) + 1e-3) / (here.std(0) + 1e-3), 0.5, 2.0)
     matched = (lab - here.mean(0)) * gain + there.mean(0)
     moved = (lab + np.float32(amount) * (matched - lab)).astype(np.float32)

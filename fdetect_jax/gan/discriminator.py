@@ -1,4 +1,4 @@
-"""StyleGAN2's residual discriminator: images in [-1, 1] in, one logit each out. Source: arXiv 1912.04958."""
+"""StyleGAN2's residual discriminator. In: images in [-1, 1]. Out: one logit each. Source: arXiv 1912.04958."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from fdetect_jax.gan.layers import EqualConv, EqualDense, lrelu, minibatch_stdde
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The shape of a discriminator; channels and clamp as in the generator."""
+    """The size of a discriminator; channels and clamp as in the generator."""
 
     resolution: int = 64
     channel_base: int = 32768
@@ -25,7 +25,7 @@ class DiscriminatorConfig:
 
 
 class Discriminator(nn.Module):
-    """(B, R, R, 3) in [-1, 1] -> (B,) logits, high for real."""
+    """(B, R, R, 3) in [-1, 1] -> (B,) logits, higher for real images."""
 
     config: DiscriminatorConfig
     dtype: jnp.dtype = jnp.float32

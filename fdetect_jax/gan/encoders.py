@@ -1,4 +1,4 @@
-"""Encoders of the inversion: an IR-SE trunk, E (image -> w) and the layer-wise feature pyramid of HyperInverter.
+"""Encoders for inversion: an IR-SE trunk, E (image -> w) and the layer-wise feature pyramid of HyperInverter.
 
 Sources: ArcFace (arXiv 1801.07698) for the trunk, pSp (2008.00951) for E, HyperInverter (2112.00719) for the pyramid.
 """
@@ -20,7 +20,7 @@ from fdetect_jax.nn.conv import conv2d
 class TrunkConfig:
     """A trunk: the stem's width and (width, units) of each stage. IR-SE50 is the default.
 
-    unit: "ir_se", every stage halves; or "basic", those of a ResNet, whose stem halves in place of the first stage.
+    unit: "ir_se", every stage halves; or "basic", units of a ResNet, whose stem halves instead of the first stage.
     """
 
     stem: int = 64
@@ -38,7 +38,7 @@ RESNET34 = TrunkConfig(stages=((64, 3), (128, 4), (256, 6), (512, 3)), unit="bas
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """E: x -> w. ``pool`` "mean" is the original's; "flatten" keeps the place of things, for small trunks."""
+    """E: x -> w. ``pool``: "mean" as in the original; "flatten" keeps spatial positions, for small trunks."""
 
     trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
     input_size: int = 256
@@ -51,7 +51,7 @@ class EncoderConfig:
 
 
 class Conv(nn.Module):
-    """Plain convolution with symmetric padding, PyTorch's geometry."""
+    """Convolution with symmetric padding, as in PyTorch."""
 
     features: int
     kernel: int = 3
@@ -72,7 +72,7 @@ class Conv(nn.Module):
 
 
 class PReLU(nn.Module):
-    """max(x, 0) + slope · min(x, 0), a slope per channel, 0.25 at the start."""
+    """max(x, 0) + slope · min(x, 0), with one slope per channel, initially 0.25."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -81,7 +81,7 @@ class PReLU(nn.Module):
 
 
 class Unit(nn.Module):
-    """One IR-SE unit: (B, H, W, I) -> (B, H/s, W/s, O); the stride sits in the second convolution."""
+    """One IR-SE unit: (B, H, W, I) -> (B, H/s, W/s, O); the second convolution has the stride."""
 
     features: int
     stride: int
@@ -151,7 +151,7 @@ class Trunk(nn.Module):
 
 
 def resize(x: jax.Array, size: int) -> jax.Array:
-    """Bilinear, half-pixel centres, no antialiasing; the identity where the size already fits."""
+    """Bilinear, half-pixel centres, no antialiasing; unchanged if the size fits."""
     if x.shape[1] == size:
         return x
     return jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "linear", antialias=False)

@@ -1,4 +1,4 @@
-"""HyperInverter's second phase: from an image and its first reconstruction to offsets of every synthesis kernel.
+"""HyperInverter's second phase. In: an image and its first reconstruction. Out: offsets of every synthesis kernel.
 
 Source: arXiv 2112.00719 and its public code, whose raw reshape of the predicted kernels is kept (``kernel_from``).
 """
@@ -36,7 +36,7 @@ class HyperConfig:
 
 
 def style_index(spec: LayerSpec) -> int:
-    """Which of E2's styles a layer reads; not the generator's own w index."""
+    """The index of E2's style that a layer reads; not the generator's w index."""
     i = int(math.log2(spec.resolution))
     if i == 2:
         return 0 if spec.kernel == 3 else 1
@@ -44,7 +44,7 @@ def style_index(spec: LayerSpec) -> int:
 
 
 def kernel_from(buffer: jax.Array, spec: LayerSpec) -> jax.Array:
-    """The original's raw reshape: (B, I, O·k²) read as (B, O, I, k, k) without a transpose, then to (B, k, k, I, O)."""
+    """As in the original: (B, I, O·k²) reshaped to (B, O, I, k, k) without a transpose, then to (B, k, k, I, O)."""
     k = spec.kernel
     return buffer.reshape(-1, spec.outputs, spec.inputs, k, k).transpose(0, 3, 4, 2, 1)
 

@@ -1,6 +1,6 @@
 """The inverter: generator G, encoder E and HyperInverter H. Faces in; their latents, kernel offsets and renderings out.
 
-The modules are static; their variables travel as an argument, ``{"generator": …, "encoder": …, "hyper": …}``.
+The modules are static; their variables are an argument, ``{"generator": …, "encoder": …, "hyper": …}``.
 """
 
 import dataclasses
@@ -78,7 +78,7 @@ def _trunk(config: dict) -> TrunkConfig:
 
 
 def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32, remat: bool = False) -> Inverter:
-    """The networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` where there is one.
+    """Builds the networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` if there is one.
 
     dtype, remat: of the generator.
     """
@@ -97,7 +97,7 @@ def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inve
     path: that folder, or one file of kind "hyperinverter", which holds all three.
 
     Raises:
-      weights.WeightsError: a file is missing or is not what its name says.
+      weights.WeightsError: a file is missing or is of another kind.
     """
     path = Path(path)
     files = (path,) if path.is_file() else tuple(path / f"{part}.safetensors" for part in PARTS)
@@ -108,7 +108,7 @@ def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inve
 
 @functools.lru_cache(maxsize=4)
 def _read(files: tuple[tuple[Path, int | None], ...]) -> tuple[dict, dict]:
-    """Configs and variables, read once by all who ask; files: with their time of change, None where there is none."""
+    """Configs and variables, read once and cached; files: with their modification times, None if missing."""
     if len(files) == 1:
         configs, variables, _ = weights.read(files[0][0], "hyperinverter")
         return configs, variables
@@ -121,7 +121,7 @@ def _read(files: tuple[tuple[Path, int | None], ...]) -> tuple[dict, dict]:
 
 
 def save(folder: str | Path, configs: dict[str, dict], variables: dict, dtype, **notes: str) -> None:
-    """Writes one file per part that ``variables`` holds."""
+    """Writes one file for each network in ``variables``."""
     for part in PARTS:
         if part in variables:
             weights.save(Path(folder) / f"{part}.safetensors", part, configs[part], variables[part], dtype, **notes)

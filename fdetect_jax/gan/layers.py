@@ -1,4 +1,4 @@
-"""Equalised layers and activations that G, D and the encoders share. Source: StyleGAN (arXiv 1812.04948)."""
+"""Equalised layers and activations, shared by G, D and the encoders. Source: StyleGAN (arXiv 1812.04948)."""
 
 import math
 
@@ -13,7 +13,7 @@ from fdetect_jax.nn.resample import conv2d_down
 
 
 def lrelu(x: jax.Array, gain: float = math.sqrt(2.0)) -> jax.Array:
-    """Leaky ReLU of slope 0.2, times a gain that keeps the variance."""
+    """Leaky ReLU of slope 0.2, times a gain that preserves the variance."""
     return nn.leaky_relu(x, 0.2) * gain
 
 
@@ -34,7 +34,7 @@ class EqualDense(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """Convolution with equalised learning rate, optionally filtered and halved, with or without bias."""
+    """Convolution with equalised learning rate, optionally with filtered downsampling by 2, with or without bias."""
 
     features: int
     kernel: int = 3
@@ -57,7 +57,7 @@ def minibatch_stddev(x: jax.Array, group_size: int) -> jax.Array:
     """Appends one channel: the standard deviation within groups of the batch, averaged over the image.
 
     Members of a group are n, n + N/G, n + 2N/G, … as in the original. x: (N, H, W, C); N divisible by
-    min(group_size, N), else ValueError.
+    min(group_size, N), else UserError.
     """
     n, h, w, c = x.shape
     group = min(group_size, n)

@@ -1,4 +1,4 @@
-"""Lazy regularisation: a term that is computed, and moves the parameters, only every few steps."""
+"""Lazy regularisation: a term is computed, and changes the parameters, only every few steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def is_due(step: jax.Array, interval: int) -> jax.Array:
-    """True on every ``interval``-th step, on all of them for 1."""
+    """True on every ``interval``-th step, on all steps for 1."""
     return (step + 1) % interval == 0
 
 
@@ -17,7 +17,7 @@ def lazy_value_and_grad(
 ) -> tuple[Any, Any]:
     """``jax.value_and_grad(loss)(params, *rest)`` every ``interval`` steps, zeros on the other steps.
 
-    Where ``otherwise`` is given, ``loss`` returns (value, aux) and ``otherwise`` stands for aux on the other steps.
+    If ``otherwise`` is passed, ``loss`` returns (value, aux), and ``otherwise`` replaces aux on the other steps.
     """
     has_aux = otherwise is not None
 
@@ -29,5 +29,5 @@ def lazy_value_and_grad(
 
 
 def lazy_select(due: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` where an update is due, ``old`` where it is not: a gradient of zeros must not move Adam."""
+    """``new`` where an update is due, ``old`` elsewhere, because Adam would move even on a gradient of zeros."""
     return jax.tree.map(lambda a, b: jnp.where(due, a, b), new, old)

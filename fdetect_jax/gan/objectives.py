@@ -23,7 +23,7 @@ def r1_penalty(discriminate: Callable[[jax.Array], jax.Array], real: jax.Array) 
 
 
 def path_lengths(synthesize: Callable[[jax.Array], jax.Array], ws: jax.Array, noise: jax.Array) -> jax.Array:
-    """How far the image moves as w moves, (B,): sqrt(mean over layers of ‖∂Σ(G(ws)·y)/∂ws‖²), y ~ N(0, I)/sqrt(HW).
+    """Change of the image with w, (B,): sqrt(mean over layers of ‖∂Σ(G(ws)·y)/∂ws‖²), y ~ N(0, I)/sqrt(HW).
 
     ws: (B, num_ws, w_dim). noise: N(0, 1) of the image's shape.
     """
@@ -33,6 +33,6 @@ def path_lengths(synthesize: Callable[[jax.Array], jax.Array], ws: jax.Array, no
 
 
 def lazy_adam(learning_rate: float, interval: int, b2: float = 0.99) -> dict[str, float]:
-    """Adam's settings under lazy regularisation: everything to the power (or times) c = interval / (interval + 1)."""
+    """Adam's settings under lazy regularisation: scaled (rate) or raised to (betas) c = interval / (interval + 1)."""
     c = interval / (interval + 1) if interval else 1.0
     return {"learning_rate": learning_rate * c, "b1": 0.0, "b2": b2**c, "eps": 1e-8}

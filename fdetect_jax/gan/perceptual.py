@@ -1,6 +1,6 @@
-"""Loss terms that look through a third-party network: two images in, a distance per example out.
+"""Perceptual loss terms with third-party networks. In: two images. Out: a distance per example.
 
-``load_term("lpips", path)`` gives a pure function, and the frozen variables that travel beside it.
+``load_term("lpips", path)`` returns a pure function and the frozen variables to call it with.
 Weights are safetensors in the layout of ``perceptual_nets``; none come with the package.
 """
 
@@ -31,7 +31,7 @@ Distance = Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """What makes a term: the kind of its weights file, its network, that network's inputs, the distance."""
+    """The definition of a term: kind of its weights file, network, inputs of that network, distance."""
 
     kind: str
     module: nn.Module
@@ -73,10 +73,10 @@ def cosine_distance(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def working_size(x: jax.Array) -> jax.Array:
-    """Images (B, R, R, 3) as float32, averaged down to 256 pixels where they are larger.
+    """Images (B, R, R, 3) as float32, averaged down to 256 pixels if they are larger.
 
     Raises:
-      ValueError: the images are not square RGB.
+      UserError: the images are not square RGB.
     """
     if x.ndim != 4 or x.shape[1] != x.shape[2] or x.shape[3] != 3:
         raise UserError(f"images: found shape {x.shape}, wanted (B, R, R, 3)")
@@ -85,13 +85,13 @@ def working_size(x: jax.Array) -> jax.Array:
 
 
 def face_crop(x: jax.Array) -> jax.Array:
-    """FFHQ-aligned faces (B, R, R, 3) -> ArcFace's view of them, (B, 112, 112, 3)."""
+    """FFHQ-aligned faces (B, R, R, 3) -> ArcFace's crop of them, (B, 112, 112, 3)."""
     x = resize(working_size(x), WORKING_SIZE)
     return adaptive_average_pool(x[:, FACE_ROWS, FACE_COLUMNS], FACE_SIZE)
 
 
 def lpips(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
-    """LPIPS v0.1 (AlexNet) of images (B, R, R, 3) in [-1, 1], at least 31 pixels: (B,), zero for equals."""
+    """LPIPS v0.1 (AlexNet) of images (B, R, R, 3) in [-1, 1], at least 31 pixels: (B,), zero for equal images."""
     image, target = working_size(image), working_size(target)
     if image.shape[1] < ALEXNET_SMALLEST:
         raise UserError(f"lpips: found images of {image.shape[1]} pixels, wanted at least {ALEXNET_SMALLEST}")
@@ -110,8 +110,8 @@ def identity(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
 def moco(variables: Any, image: jax.Array, target: jax.Array) -> jax.Array:
     """1 − cos of MoCo v2 features of images (B, R, R, 3) in [-1, 1]: (B,).
 
-    The images are not standardised with ImageNet's statistics, as the authors' are not.
-    Source: e4e (arXiv 2102.02766), the similarity loss of domains other than faces.
+    The images are not standardised with ImageNet's statistics, as in the authors' code.
+    Source: e4e (arXiv 2102.02766), the similarity loss for domains other than faces.
     """
     network = ResNet50()
     image, target = nearest(working_size(image), MOCO_SIZE), nearest(working_size(target), MOCO_SIZE)
@@ -132,10 +132,10 @@ def _term(name: str) -> Term:
 
 
 def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """What a term's weights file holds: "params/…" or "batch_stats/…" to shape.
+    """The content of a term's weights file: "params/…" or "batch_stats/…" to shape.
 
     Raises:
-      ValueError: no such term.
+      UserError: no such term.
     """
     term = _term(name)
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in term.inputs]
@@ -144,12 +144,12 @@ def variable_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def initial_variables(name: str, seed: int) -> Any:
-    """Random variables of a term's network, as NumPy arrays: the right shapes, and nothing learned.
+    """Random variables of a term's network, as NumPy arrays of the right shapes, untrained.
 
     They are drawn with NumPy: XLA takes half a minute to compile the modules' initialisers for 44 million numbers.
 
     Raises:
-      ValueError: no such term.
+      UserError: no such term.
     """
     rng = np.random.default_rng(seed)
     flat = {}
@@ -177,8 +177,8 @@ def load_term(name: str, path: str | Path | None) -> tuple[Distance, Any]:
       both and the same object at every call; and ``variables``, as NumPy arrays.
 
     Raises:
-      ValueError: no such term.
-      WeightsError: no path, no file, another kind, or other variables than the network's; it names
+      UserError: no such term.
+      WeightsError: no path, no file, another kind, or variables that the network does not have; it names
         ``losses.<name>.weights``.
     """
     term, field = _term(name), f"losses.{name}.weights"

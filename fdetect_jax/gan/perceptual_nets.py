@@ -1,6 +1,6 @@
-"""The three frozen networks that perceptual loss terms look through: images in, features or a distance out.
+"""The three frozen networks of the perceptual loss terms. In: images. Out: features or a distance.
 
-All run with stored batch statistics, in float32, and take their input as their authors fed it.
+All run with stored batch statistics, in float32, and take the same input as in their authors' code.
 """
 
 import flax.linen as nn
@@ -23,7 +23,7 @@ def _batch_norm(name: str) -> nn.BatchNorm:
 class AlexNet(nn.Module):
     """(B, R, R, 3) -> the outputs of its five ReLUs, (B, r, r, 64 | 192 | 384 | 256 | 256); R is at least 31.
 
-    Source: arXiv 1404.5997, the network of one tower; a maximum over 3×3 comes before layers 1 and 2.
+    Source: arXiv 1404.5997, the one-tower network; a 3×3 maximum comes before layers 1 and 2.
     """
 
     @nn.compact
@@ -41,7 +41,7 @@ class AlexNet(nn.Module):
 def unit_channels(x: jax.Array) -> jax.Array:
     """(B, H, W, C) divided by its norm over channels plus 1e-10; zero where every channel is zero."""
     square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    # After a ReLU whole pixels are zero, and the square root has no finite gradient there.
+    # After a ReLU whole pixels are zero, where the square root has no finite gradient.
     norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
     return x / (norm + 1e-10)
 
@@ -49,7 +49,7 @@ def unit_channels(x: jax.Array) -> jax.Array:
 class LPIPS(nn.Module):
     """Distance of two images (B, R, R, 3) in [-1, 1], (B,): LPIPS v0.1 on AlexNet.
 
-    ``lin0`` … ``lin4`` are the learned importances of channels, never negative. Source: arXiv 1801.03924.
+    ``lin0`` … ``lin4`` are the learned channel weights, never negative. Source: arXiv 1801.03924.
     """
 
     @nn.compact
@@ -57,7 +57,7 @@ class LPIPS(nn.Module):
         statistics = np.float32((-0.030, -0.088, -0.188)), np.float32((0.458, 0.448, 0.450))
         mean, std = (per_channel(value, image) for value in statistics)
         alexnet = AlexNet(name="alexnet")
-        # Two passes, not one of twice the batch: the gradient then skips the target's.
+        # Two passes, not one of twice the batch, so that the gradient skips the target's.
         layers = zip(alexnet((image - mean) / std), alexnet((target - mean) / std), strict=True)
         total = jnp.zeros(image.shape[0], image.dtype)
         for i, (a, b) in enumerate(layers):
@@ -77,13 +77,13 @@ class ArcFace(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = Trunk(TrunkConfig(), name="trunk")(x, False)[-1]
         x = _batch_norm("norm0")(x)
-        # The published linear layer counts channels first, then rows, then columns.
+        # The published linear layer orders its inputs by channel, then row, then column.
         x = nn.Dense(512, name="linear")(jnp.transpose(x, (0, 3, 1, 2)).reshape(x.shape[0], -1))
         return _batch_norm("norm1")(x)
 
 
 class Bottleneck(nn.Module):
-    """(B, H, W, I) -> (B, H/s, W/s, 4·width); the stride sits in the 3×3 convolution ("v1.5")."""
+    """(B, H, W, I) -> (B, H/s, W/s, 4·width); the 3×3 convolution has the stride ("v1.5")."""
 
     width: int
     stride: int

@@ -1,4 +1,4 @@
-"""StyleGAN2's generator: latents in, images in [-1, 1] out.
+"""StyleGAN2's generator. In: latents. Out: images in [-1, 1].
 
 Source: arXiv 1912.04958 and the public PyTorch port by its authors (layer names, gains, buffers).
 """
@@ -22,7 +22,7 @@ Offsets = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
-    """The shape of a generator; ``channel_base`` 32768 is config-f, 16384 config-e."""
+    """The size of a generator; ``channel_base`` 32768 is config-f, 16384 config-e."""
 
     resolution: int = 64
     z_dim: int = 512
@@ -54,7 +54,7 @@ class GeneratorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LayerSpec:
-    """One convolution of the synthesis network: its name, which w it reads, and its kernel's shape."""
+    """One convolution of the synthesis network: its name, its w index, and its kernel's shape."""
 
     name: str
     resolution: int
@@ -80,7 +80,7 @@ def layer_specs(config: GeneratorConfig) -> tuple[LayerSpec, ...]:
 
 
 def modulate(kernel: jax.Array, style: jax.Array, demodulate: bool) -> tuple[jax.Array, jax.Array | None]:
-    """The two scales of a modulated convolution: before it, (B, I), and after it, (B, O) or None.
+    """The two scales of a modulated convolution: of its input, (B, I), and of its output, (B, O) or None.
 
     kernel: (k, k, I, O), or (B, k, k, I, O) for one per sample. style: (B, I).
     """
@@ -166,7 +166,7 @@ class Synthesis(nn.Module):
     def __call__(
         self, ws: jax.Array, offsets: Offsets | None = None, noise: str = "const", resolution: int | None = None
     ) -> jax.Array:
-        """resolution: where to stop; every block adds detail to the image of the one before. None: at the last."""
+        """resolution: of the last block to run; every block adds detail to the previous image. None: all blocks."""
         c4 = self.config.channels(4)
         const = self.param("const", nn.initializers.normal(1.0), (4, 4, c4))
         x = jnp.broadcast_to(const[None].astype(self.dtype), (ws.shape[0], 4, 4, c4))
@@ -186,7 +186,7 @@ class Synthesis(nn.Module):
 
 
 class Generator(nn.Module):
-    """StyleGAN2. ``method=`` one of ``map``, ``synthesize``; the call does both.
+    """StyleGAN2. ``method=`` ``map`` or ``synthesize``; the call does both.
 
     remat: the gradient recomputes every layer from its input, which saves memory and costs time.
     """
@@ -219,9 +219,9 @@ class Generator(nn.Module):
 
 
 def truncate(w: jax.Array, w_avg: jax.Array, truncation: float, cutoff: int | None = None) -> jax.Array:
-    """Pulls w (B, w_dim) or w+ (B, num_ws, w_dim) towards its mean: w_avg + truncation · (w − w_avg).
+    """Moves w (B, w_dim) or w+ (B, num_ws, w_dim) towards its mean: w_avg + truncation · (w − w_avg).
 
-    cutoff: only layers below it are pulled (w+ only); None pulls all.
+    cutoff: truncates only the layers below it (w+ only); None: all.
     """
     w_avg = per_channel(w_avg, w)
     pulled = w_avg + truncation * (w - w_avg)

@@ -13,15 +13,15 @@ _RULES = ("min_face_share", "multi_face", "aggregation")
 def chosen(arguments: argparse.Namespace) -> tuple[Scorer, Protocol]:
     """The detector and the protocol; where no model is named, a line on stderr says that the bundled demo is used.
 
-    arguments: model, recipe, frames, per_second, faces, min_face_share, multi_face, aggregation, threshold. A threshold
-    of None is the model's own.
+    arguments: model, recipe, dtype, frames, per_second, faces, min_face_share, multi_face, aggregation, threshold.
+    Where threshold is None, the threshold of the model is used.
 
     Raises:
       UserError: as ``Scorer``, ``Protocol`` and ``Sampling`` do.
     """
     count = None if arguments.per_second is not None else 32 if arguments.frames is None else arguments.frames
     sampling = Sampling(count, arguments.per_second)
-    scorer = Scorer(arguments.model, recipe=arguments.recipe)
+    scorer = Scorer(arguments.model, recipe=arguments.recipe, dtype=arguments.dtype)
     if arguments.model is None:
         print(f"no --model given: using the bundled demo detector ({scorer.description})", file=sys.stderr)
     threshold = scorer.threshold if arguments.threshold is None else arguments.threshold

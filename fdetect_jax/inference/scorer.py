@@ -70,7 +70,8 @@ class Scorer:
           recipe: a name of ``media.crop.RECIPES`` in place of the file's own, at the detector's size. A converted
             EfficientNet carries none: without a name it is "sbi" for SBI's weights, else "paper".
           dtype: what it computes in; None: bfloat16 on devices that have it natively, else float32. Parameters, logits
-            and margins are float32 in any case.
+            and margins are float32 in any case. On 136 real faces bfloat16 moved the bundled detector's P(fake) by
+            0.028 at most.
           devices: which devices compute; None: all of this process.
 
         Raises:

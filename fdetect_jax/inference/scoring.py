@@ -1,6 +1,6 @@
-"""What an evaluation of a detector compiles: batches of faces in, margins, embeddings and pictures out.
+"""The compiled functions of an evaluation. In: batches of faces. Out: margins, embeddings and pictures.
 
-Pictures stay on the devices until somebody asks for them; figures are made there.
+Pictures stay on the devices until they are requested; the scalars are computed there.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from fdetect_jax.types import Outputs, margin, to_unit
 
 Detect = Callable[[Any], Callable[[jax.Array], Outputs]]  # (variables) -> (images -> Outputs), in eval mode
 MARGIN, EMBEDDING, PICTURE, PSNR = "margin/", "embedding/", "picture/", "psnr/"
-_AFTER_TRAINING = 1 << 30  # a step: whatever warms up has ended
+_AFTER_TRAINING = 1 << 30  # a step after every warm-up
 
 
 def _scored(outputs: Mapping[str, Outputs]) -> dict[str, jax.Array]:
@@ -40,8 +40,8 @@ def score_pairs(detect: Detect) -> Callable[[Any, dict], dict]:
 def score_forged(detect: Detect, forgery: DeviceForgery, seed: int) -> Callable[[Any, dict], dict]:
     """``({"detector", "forgery"}, batch with image and row) -> rows``: faces, the stages of their fakes, and the fakes.
 
-    Besides margins and embeddings of "real", each stage and "image" the rows hold their pictures, uint8, and the PSNR
-    of each against the face, dB. seed: with ``row`` it is the key of what is drawn for a face.
+    Besides margins and embeddings of "real", each stage and "image", the rows hold their pictures, uint8, and the PSNR
+    of each against the face, dB. seed: together with ``row`` the key of a face's draws.
     """
 
     def forged(placed: Any, batch: dict) -> dict:
@@ -66,9 +66,9 @@ def _to_bytes(image: jax.Array) -> jax.Array:
 
 
 def collect(batches: Iterable[dict], run: Callable[[dict], dict], pictures: int | None = 0) -> dict[str, np.ndarray]:
-    """What ``run`` makes of the batches, joined, without the rows that only pad.
+    """Runs ``run`` on the batches and joins the rows, without padding.
 
-    pictures: of how many faces they are fetched from the devices; None: of all.
+    pictures: number of faces whose pictures are copied from the devices; None: all.
     """
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     have = 0

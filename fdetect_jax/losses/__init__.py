@@ -1,1 +1,1 @@
-"""Terms of a detector's loss, and how they combine."""
+"""Terms of a detector's loss, and their combination."""

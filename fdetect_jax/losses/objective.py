@@ -1,7 +1,7 @@
-"""How terms make a loss, and which parameters it moves.
+"""Combines terms into a loss, and selects the parameters that each phase trains.
 
 Joint: Eq. 5's λ-weighted sum. Alternating: classifier and metric terms take turns. Staged: phases one after another,
-each with terms and trainable parameters of its own.
+each with its own terms and trainable parameters.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ ALL = ("*",)
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """The composed loss.
+    """The combined loss.
 
     ``table[phase][i]`` is the weight of ``terms[i]``, and ``trainable[phase]`` the patterns of the parameters that a
-    phase moves; each phase has an optimiser state of its own. ``starts``: the step at which each phase begins; empty
-    where phases take turns of ``period`` steps.
+    phase trains; each phase has its own optimiser state. ``starts``: the step at which each phase begins; empty if the
+    phases take turns of ``period`` steps.
     """
 
     names: tuple[str, ...]
@@ -50,13 +50,13 @@ class Objective:
         return tuple(dict.fromkeys(target for name in self.names for target in find_term(name).targets))
 
     def phase(self, step: jax.Array) -> jax.Array:
-        """Which phase ``step`` belongs to."""
+        """The phase of ``step``."""
         if self.starts:
             return jnp.sum(step >= jnp.asarray(self.starts)) - 1
         return (step // self.period) % self.phases
 
     def __call__(self, outputs: Outputs, batch: Batch, phase: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss of this phase, and every term's mean over the rows that count."""
+        """The loss of this phase, and every term's mean over the rows of non-zero weight."""
         rows = jnp.maximum(jnp.sum(batch.weight), 1.0)
         values = [jnp.sum(term(outputs, batch) * batch.weight) / rows for term in self.terms]
         weights = jnp.asarray(self.table)[phase]
@@ -64,12 +64,12 @@ class Objective:
         return loss, dict(zip(self.names, values, strict=True))
 
     def frozen(self, variables: Mapping[str, Any]) -> Any | None:
-        """Which arrays each phase leaves as they are: like ``variables``, (phases,) bool; None where all move always.
+        """The arrays each phase leaves unchanged: like ``variables``, (phases,) bool; None if all are always trained.
 
         Statistics of a BatchNorm follow the pattern of their own path, as its scale and bias do.
 
         Raises:
-          UserError: a pattern fits no parameter.
+          UserError: a pattern matches no parameter.
         """
         if all(patterns == ALL for patterns in self.trainable):
             return None
@@ -77,7 +77,7 @@ class Objective:
         for pattern in dict.fromkeys(pattern for patterns in self.trainable for pattern in patterns):
             if not any(fnmatchcase(path, pattern) for path in paths):
                 raise UserError(
-                    f"objective.trainable: found {pattern!r}, which fits no parameter; wanted a pattern over paths "
+                    f"objective.trainable: found {pattern!r}, which matches no parameter; wanted a pattern over paths "
                     f"such as {paths[0]!r} and {paths[-1]!r}"
                 )
 
@@ -89,12 +89,12 @@ class Objective:
 
 
 def hold(frozen: Any | None, phase: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` with what this phase leaves as it is taken from ``old``. frozen: of ``Objective.frozen``, or its part."""
+    """``new``, with the arrays that this phase does not train taken from ``old``. frozen: of ``Objective.frozen``."""
     if frozen is None:
         return new
 
     def kept(held: np.ndarray, a: jax.Array, b: jax.Array) -> jax.Array:
-        if held.all() or not held.any():  # in every phase alike: nothing is computed that is thrown away
+        if held.all() or not held.any():  # the same in every phase: no unused computation
             return b if held.all() else a
         return jnp.where(jnp.asarray(held)[phase], b, a)
 
@@ -102,12 +102,12 @@ def hold(frozen: Any | None, phase: jax.Array, new: Any, old: Any) -> Any:
 
 
 def make_objective(config: Any, steps_per_epoch: int) -> Objective:
-    """From ``config.losses`` (name -> weight and options) and ``config.objective``.
+    """Builds the objective of ``config.losses`` (name -> weight and options) and ``config.objective``.
 
     Joint: λ · Σ classifier terms + (1 − λ) · Σ metric terms (Eq. 5). Alternating: the two sums take turns, per step or
-    per epoch, the classifier first. Staged: ``objective.stages``, a sequence of {share, terms, trainable}: the share of
-    the steps, the names of its terms (with their weights; () for all), and patterns over the paths of its parameters.
-    ``objective.trainable`` holds the patterns of the other two modes. Terms without weight are left out.
+    per epoch, the classifier first. Staged: ``objective.stages``, a sequence of {share, terms, trainable}: share of the
+    steps, names of its terms (with their weights; () for all), and patterns over the paths of its parameters.
+    ``objective.trainable`` holds the patterns of the other two modes. Terms of weight 0 are left out.
 
     Raises:
       UserError: names the field of ``objective`` or ``losses``.
@@ -140,7 +140,7 @@ def make_objective(config: Any, steps_per_epoch: int) -> Objective:
         if period >= config.steps:
             raise UserError(
                 f"objective.turn: found 'epoch', {steps_per_epoch} steps of the {config.steps}, so that the metric's "
-                "turn never comes; wanted 'step', or steps beyond an epoch"
+                "turn never comes; wanted 'step', or more steps than an epoch"
             )
         return Objective(names, terms, rows, (trainable,) * 2, period)
     return _staged(options, names, terms, weights, config.steps)
@@ -149,7 +149,7 @@ def make_objective(config: Any, steps_per_epoch: int) -> Objective:
 def _staged(options: Any, names: tuple[str, ...], terms: tuple, weights: list[float], steps: int) -> Objective:
     stages = [dict(stage) for stage in options.stages]
     if not stages:
-        raise UserError("objective.stages: found none, wanted one at least: {share, terms, trainable}")
+        raise UserError("objective.stages: found none, wanted at least one: {share, terms, trainable}")
     rows, patterns, starts, begun = [], [], [], 0.0
     for number, stage in enumerate(stages):
         field = f"objective.stages[{number}]"
@@ -181,7 +181,7 @@ def check_objective(options: Any) -> None:
         raise UserError(f"objective.lam: found {options.lam!r}, wanted a value in [0, 1]")
     if options.mode != "joint" and options.lam != 1.0:
         raise UserError(
-            f"objective.lam: found {options.lam!r}, wanted 1.0: it weighs joint objectives, and mode "
+            f"objective.lam: found {options.lam!r}, wanted 1.0: it weights joint objectives, and mode "
             f"{options.mode!r} does not use it"
         )
     if options.mode != "staged" and options.stages:

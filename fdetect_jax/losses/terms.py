@@ -1,6 +1,6 @@
 """Terms of a detector's loss, by name: ``(outputs, batch) -> (B,)``.
 
-A new one is a function (here, or in a file of its own) and a line in ``TERMS`` that names the heads of the detector and
+A new one is a function (here, or in its own file) and a line in ``TERMS`` that names the heads of the detector and
 the targets of the batch that it reads.
 """
 
@@ -24,9 +24,9 @@ PAIRS = ("counterpart", "all")
 
 
 def cross_entropy(outputs: Outputs, batch: Batch) -> jax.Array:
-    """Cross-entropy of the label, per row: softmax over the real class against all fake ones together.
+    """Cross-entropy of the label, per row: softmax of the real class against all fake classes together.
 
-    With two classes this is their softmax; with more, P(fake) is the sum over the fake classes.
+    With two classes this is the usual softmax; with more, P(fake) is the sum over the fake classes.
     """
     logits = outputs.logits.astype(jnp.float32)
     two = jnp.stack([logits[:, REAL], jax.nn.logsumexp(logits[:, FAKE:], axis=-1)], axis=-1)
@@ -34,7 +34,7 @@ def cross_entropy(outputs: Outputs, batch: Batch) -> jax.Array:
 
 
 def class_cross_entropy(outputs: Outputs, batch: Batch, target: str) -> jax.Array:
-    """Softmax cross-entropy of a class, per row; a fake of unknown class (-1) counts as any fake, as ``cross_entropy``.
+    """Softmax cross-entropy of a class, per row; a fake of unknown class (-1) is treated as in ``cross_entropy``.
 
     target: the name of the target that holds the class, for example "kind".
     """
@@ -52,24 +52,24 @@ def contrastive(
     pairs: str = "counterpart",
     normalize: bool = True,
 ) -> jax.Array:
-    """Contrastive loss of the embedding over pairs of the batch: like labels together, unlike ones apart.
+    """Contrastive loss of the embedding over pairs of the batch: pulls equal labels together, different labels apart.
 
-    With D the distance of a pair, like pairs cost ½D². Unlike pairs cost ½max(0, m − D)² (``hadsell``, Hadsell et al.
-    2006) or ½max(0, m − D²) (``squared_hinge``, the hinge on the squared distance). A row's value is the mean over its
-    like pairs plus the mean over its unlike ones.
+    With D the distance of a pair, equal pairs cost ½D². Different pairs cost ½max(0, m − D)² (``hadsell``, Hadsell
+    et al. 2006) or ½max(0, m − D²) (``squared_hinge``, the hinge on the squared distance). A row's value is the mean
+    over its equal pairs plus the mean over its different pairs.
 
     Args:
       margin: m. form: as above.
-      pairs: which unlike pairs count: ``counterpart``, a face x and the fakes x' made from it (equal targets ``pair``,
-        of which -1 has no counterpart); or ``all``.
-      normalize: put embeddings on the unit sphere first, so that the margin has a scale.
+      pairs: the different pairs that count: ``counterpart``, a face x and the fakes x' made from it (equal targets
+        ``pair``; -1 has no counterpart); or ``all``.
+      normalize: scale embeddings to unit length first, so that the margin has a fixed scale.
     """
     f = outputs.heads["embedding"].astype(jnp.float32)
     if normalize:
         f = f * jax.lax.rsqrt(jnp.sum(jnp.square(f), axis=-1, keepdims=True) + 1e-12)
     squared = jnp.sum(jnp.square(f[:, None] - f[None]), axis=-1)
     if form == "hadsell":
-        # The gradient of a root at zero is infinite; a pair that far inside the margin gets a finite push instead.
+        # The gradient of a root at zero is infinite; a pair this far inside the margin gets a finite gradient instead.
         distance = jnp.sqrt(squared + 1e-10)
         apart = 0.5 * jnp.square(jnp.maximum(0.0, margin - distance))
     else:
@@ -94,7 +94,7 @@ def arcface(outputs: Outputs, batch: Batch, margin: float = 0.5, scale: float = 
 
 
 def attention(outputs: Outputs, batch: Batch) -> jax.Array:
-    """Binary cross-entropy of the attention against the share of each of its cells that the face covers, averaged."""
+    """Binary cross-entropy of the attention against the share of each attention cell that the face covers, averaged."""
     p = jnp.clip(outputs.heads["attention"][..., 0].astype(jnp.float32), 1e-6, 1 - 1e-6)
     face = batch.targets["face"].astype(jnp.float32)
     face = jax.image.resize(face, p.shape, "linear")  # antialiased: the mean of a cell
@@ -106,11 +106,11 @@ OBJECTIVES = ("classifier", "metric")
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """What is registered of a term.
+    """The registry entry of a term.
 
-    function: ``(outputs, batch, **options) -> (B,)``. objective: of ``OBJECTIVES``, the two that Eq. 5 weighs.
+    function: ``(outputs, batch, **options) -> (B,)``. objective: one of ``OBJECTIVES``, the two that Eq. 5 weights.
     heads, targets: names that it reads, of ``Outputs.heads`` and of ``data.targets.TARGETS``.
-    check: (options, the path of their fields) -> None; raises UserError for an option that is out of range.
+    check: (options, path of their fields) -> None; raises UserError for an option that is out of range.
     """
 
     function: Callable[..., jax.Array]
@@ -143,10 +143,10 @@ TERMS: dict[str, Term] = {
 
 
 def find_term(name: str) -> Term:
-    """What is registered under ``name``.
+    """The registered term ``name``.
 
     Raises:
-      UserError: nothing is.
+      UserError: no such term.
     """
     if name not in TERMS:
         raise UserError(f"losses: found {name!r}, wanted terms among {sorted(TERMS)}")
@@ -154,12 +154,12 @@ def find_term(name: str) -> Term:
 
 
 def require(names: Sequence[str], outputs: Outputs, targets: Collection[str]) -> None:
-    """Says what the terms ``names`` lack, before any work.
+    """Checks, before any work, that the detector and the data provide what the terms ``names`` read.
 
-    outputs: of the detector, as ``jax.eval_shape`` gives them. targets: that the batches will have.
+    outputs: of the detector, from ``jax.eval_shape``. targets: the targets that the batches will have.
 
     Raises:
-      UserError: names the term, what it reads and what there is.
+      UserError: names the term, the heads or targets it reads and those that exist.
     """
     for name in names:
         term = find_term(name)

@@ -1,4 +1,4 @@
-"""Convolutions in the forms that run fast: NHWC images in, NHWC images out.
+"""Fast forms of convolutions. In: NHWC images. Out: NHWC images.
 
 Two slow paths of XLA on CPU are avoided here:
 
@@ -86,7 +86,7 @@ def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding, spread:
         return convolve(x, kernel, ((0, 1), (0, 0)))[:, :high]
 
     if pads == UNPADDED and spread == 1 and kernel.shape[:2] != (1, 1):
-        # XLA on a CPU takes 1.4 to 2 times as long where nothing is padded.
+        # Without padding XLA on a CPU takes 1.4 to 2 times as long.
         return lax.platform_dependent(x, kernel, cpu=with_a_row_below, default=partial(convolve, pads=pads))
     return convolve(x, kernel, pads)
 
@@ -114,7 +114,7 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
 def _shifts(x: jax.Array, k: int, l: int, stride: int, pads: Padding) -> list[jax.Array]:
-    """The k·l shifted (and strided) views of ``x`` that a k×l kernel meets, row by row."""
+    """The k·l shifted (and strided) views of ``x``, one per tap of a k×l kernel, row by row."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     high, wide = (x.shape[1] - k) // stride + 1, (x.shape[2] - l) // stride + 1
     return [
@@ -131,7 +131,7 @@ def _shifts(x: jax.Array, k: int, l: int, stride: int, pads: Padding) -> list[ja
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding) -> jax.Array:
-    """Each channel with its own kernel, as k·k shifted products, summed in float32.
+    """Convolves each channel with its own kernel, as k·k shifted products, summed in float32.
 
     Args:
       x: (B, H, W, C). kernel: (k, k, C). stride: of both axes. pads: ((top, bottom), (left, right)).
@@ -159,7 +159,7 @@ def _depthwise_backward(stride, pads, saved, g):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _kernel_gradient(x: jax.Array, g: jax.Array, k: int, stride: int, pads: Padding) -> jax.Array:
-    """The gradient of ``depthwise_conv2d`` with respect to its kernel, (k, k, C) float32: bilinear."""
+    """The gradient of ``depthwise_conv2d`` with respect to its kernel, (k, k, C) float32; bilinear in x and g."""
     by_rows, at_once = (
         partial(gradient, k=k, stride=stride, pads=pads)
         for gradient in (_kernel_gradient_by_rows, _kernel_gradient_at_once)

@@ -1,4 +1,4 @@
-"""Random keys by purpose: every draw folds a name of its own into the key, so that no two draws share one."""
+"""Random keys by purpose: every draw folds its own name into the key, so that no two draws share a key."""
 
 import zlib
 
@@ -6,7 +6,7 @@ import jax
 
 
 def purpose(key: jax.Array, name: str) -> jax.Array:
-    """The key of what ``name`` says. key: one typed key. Different names give independent keys."""
+    """The key for the draw ``name``. key: one typed key. Different names give independent keys."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 

@@ -1,4 +1,4 @@
-"""Cosine classifiers and their angular margin: embeddings in, cosines out; cosines and labels in, logits out."""
+"""Cosine classifiers and their angular margin. In: embeddings. Out: cosines; with labels, logits."""
 
 import flax.linen as nn
 import jax
@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from fdetect_jax.errors import UserError
 
 FORMS = ("true", "straight_through")
-_EDGE = 1e-7  # cosines stay this far inside (-1, 1), where the derivative of the angle is infinite
-_ROOT = 1e-12  # least value under the root of the sine
+_EDGE = 1e-7  # cosines stay this far inside (-1, 1), since the derivative of the angle is infinite at the ends
+_ROOT = 1e-12  # smallest value under the root of the sine
 
 
 class CosineHead(nn.Module):
-    """cos θ_j between an embedding and each class's weight, both of length one; no bias (ArcFace, arXiv 1801.07698).
+    """cos θ_j between an embedding and each class's weight, both normalised; no bias (ArcFace, arXiv 1801.07698).
 
-    classes: how many. Parameter "kernel" (D, classes), float32, started at N(0, 0.01).
+    classes: their number. Parameter "kernel" (D, classes), float32, initialised from N(0, 0.01).
     """
 
     classes: int = 2
@@ -45,7 +45,7 @@ def margin_logits(cosines: jax.Array, labels: jax.Array, margin: float, scale: f
       (B, K) float32.
 
     Raises:
-      ValueError: margin, scale or form out of range.
+      UserError: margin, scale or form out of range.
     """
     if not 0 <= margin < jnp.pi:
         raise UserError(f"margin: found {margin}, wanted radians in [0, π)")

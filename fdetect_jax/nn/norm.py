@@ -1,4 +1,4 @@
-"""Batch normalisation, alone or with the swish after it, in as few passes over the images as its gradient allows."""
+"""Batch normalisation, alone or followed by swish, with as few passes over the images as its gradient allows."""
 
 from functools import partial
 
@@ -69,16 +69,16 @@ def _through_swish(x: jax.Array, g: jax.Array, mean: jax.Array, scale: jax.Array
 def batch_norm(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None, swish: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises by the batch's own statistics, in float32; with ``swish`` as in `normalize_swish`.
+    """Normalises by the batch statistics, in float32; with ``swish`` as in `normalize_swish`.
 
     The gradient, which includes that of the statistics, reads the images in three passes: one back through swish, one
     for two sums, one for the result. Autodiff's takes five.
 
     Args:
-      x: (..., C). scale, bias: (C,) float32. axis_name: mapped axis over which statistics are averaged as well.
+      x: (..., C). scale, bias: (C,) float32. axis_name: mapped axis over which statistics are averaged too.
 
     Returns:
-      The result, like ``x``; mean and variance, (C,) float32, as constants: no gradient flows through these two.
+      The result, like ``x``; mean and variance, (C,) float32, as constants: no gradient flows through them.
     """
     return _batch_norm_forward(x, scale, bias, epsilon, axis_name, swish)[0]
 
@@ -117,8 +117,8 @@ batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 class BatchNorm(nn.Module):
     """Flax's BatchNorm over the last axis, with its variables; statistics and arithmetic in float32.
 
-    train: use the batch's statistics and let the running ones decay by ``momentum`` towards them.
-    axis_name: mapped axis over which statistics are averaged. swish: apply it as well.
+    train: use the batch statistics and move the running ones towards them, with decay ``momentum``.
+    axis_name: mapped axis over which statistics are averaged. swish: apply swish afterwards.
     """
 
     train: bool

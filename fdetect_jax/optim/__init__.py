@@ -1,1 +1,1 @@
-"""Sharpness-aware minimisation, the optimisers that it wraps, and learning-rate schedules."""
+"""Sharpness-aware minimisation, its base optimisers, and learning-rate schedules."""

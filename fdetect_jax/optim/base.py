@@ -22,11 +22,11 @@ from fdetect_jax.fields import above, at_least, between, decay_rate, one_of
 from fdetect_jax.optim.sam import sam
 
 Options = Mapping[str, Any]
-BATCH_STATS = ("first", "both")  # the pass of SAM, or passes, whose batch statistics are kept
+BATCH_STATS = ("first", "both")  # the pass or passes of SAM whose batch statistics are kept
 
 
 def decayed(params: Any) -> Any:
-    """Which parameters weight decay applies to: a tree like ``params`` of bools, True on arrays of 2 axes and more.
+    """The parameters that weight decay applies to: a tree of bools like ``params``, True for arrays of 2 or more axes.
 
     These are the kernels of convolutions and dense layers. Biases and the scales of norms have one axis: no decay.
     """
@@ -62,11 +62,11 @@ OPTIMIZERS: dict[str, Callable[[optax.ScalarOrSchedule, Options], optax.Gradient
 def make_optimizer(
     options: Options, learning_rate: optax.ScalarOrSchedule = 1.0
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimiser that a config asks for, wrapped in SAM where ``sam.rho`` is above 0.
+    """Builds the optimiser of a config, wrapped in SAM if ``sam.rho`` is above 0.
 
     Args:
       options: ``config.optimizer``: name, momentum, b2, weight_decay, and sam with rho and adaptive.
-      learning_rate: by default 1: the caller then multiplies the updates by its own schedule, decay included.
+      learning_rate: 1 by default: the caller then multiplies the updates by its own schedule, decay included.
 
     Returns:
       A transform for ``update(gradient, state, params, grad_fn=…)``, see ``sam``.
@@ -83,7 +83,7 @@ def check_optimizer(config: Mapping[str, Any]) -> None:
     """Checks the fields ``optimizer.*`` of a run's config.
 
     Raises:
-      UserError: names the first field that does not fit, what was found and what was wanted.
+      UserError: names the first invalid field, the value found and the values wanted.
     """
     one_of(config, "optimizer.name", OPTIMIZERS)
     above(config, "optimizer.learning_rate", 0)

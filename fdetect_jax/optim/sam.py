@@ -31,7 +31,7 @@ def sam(
 
     Args:
       base: the optimiser that makes the step, from the second gradient and the unperturbed parameters.
-      rho: radius of the perturbation; with 0 the base alone remains, and no second gradient is taken.
+      rho: radius of the perturbation; 0 uses only the base, without a second gradient.
       adaptive: ASAM's scaling by |w|.
 
     Returns:

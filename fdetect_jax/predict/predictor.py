@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Predictor:
         *,
         recipe: str | None = None,
         protocol: Protocol | None = None,
+        dtype: Any = None,
         workers: int | None = None,
     ):
         """Loads a detector, and where JAX is not imported yet, sets the process up for it (``host.set_up``).
@@ -33,7 +35,8 @@ class Predictor:
         Args:
           model: weights, or the workdir of a finished training; None: the bundled demo detector.
           recipe: the name of a crop recipe, for weights that carry none, see ``Scorer``.
-          protocol: None: that of SBI with the model's own threshold. workers: processes that read files; None: one per
+          protocol: None: that of SBI with the model's own threshold. dtype: what the detector computes in; None:
+            bfloat16 on devices that have it natively, else float32. workers: processes that read files; None: one per
             core.
 
         Raises:
@@ -43,7 +46,7 @@ class Predictor:
             host.set_up()
         from fdetect_jax.inference.scorer import Scorer
 
-        self.scorer = Scorer(model, recipe=recipe)
+        self.scorer = Scorer(model, recipe=recipe, dtype=dtype)
         self.protocol = Protocol(threshold=self.scorer.threshold) if protocol is None else protocol
         self._workers = workers
 

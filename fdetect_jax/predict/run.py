@@ -97,7 +97,8 @@ def _rows(found, scorer, protocol, output, heat_map, workers, seconds) -> Iterat
 
 
 def _jobs(found: Sequence[tuple[Path, Path]], scorer: Scorer, protocol: Protocol, heat_map: bool) -> list[_Job]:
-    how = [_SCHEMA, sha256_of(scorer.path), scorer.recipe.to_dict(), protocol.to_dict(), heat_map, list(ANALYSES)]
+    detector = [sha256_of(scorer.path), scorer.recipe.to_dict(), str(scorer.dtype)]
+    how = [_SCHEMA, detector, protocol.to_dict(), heat_map, list(ANALYSES)]
     jobs = []
     for (file, _), name in zip(found, distinct([relative for _, relative in found]), strict=True):
         stat = file.stat()

@@ -1,1 +1,1 @@
-"""The one loop, and the trainers that it runs: detector, GAN, inversion."""
+"""The training loop, and the trainers that it runs: detector, GAN, inversion."""

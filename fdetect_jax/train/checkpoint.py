@@ -1,8 +1,8 @@
 """Checkpoints of a run: training state, data position and config. The only file that knows orbax.
 
-Saves are asynchronous and appear under their final name only when whole, so a kill at any moment leaves the last one.
-Of runs in several threads each save is finished before the next begins: orbax mixes up what one process saves at once,
-and then waits for ever.
+Saves are asynchronous and get their final name only when complete, so a kill at any moment leaves the last one. When
+several threads train runs, each save finishes before the next one starts: orbax confuses simultaneous saves of one
+process and then hangs.
 """
 
 import os
@@ -27,7 +27,7 @@ class Checkpointer:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, data_state: Any, config: dict) -> None:
-        """Begins to save; returns once the arrays are copied from the devices."""
+        """Starts a save; returns once the arrays are copied from the devices."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -44,11 +44,11 @@ class Checkpointer:
             self.wait()
 
     def latest(self) -> int | None:
-        """The step of the last whole checkpoint."""
+        """The step of the last complete checkpoint, None if there is none."""
         return self._manager.latest_step()
 
     def config(self) -> dict:
-        """The config that the last checkpoint was made with."""
+        """The config of the last checkpoint."""
         return self._manager.restore(self.latest(), args=ocp.args.Composite(config=ocp.args.JsonRestore())).config
 
     def restore(self, like: TrainState) -> tuple[TrainState, Any]:

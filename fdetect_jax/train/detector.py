@@ -1,6 +1,6 @@
-"""The detector trainer, Algorithm 1: forge fakes against the detector as it is, then one SAM step on real and fake.
+"""The detector trainer, Algorithm 1: makes fakes against the current detector, then one SAM step on real and fake.
 
-Fakes are drawn once per step, in eval mode, outside the gradient; those of host forgeries arrive with the batch.
+Fakes are drawn once per step, in eval mode, outside the gradient; fakes of host forgeries arrive with the batch.
 """
 
 import json
@@ -37,14 +37,14 @@ from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin, to_unit
 
-EMBEDDINGS = "embeddings.safetensors"  # of held-out faces, (N, D) by the kind of face
+EMBEDDINGS = "embeddings.safetensors"  # of held-out faces, (N, D) by kind of face
 
 
 def check(config: ConfigDict) -> None:
     """Checks a detector's config before any work.
 
     Raises:
-      UserError: naming the field, what was found and what was wanted.
+      UserError: names the field, the value found and the values wanted.
     """
     split = get(config, "evaluation.split")
     one_of(config, "evaluation.split", ("val", "test"))
@@ -57,7 +57,7 @@ def check(config: ConfigDict) -> None:
     one_of(config, "detector.dtype", ("float32", "bfloat16"))
     if config.detector.weights and not Path(config.detector.weights).is_file():
         refuse("detector.weights", config.detector.weights, "a weights file to start from, or ''")
-    make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field itself
+    make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field in its errors
     check_mix(config.forgery, config.data)
     check_tests(config.evaluation)
     deal(weights_of(config.forgery), config.batch_size // jax.device_count())
@@ -71,13 +71,13 @@ def check(config: ConfigDict) -> None:
     make_objective(config, 1)  # refuses terms and stages that cannot be; epochs are not counted yet
     check_optimizer(config)
     for path in parts_of(config):
-        if get(config, f"{path}.source") == "facesim":  # a swap takes another person's face
+        if get(config, f"{path}.source") == "facesim":  # a swap needs another person's face
             at_least(config, f"{path}.identities.{split}", 2)
             at_least(config, f"{path}.identities.train", 2)
 
 
 class DetectorTask:
-    """Any registered detector on real faces against a mix of forgeries."""
+    """Any registered detector, trained on real faces against a mix of forgeries."""
 
     title = "Detector"
 
@@ -95,8 +95,8 @@ class DetectorTask:
         self.frozen = self.mix.frozen
         self.steps_per_epoch = max(1, len(self.source) // config.batch_size)
         self.objective = make_objective(config, self.steps_per_epoch)
-        # The rate multiplies the updates of a unit step: phases keep an optimiser state each, and a schedule inside
-        # would count each one's turns for steps.
+        # The learning rate multiplies the updates of an optimiser of rate 1: each phase has its own optimiser state,
+        # and a schedule inside would count only the steps of its own phase.
         self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
         self.optimizer = make_optimizer(config.optimizer, 1.0)
         self._require()
@@ -106,7 +106,7 @@ class DetectorTask:
         return (1, self.frames, size, size, 3) if self.frames else (1, size, size, 3)
 
     def _require(self) -> None:
-        """Says before any work what the terms of the loss lack."""
+        """Raises UserError, before any work, if the terms of the loss lack a head or a target."""
         unit = find_detector(self.config.detector.name).unit
         if (unit == "clip") != bool(self.frames):
             wanted = "0, for it takes faces" if self.frames else "the number of frames of a clip, for it takes clips"
@@ -131,7 +131,7 @@ class DetectorTask:
         variables = jit_once(self.detector.init)(purpose(key, "weights"), image)
         if self.config.detector.weights:
             variables = started_from(variables, self.config.detector.weights)
-        # One optimiser state per phase, stacked: the phase picks its own.
+        # One optimiser state per phase, stacked; the phase selects its own.
         state = self.optimizer.init(variables["params"])
         opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.phases), state)
         return TrainState(jnp.zeros((), jnp.int32), dict(variables), opt_state, purpose(key, "training"), {})
@@ -213,7 +213,7 @@ class DetectorTask:
         return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
 
     def _kept_stats(self, phase: jax.Array, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-        """Batch statistics, but for those of norms that this phase leaves as they are."""
+        """Batch statistics; those of norms that this phase does not train stay as they were."""
         return {name: hold(self.held and self.held[name], phase, new[name], old[name]) for name in old}
 
     def _detect(self, variables: Any):
@@ -252,7 +252,7 @@ class DetectorTask:
 
 
 def started_from(variables: Any, path: str) -> Any:
-    """``variables`` with the arrays of a weights file in their place; a classifier of another size starts afresh.
+    """``variables`` with the arrays of a weights file; a classifier of another size keeps its initial values.
 
     Raises:
       UserError: the file cannot be read, or holds another network.
@@ -266,9 +266,9 @@ def started_from(variables: Any, path: str) -> Any:
 
 
 def pair_up(images: jax.Array, fakes: jax.Array, targets: Mapping[str, jax.Array]) -> Batch:
-    """Real faces (B, …) and the fake of each -> 2B labelled rows, reals first.
+    """Real faces (B, …) and one fake of each -> 2B labelled rows, reals first.
 
-    targets: of the fakes, (B, …); a real face has the value that ``TARGETS`` gives it, or its fake's.
+    targets: of the fakes, (B, …); a real face has the value ``TARGETS`` defines, or its fake's.
     """
     count = images.shape[0]
 

@@ -1,11 +1,11 @@
-"""The GAN trainer: StyleGAN2 on one source of faces, optionally with an encoder that learns beside it.
+"""The GAN trainer: StyleGAN2 on one source of faces, optionally with an encoder trained alongside.
 
-A source of faces and a config go in; ``<workdir>/inverter`` with the generator G, the discriminator D and, where one
-was trained, the encoder E comes out. The inversion trainer continues from there.
+In: a source of faces and a config. Out: ``<workdir>/inverter`` with the generator G, the discriminator D and, if one
+was trained, the encoder E. The inversion trainer continues from there.
 
-With ``config.reconstruction.weight > 0`` E and G also minimise ‖G(E(x)) − x‖², with optimisers of their own, and the
-adversarial game is played every ``config.adversarial_interval`` steps. The latent space then covers the faces of the
-source early. A GAN alone does not reach that in the steps that a small machine can afford.
+With ``config.reconstruction.weight > 0`` E and G also minimise ‖G(E(x)) − x‖², with separate optimisers, and the
+adversarial update runs every ``config.adversarial_interval`` steps. The latent space then covers the faces of the
+source early; a GAN alone does not reach that in the steps that a small machine can afford.
 
 Source: StyleGAN2 (arXiv 1912.04958) and its authors' PyTorch code (github.com/NVlabs/stylegan2-ada-pytorch).
 """
@@ -42,7 +42,7 @@ def check(config: ConfigDict) -> None:
     """Checks the fields that this trainer reads.
 
     Raises:
-      UserError: names the first field that does not fit, what was found and what was wanted.
+      UserError: names the first invalid field, the value found and the values wanted.
     """
     check_common(config, "train", *(["test"] if config.reconstruction.weight else []))
     size = config.generator.resolution
@@ -65,7 +65,7 @@ def check(config: ConfigDict) -> None:
 
 
 class GanTask:
-    """Trains D and G at every round, R1 and path length lazily, and keeps moving averages (EMA) of G and of E."""
+    """Trains D and G in every round, R1 and path length lazily, and keeps moving averages (EMA) of G and of E."""
 
     title = "StyleGAN2"
     frozen: ClassVar[dict] = {}
@@ -118,14 +118,14 @@ class GanTask:
         if config.reconstruction.weight:
             metrics["loss/reconstruction"], state = self._reconstruct(state, real)
         found, state = self._play(state, real)
-        # The average follows closely at first and slows down, so that short runs do not average their beginning.
+        # The average adapts quickly at first and then slows down, so that short runs do not average their start.
         beta = 0.5 ** (config.batch_size / (config.ema_kimg * 1000))
         beta = jnp.minimum(beta, (1.0 + state.step) / (10.0 + state.step))
         average = optax.incremental_update(_learned(state.variables), state.extra["average"], 1 - beta)
         return state.replace(step=state.step + 1, extra={**state.extra, "average": average}), metrics | found
 
     def _reconstruct(self, state: TrainState, real: jax.Array) -> tuple[jax.Array, TrainState]:
-        """One step of E and G on the reconstruction."""
+        """One step of E and G on the reconstruction loss."""
         variables = state.variables
         params = {name: variables[name]["params"] for name in ("generator", "encoder")}
 
@@ -148,7 +148,7 @@ class GanTask:
         return error, state.replace(variables=variables, opt_state={**state.opt_state, name: inner})
 
     def _play(self, state: TrainState, real: jax.Array) -> tuple[dict, TrainState]:
-        """The adversarial game, every ``adversarial_interval`` steps; zeros are reported on the others."""
+        """The adversarial round, every ``adversarial_interval`` steps; zeros are reported on the others."""
         interval = self.config.adversarial_interval
         if interval == 1:
             return self._game(state, real, state.step)
@@ -210,7 +210,7 @@ class GanTask:
         return image, jax.lax.stop_gradient(jnp.mean(ws[:, 0], axis=0))
 
     def _mixed(self, variables: Any, keys: tuple, count: int) -> jax.Array:
-        """(count, num_ws, w_dim) latents of random z, from some layer on of another z with the odds of the config."""
+        """(count, num_ws, w_dim) latents of random z; with the config's probability, later layers use another z."""
         g, (kz, kc, ks) = self.networks.generator, keys
         z = parallel.normal_rows(kz, 2 * count, g.config.z_dim).reshape(2, count, -1)
         w = g.apply(variables, z.reshape(2 * count, -1), method=Generator.map).reshape(2, count, 1, -1)
@@ -247,7 +247,7 @@ class GanTask:
         return c.interval * c.weight * jnp.mean(jnp.square(lengths - mean)), mean
 
     def averaged(self, state: TrainState) -> dict:
-        """Variables of G and E with moving averages in place of what was learned; G's buffers as they are."""
+        """Variables of G and E with moving averages in place of the trained values; G's buffers are unchanged."""
         return {name: {**state.variables[name], **state.extra["average"][name]} for name in ("generator", "encoder")}
 
     def evaluate(self, state: TrainState, devices: parallel.Devices, show: Callable[[str], None]) -> EvaluationResult:
@@ -275,5 +275,5 @@ class GanTask:
 
 
 def _learned(variables: dict) -> dict:
-    """What the moving average follows: G's parameters (its buffers are copied), all of E."""
+    """The variables that the moving average tracks: G's parameters (its buffers are copied), all of E."""
     return {"generator": {"params": variables["generator"]["params"]}, "encoder": variables["encoder"]}

@@ -1,7 +1,7 @@
-"""The held-out tests of a detector: real faces against every forgery that can be made of them. Out: EvaluationResult.
+"""The held-out tests of a detector: real faces against every applicable forgery. Out: EvaluationResult.
 
-Every registered host forgery that the data allow, of a mixture each part by itself as well; every device forgery that
-``evaluation.forgeries`` names, with the stages that it has tests for; the GAN-inverted faces again, degraded.
+Tested are every registered host forgery that the data allow (for a mixture also on each part separately), every
+device forgery in ``evaluation.forgeries`` with its tested stages, and the GAN-inverted faces once more, degraded.
 """
 
 import dataclasses
@@ -33,22 +33,22 @@ from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import UNKNOWN, kind_number
 
 INVERTED = "gan_inverted"
-DEGRADED = (("jpeg", 40), ("blur", 1), ("resize", 0.5))  # how GAN-inverted faces and the real ones are tested again
+DEGRADED = (("jpeg", 40), ("blur", 1), ("resize", 0.5))  # degradations of GAN-inverted and real faces
 _SHOWN = 8
 _PLOTTED = 200  # embeddings of each kind
-_OWN = ("forgery", "title")  # fields of an entry of evaluation.forgeries that are not the forgery's
-Run = Callable[[dict], dict]  # a batch -> what was compiled for it
+_OWN = ("forgery", "title")  # fields of an entry of evaluation.forgeries that do not belong to the forgery
+Run = Callable[[dict], dict]  # a batch -> rows, compiled
 
 
 def check_tests(options: ConfigDict) -> None:
-    """Checks ``config.evaluation.forgeries``. Raises UserError naming the field."""
+    """Checks ``config.evaluation.forgeries``. Raises UserError that names the field."""
     for entry, fields in options.forgeries.items():
         path = f"evaluation.forgeries.{entry}"
         if entry in options.skip:
             continue
         name = fields.get("forgery", entry)
         if find_forgery(name, f"{path}.forgery").place != "device":
-            raise UserError(f"{path}: found the host forgery {name!r}, wanted no such entry: they are tested anyway")
+            raise UserError(f"{path}: found the host forgery {name!r}, wanted none: all host forgeries are tested")
         own = {field: value for field, value in fields.to_dict().items() if field not in _OWN}
         check_options(name, own, path)
         if own.get("space") == "z":
@@ -57,7 +57,7 @@ def check_tests(options: ConfigDict) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceTest:
-    """A device forgery that is tested.
+    """A device forgery to test.
 
     entry: its name in ``evaluation.forgeries``. name: of the forgery. tests: stage -> name and title of a test.
     """
@@ -71,7 +71,7 @@ class DeviceTest:
 
 
 class HeldOut:
-    """Built from a config before training, so that what is missing shows early.
+    """Built from a config before training, so that errors in the config appear early.
 
     detect: (variables) -> (images -> Outputs). mix: the forgeries that the detector is trained on.
     """
@@ -86,9 +86,9 @@ class HeldOut:
         self._own: dict[str, Callable[[Any, dict], dict]] = {}
 
     def _host_slots(self, skipped: set[str]) -> Iterator[tuple[str, Slot]]:
-        """The host forgeries that are tested, each with how it makes the fakes.
+        """The tested host forgeries, each with the slot that makes its fakes.
 
-        One that the split does not allow, as dataset fakes where there are none, is left out unless it is trained on.
+        One that the split does not allow (no dataset fakes) is skipped, unless the detector is trained on it.
         """
         for name, spec in FORGERIES.items():
             if spec.place != "host" or name in skipped or spec.allows(self.config.data):
@@ -116,7 +116,7 @@ class HeldOut:
             yield DeviceTest(entry, name, options, made, tests, run)
 
     def evaluate(self, variables: Any, devices: Devices, show: Callable[[str], None]) -> EvaluationResult:
-        """variables: the detector's, on the devices. The rest as ``Task.evaluate``."""
+        """variables: of the detector, on the devices. Other arguments as for ``Task.evaluate``."""
         run = _Runs(variables, devices)
         tests, figures, gallery, embeddings = [], {}, None, {}
         names: set[str] = set()
@@ -143,7 +143,9 @@ class HeldOut:
             tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
             embeddings = _embeddings(name, found, "image") | embeddings
         if not tests:
-            raise UserError("evaluation: found no forgery to test with, wanted some that evaluation.skip leaves")
+            raise UserError(
+                "evaluation: found no forgery to test with, wanted at least one that evaluation.skip does not name"
+            )
         show(f"scored {len(self.faces.indices)} held-out faces")
         own = [name for name in self.mix.weights if FORGERIES[name].place == "host"]
         if gallery is None or (own and not self.mix.device):
@@ -154,7 +156,7 @@ class HeldOut:
     def _tests(
         self, name: str, title: str, real: np.ndarray, fake: np.ndarray, method: str, kinds: np.ndarray | None = None
     ) -> list[Test]:
-        """Of all faces and, of a mixture, of each part that has faces among them."""
+        """Of all faces and, for a mixture, of each part that has faces among them."""
         kind = kind_number(FORGERIES[method].kind) if kinds is None else kinds
         units = self.faces.units(real, fake, method, kind)
         tests = [Test(name, title, units)]
@@ -164,7 +166,7 @@ class HeldOut:
         return tests
 
     def _degraded(self, found: dict[str, np.ndarray], stage: str, run: "_Runs") -> Iterator[Test]:
-        """GAN-inverted faces against real ones, both under each of ``DEGRADED``."""
+        """GAN-inverted faces against real ones, both with each of ``DEGRADED``."""
         title = next(title for one in self.devices for name, title in one.tests.values() if name == INVERTED)
         for name, value in DEGRADED:
             one, rng = DEGRADATIONS[name], np.random.default_rng(self.options.seed)
@@ -197,9 +199,9 @@ class HeldOut:
         return host_gallery(self.faces.source, chosen, FORGERIES[name], slot, self.options.seed, frames, score)
 
     def _calibrated(self, run: "_Runs", show: Callable[[str], None]) -> Calibration | None:
-        """Fitted on the validation split, against fakes of the forgeries that the detector was trained on.
+        """Fits the calibration on the validation split, with fakes of the forgeries that the detector was trained on.
 
-        None, and a line that says so, where there is no such split or the detector has learned nothing.
+        Returns None and prints the reason if there is no such split or the detector has learned nothing.
         """
         if not self.options.calibrate:
             return None
@@ -213,7 +215,7 @@ class HeldOut:
         return fitted
 
     def _validation(self, faces: "_Faces", run: "_Runs") -> tuple[list[FileFaces], np.ndarray, str]:
-        """Files of validation faces and of fakes by the run's own mix, their labels, and what they are."""
+        """Files of validation faces and of fakes by the run's own mix, their labels, and a description of the data."""
         parts, titles = [], []
         for name in self.mix.weights:
             title = FORGERIES[name].title
@@ -229,7 +231,7 @@ class HeldOut:
         return *grouped(units.margin, units.label, groups), f"validation split, {' and '.join(titles)}"
 
     def _own_run(self, name: str) -> Callable[[Any, dict], dict]:
-        """What scores the trainer's own device forgery: the test's where both have the same options."""
+        """The scorer of the trainer's own device forgery; the test's compiled one if both have the same options."""
         options = {key: value for key, value in _plain(self.config.forgery.get(name, {})).items() if key != "warmup"}
         for one in self.devices:
             if one.name == name and {k: v for k, v in one.options.items() if k != "warmup"} == options:
@@ -240,7 +242,7 @@ class HeldOut:
 
 
 class _Faces:
-    """The faces of one split that an evaluation looks at, read once where memory allows."""
+    """The faces of one split in an evaluation, read only once if memory allows."""
 
     def __init__(self, config: ConfigDict, split: str):
         self.split, frames = split, config.data.get("frames", 0)
@@ -250,7 +252,7 @@ class _Faces:
         self.indices = pipeline.chosen_faces(self.source, config.evaluation.limit, config.evaluation.seed)
         self._sources = np.array([self._part_of(index) for index in self.indices])
         self._require_two_people()
-        size = 12 * self.source.size**2 * max(1, frames)  # bytes, of a context crop about
+        size = 12 * self.source.size**2 * max(1, frames)  # bytes; approximate size of a context crop
         if not self.parts and size * min(len(self.source), 2 * len(self.indices)) <= CACHED_BYTES:
             self.source = self.source if isinstance(self.source, Cached) else Cached(self.source)
 
@@ -267,20 +269,20 @@ class _Faces:
                 )
 
     def units(self, real: np.ndarray, fake: np.ndarray, method: str, kind: int | np.ndarray) -> Scored:
-        """The table of these faces and a fake of each, by their margins (N,)."""
+        """The table of these faces and one fake of each, by their margins (N,)."""
         groups = np.asarray(self.source.groups)[self.indices]
         return pairs(real, fake, method=method, kind=kind, source=self._sources, group=groups)
 
     def batches(self, options: Mapping[str, Any], slot: Slot, targets: tuple[str, ...] = ()) -> Iterator[dict]:
-        """See ``pipeline.eval_batches``; fakes are drawn by ``evaluation.seed``, whatever the training's."""
+        """See ``pipeline.eval_batches``; fakes depend on ``evaluation.seed``, not on the training's seed."""
         return pipeline.eval_batches(self.source, self.indices, options["batch_size"], options["seed"], slot, targets)
 
     def numbered(self, options: Mapping[str, Any]) -> Iterator[dict]:
-        """Batches of faces alone."""
+        """Batches of real faces only."""
         return self.batches(options, Slot())
 
     def forged(self, options: Mapping[str, Any], slot: Slot, run: Run) -> dict[str, np.ndarray]:
-        """The faces and their fakes of a host forgery, scored, with the kind of each fake."""
+        """The faces and their fakes by a host forgery, scored, with the kind of each fake."""
 
         def scored(batch: dict) -> dict:
             pair = {name: batch[name] for name in ("image", "forged")}
@@ -289,7 +291,7 @@ class _Faces:
         return collect(self.batches(options, slot, ("kind",)), scored)
 
     def slot(self, config: ConfigDict, name: str) -> Slot:
-        """How a host forgery makes the fakes of tests."""
+        """How a host forgery makes the fakes of the tests."""
         spec = find_forgery(name)
         options = _plain(config.forgery.get(name, {}))
         forge = make_forgery(name, options, config.data, self.split, self.recipe, False)
@@ -297,7 +299,7 @@ class _Faces:
 
 
 class _Runs:
-    """The detector as it is now and its frozen networks, bound to what is compiled for the devices."""
+    """The current detector and its frozen networks, bound to the functions compiled for the devices."""
 
     def __init__(self, variables: Any, devices: Devices):
         self._variables, self._devices = variables, devices
@@ -316,7 +318,7 @@ def _p_fake(margins: np.ndarray) -> np.ndarray:
 
 
 def _degrade(one: Any, images: np.ndarray, value: float, rng: np.random.Generator) -> np.ndarray:
-    """Faces (N, S, S, 3), or clips (N, T, S, S, 3), under a degradation."""
+    """Applies a degradation to faces (N, S, S, 3), or clips (N, T, S, S, 3)."""
     flat = images.reshape(-1, *images.shape[-3:])
     return np.stack(one.apply(flat, value, rng)).reshape(images.shape)
 
@@ -341,7 +343,7 @@ def _device_gallery(found: dict[str, np.ndarray]) -> Gallery:
 
 
 def _still(images: np.ndarray) -> np.ndarray:
-    """Of clips the first frame."""
+    """The first frame of clips; images unchanged."""
     return images[:, 0] if images.ndim == 5 else images
 
 

@@ -1,4 +1,4 @@
-"""How a host forgery makes its fakes, face by face, with the stages that it can show. Out: a Gallery."""
+"""Shows how a host forgery makes its fakes, face by face, with its stages. Out: a Gallery."""
 
 import dataclasses
 from collections import defaultdict
@@ -20,12 +20,12 @@ Score = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 def host_gallery(
     source: Source, indices: list[int], spec: Forgery, slot: Slot, seed: int, frames: int, score: Score
 ) -> Gallery:
-    """Faces under a forgery; of a clip the first frame.
+    """Applies a forgery to faces; for a clip, to its first frame.
 
     Args:
       source, indices: the faces. spec, slot: the forgery. seed: of its draws.
-      frames: above 0, the detector takes clips of so many. score: pairs, ``image`` and ``forged``, -> the P(fake) of
-        each, under the same names.
+      frames: above 0, the number of frames in the detector's clips. score: pairs, ``image`` and ``forged``, -> the
+        P(fake) of each, under the same names.
     """
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
     pairs: dict[str, list[np.ndarray]] = {"image": [], "forged": []}
@@ -49,7 +49,7 @@ def host_gallery(
 
 
 def _cut(face: Example, source: Source, slot: Slot) -> Example:
-    """The crop that the forgery takes, as in tests."""
+    """The crop that the forgery takes, as in the tests."""
     if "box" not in face or slot.context:
         return face
     return {name: value for name, value in face.items() if name != "box"} | face_crop(face, source.recipe)
@@ -63,7 +63,7 @@ def _another(source: Source, index: int) -> Example:
 
 
 def _picture(picture: Any) -> np.ndarray:
-    """Bytes and masks as they are; colours as floats in [0, 255] as bytes."""
+    """The picture as uint8: uint8 and masks unchanged, colours in [0, 255] rounded from float."""
     if picture.ndim == 3 and picture.dtype != np.uint8:
         return np.clip(np.round(picture), 0, 255).astype(np.uint8)
     return picture

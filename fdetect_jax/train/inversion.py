@@ -1,8 +1,8 @@
-"""The inversion trainer: HyperInverter H on a frozen generator G, and the encoder E where it is to learn too.
+"""The inversion trainer: HyperInverter H on a frozen generator G, and optionally the encoder E.
 
-A folder with ``generator.safetensors`` (and the encoder and discriminator, where there are any), a source of faces and
-a config go in; ``<workdir>/inverter`` with G, E and H and a card comes out. Losses: L2; LPIPS, identity and MoCo where
-their weights are given; adversarial.
+In: a folder with ``generator.safetensors`` (encoder and discriminator if available), a source of faces and a config.
+Out: ``<workdir>/inverter`` with G, E and H and a card. Losses: L2; LPIPS, identity and MoCo if their weights files are
+set; adversarial.
 
 Source: HyperInverter (arXiv 2112.00719) and its authors' code (github.com/VinAIResearch/HyperInverter).
 """
@@ -38,10 +38,10 @@ from fdetect_jax.types import TrainState, to_unit
 
 
 def check(config: ConfigDict) -> None:
-    """Checks the fields that this trainer reads, and that the files it starts from are there.
+    """Checks the fields that this trainer reads, and that the files it starts from exist.
 
     Raises:
-      UserError: names the first field that does not fit, what was found and what was wanted.
+      UserError: names the first invalid field, the value found and the values wanted.
     """
     check_common(config, "train", "test")
     at_least(config, "encoder_learning_rate", 0)
@@ -64,7 +64,7 @@ def check(config: ConfigDict) -> None:
 
 
 class InversionTask:
-    """H (and E, where ``encoder_learning_rate`` > 0) against a frozen G."""
+    """Trains H (and E, if ``encoder_learning_rate`` > 0) against a frozen G."""
 
     title = "HyperInverter"
 
@@ -115,7 +115,7 @@ class InversionTask:
             variables["encoder"] = jit_once(self.networks.encoder.init)(ke, image)
         variables["hyper"] = jit_once(self.networks.hyper.init)(kh, image, image)
         if self.trunk_from_e:
-            # E2 starts from what E has learned, as the original starts it from a trained face network.
+            # E2 starts from the parameters of E; the original starts it from a trained face network.
             for collection, tree in variables["hyper"].items():
                 tree["encoder"]["trunk"] = self.start["encoder"][collection]["trunk"]
         opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
@@ -144,7 +144,7 @@ class InversionTask:
         if config.losses.adversarial.weight:
             c = config.losses.adversarial
             d_loss, gradient = jax.value_and_grad(self._d_loss)(variables["discriminator"]["params"], fake, real)
-            begun = state.step >= c.start  # the game starts for both players at once
+            begun = state.step >= c.start  # generator and discriminator losses start at the same step
             update("discriminator", gradient, begun)
             params = variables["discriminator"]["params"]
             metrics["loss/r1"], gradient = lazy_value_and_grad(state.step, c.r1_interval, self._r1_loss, params, real)
@@ -211,7 +211,7 @@ class InversionTask:
         notes = {"seed": str(self.config.seed), "step": str(int(state.step)), "source": self.source.fingerprint}
         made = folder / "inverter"
         inversion.save(made, self.configs, variables, np.float16, **notes)
-        # A card is published with its weights: it never shows photographs, nor reconstructions of them.
+        # The card is published with the weights: it never shows photographs, nor reconstructions of them.
         count = len(result.gallery.columns["real"])
         shown = samples(self.networks, variables, count, self.config.seed)
         if self.config.data.source == "facesim":

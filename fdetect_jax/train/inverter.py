@@ -1,4 +1,4 @@
-"""What the trainers of an inverter's networks share: their fields, their batches, and one network's update."""
+"""Shared by the GAN and inversion trainers: checks of common fields, batches, and one network's update."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ SHOWN = 8  # rows of a report's gallery
 
 
 def check_common(config: ConfigDict, *splits: str) -> None:
-    """Checks the fields of both trainers. splits: of the data, those that the run reads.
+    """Checks the fields of both trainers. splits: the splits of the data that the run reads.
 
     Raises:
       UserError: names the field.
@@ -38,7 +38,7 @@ def batches(config: ConfigDict, source: Source) -> pipeline.Batches:
 def updated(
     optimizer: optax.GradientTransformation, gradient: Any, params: Any, state: Any, due: jax.Array | None = None
 ) -> tuple[Any, Any]:
-    """One step of an optimiser: (parameters, its state) after it. Where ``due`` is False both stay as they are."""
+    """One step of an optimiser: (parameters, its state) after it. Both are unchanged where ``due`` is False."""
     changes, changed = optimizer.update(gradient, state, params)
     after = optax.apply_updates(params, changes), changed
     return after if due is None else lazy_select(due, after, (params, state))

@@ -1,7 +1,7 @@
-"""The one loop of every trainer: restore, step, log, checkpoint, evaluate, report.
+"""The training loop of every trainer: restore, step, log, checkpoint, evaluate, report.
 
-A run is resumed by starting it again in the same workdir. A checkpoint holds the state and the position in the data as
-they were after the same step, so a resumed run equals an uninterrupted one bit for bit.
+Starting a run again in the same workdir resumes it. A checkpoint holds the state and the data position of the same
+step, so a resumed run equals an uninterrupted one bit for bit.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoint
 
 
 class NonFiniteError(RuntimeError):
-    """A term of the loss is no longer a finite number."""
+    """A term of the loss is not finite."""
 
 
 class Stopped(SystemExit):
-    """SIGTERM was met: everything is saved and the same command goes on. Exit status 143."""
+    """SIGTERM was received: everything is saved, and the same command resumes. Exit status 143."""
 
 
 def train_and_evaluate(
@@ -49,18 +49,18 @@ def train_and_evaluate(
     devices: Sequence[jax.Device] | None = None,
     progress: bool = True,
 ) -> dict:
-    """Trains ``task`` for ``config.steps`` steps (or what is left of them), evaluates it and writes the report.
+    """Trains ``task`` up to ``config.steps`` steps, evaluates it and writes the report; resumes if possible.
 
     Args:
-      config: checked by ``config.check``. workdir: everything the run makes goes here. task: built from ``config``.
-      devices: to train on; None: all. progress: show it, and what was found.
+      config: checked by ``config.check``. workdir: receives all outputs of the run. task: built from ``config``.
+      devices: to train on; None: all. progress: show a progress bar and the results.
 
     Returns:
       The content of ``<workdir>/report.json``.
 
     Raises:
       NonFiniteError: with the step, the offending term and the last good checkpoint.
-      ValueError: the workdir holds a run of another config; names the field.
+      UserError: the workdir holds a run of another config; names the field.
       Stopped: after SIGTERM.
     """
     workdir = Path(workdir)
@@ -85,7 +85,7 @@ def train_and_evaluate(
     chief = jax.process_index() == 0
     with Writer(workdir, total, start, progress=progress, enabled=chief) as writer:
         if resumed is not None:
-            writer.say(f"going on from step {start}")
+            writer.say(f"resuming from step {start}")
         writer.say(f"{task.title}: {own.mesh.size} device(s), {own.mesh.devices.flat[0].device_kind}")
         if start < total:
             frozen = {name: own.place(tree) for name, tree in task.frozen.items()}
@@ -97,7 +97,7 @@ def train_and_evaluate(
         result = task.evaluate(state, own, writer.say)
         if not chief:
             return {}
-        # Another evaluation of a finished run does not replace what the run itself has found.
+        # Evaluating a finished run again with other fields does not replace the run's own results.
         folder = workdir if before is None else _folder(workdir, before, plain)
         task.export(jax.device_get(state.replace(rng=None)), folder, result)
         history = read_history(workdir)
@@ -122,7 +122,7 @@ def train_and_evaluate(
 
 
 def _devices_of(task: Task, devices: Sequence[jax.Device] | None) -> parallel.Devices:
-    """The devices with what was compiled for them and placed on them, kept with the task for its next run."""
+    """The devices with their compiled functions and placed arrays, kept with the task for its next run."""
     kept = vars(task).setdefault("kept_devices", {})
     key = tuple(devices) if devices is not None else None
     if key not in kept:
@@ -131,14 +131,14 @@ def _devices_of(task: Task, devices: Sequence[jax.Device] | None) -> parallel.De
 
 
 def _folder(workdir: Path, before: dict, now: dict) -> Path:
-    """The workdir, or a folder in it for an evaluation by other ``evaluation`` fields than the run's."""
+    """The workdir, or a folder in it for an evaluation with other ``evaluation`` fields than the run's."""
     own = now.get("evaluation", {})
     same = flatten(before.get("evaluation", {})) == flatten(own)
     return workdir if same else workdir / f"evaluation_{digest(own)[:8]}"
 
 
 def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None:
-    """The content of the report of a run that has ended; None where it has not, or is to be evaluated again.
+    """The report of a finished run; None if the run is not finished, or is to be evaluated again.
 
     Raises:
       UserError: the workdir holds a run of another config; names the field.
@@ -163,9 +163,9 @@ class _Loop:
         self.checkpointer, self.writer, self.batches = checkpointer, writer, batches
 
     def run(self, step, state: TrainState, frozen: Any, total: int) -> TrainState:
-        """Steps to ``total``. Metrics of a step are read while the next one runs, and always before a checkpoint.
+        """Trains up to step ``total``. Metrics of a step are read while the next one runs, and before each checkpoint.
 
-        So one step is always under way while a batch is waited for and copied to the devices.
+        So a step is always running while a batch is awaited and copied to the devices.
         """
         config, pending, since = self.config, None, time.monotonic()
         first = int(state.step)
@@ -191,12 +191,12 @@ class _Loop:
                 self.writer.advance(index + 1)
                 if stop.is_set() and not last:
                     self.checkpointer.close()
-                    self.writer.say(f"stopped at step {index + 1}; the same command goes on from here")
+                    self.writer.say(f"stopped at step {index + 1}; the same command resumes from here")
                     raise Stopped(128 + signal.SIGTERM)
         return state
 
     def _tell_quarantine(self) -> None:
-        """Lists the faces that could not be used, and were replaced, in quarantine.json."""
+        """Lists the faces that could not be used and were replaced in quarantine.json."""
         found = self.batches.quarantine
         if found.reasons:
             rows = [{"reason": line, "drawn": count} for line, count in sorted(found.reasons.items())]
@@ -225,7 +225,7 @@ class _Loop:
 
 @jax.jit
 def _largest(variables: Any) -> jax.Array:
-    """The largest magnitude among all arrays, NaN where there is one."""
+    """The largest magnitude among all arrays, NaN if any is NaN."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(variables)]))
 
 
@@ -238,7 +238,7 @@ def _set_stop(*_: object) -> None:
 
 @contextlib.contextmanager
 def sigterm() -> Iterator[threading.Event]:
-    """Within it SIGTERM sets the event, the same one in all threads; only the main thread can listen for it."""
+    """Inside the context SIGTERM sets the event, one for all threads; only the main thread can install the handler."""
     if threading.current_thread() is not threading.main_thread():
         yield _stop
         return
@@ -252,7 +252,7 @@ def sigterm() -> Iterator[threading.Event]:
 
 
 def _same_run(before: dict, now: dict, workdir: Path, evaluate_only: bool) -> None:
-    """Raises UserError naming the field in which a run differs from the one that the workdir holds."""
+    """Raises UserError naming the first field in which this run differs from the one in the workdir."""
     a, b = flatten(before), flatten(now)
     for name in sorted(a.keys() | b.keys()):
         may = name in MAY_CHANGE or (evaluate_only and name.startswith("evaluation."))
@@ -264,7 +264,7 @@ def _same_run(before: dict, now: dict, workdir: Path, evaluate_only: bool) -> No
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:
-    """Nested fields by their dotted names; tuples as lists."""
+    """Nested fields by their dotted names; tuples become lists."""
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a trainer is: the pure step and the few things that differ between detector, GAN and inversion."""
+"""The interface of a trainer: the pure step, and the parts that differ between detector, GAN and inversion."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,10 +20,10 @@ Metrics = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found: detection tests, single figures, pictures, and the calibration of the detector.
+    """The results of an evaluation: detection tests, single figures, pictures, and the detector's calibration.
 
-    calibration: fitted on validation; None where nothing was fitted. embeddings: (N, D) by the kind of face, reals
-    under "real"; empty where the detector has none.
+    calibration: fitted on validation; None if nothing was fitted. embeddings: (N, D) by kind of face, real faces under
+    "real"; empty if the detector has none.
     """
 
     tests: tuple[Test, ...] = ()
@@ -34,7 +34,7 @@ class EvaluationResult:
 
 
 class Task(Protocol):
-    """A trainer, as the loop sees it. Built from a config by ``train.trainers``."""
+    """A trainer, as seen by the loop. Built from a config by ``train.trainers``."""
 
     title: str
     source: Source  # the faces it trains on
@@ -44,7 +44,7 @@ class Task(Protocol):
         """The state before the first step."""
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, Metrics]:
-        """One update, pure, on one device's share; metrics are scalars, terms of the loss begin with ``loss``."""
+        """One update, pure, on one device's share; metrics are scalars, terms of the loss start with ``loss``."""
 
     def batches(self, devices: Devices) -> Batches:
         """Endless training batches of this process."""
@@ -53,4 +53,4 @@ class Task(Protocol):
         """Runs the held-out protocol; ``show`` prints a line."""
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
-        """Writes what users take away, weights with their card."""
+        """Writes the outputs for users: weights with their card."""

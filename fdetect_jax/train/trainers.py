@@ -1,4 +1,4 @@
-"""Trainers by name: ``config.task`` -> the task that the loop runs, and the checks of its config."""
+"""Trainers by name: ``config.task`` -> the task for the loop, and the checks of its config."""
 
 import dataclasses
 import importlib
@@ -11,7 +11,7 @@ from fdetect_jax.train.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """module: where ``check(config)`` and the class ``task`` stand; it is imported when it is asked for."""
+    """module: holds ``check(config)`` and the class ``task``; it is imported on first use."""
 
     module: str
     task: str
@@ -28,6 +28,6 @@ TRAINERS: dict[str, Trainer] = {
 
 
 def make_task(config: ConfigDict) -> Task:
-    """Builds the trainer; its networks, data and frozen networks are checked here, before any step."""
+    """Builds the trainer and checks its networks, data and frozen networks before any step."""
     trainer = TRAINERS[config.task]
     return getattr(trainer.load(), trainer.task)(config)

@@ -1,7 +1,7 @@
-"""Where every trainer's figures go: metrics.jsonl, TensorBoard and one progress bar.
+"""Writes the figures of every trainer: metrics.jsonl, TensorBoard and one progress bar.
 
 The JSONL file is the record, strict JSON line by line: ``{"step": int, "time": unix seconds, name: float}``.
-Names group by what stands before "/", and those beginning ``eval/`` are evaluation rows.
+Names are grouped by the part before "/"; names that start with ``eval/`` are evaluation rows.
 """
 
 import json
@@ -31,17 +31,17 @@ class Writer:
 
     Args:
       workdir: folder of the run, made if needed.
-      total_steps: where the bar ends.
+      total_steps: end of the progress bar.
       start_step: step of the checkpoint that the run resumes from, 0 for a new run. Rows of later steps are
-        dropped and TensorBoard is told to hide them, so the record equals an uninterrupted run's. Write a
-        step's rows before saving its checkpoint, or a kill between the two loses them. With 0 an existing
-        record starts anew.
+        dropped from the record and hidden in TensorBoard, so the record equals an uninterrupted run's. Write a
+        step's rows before saving its checkpoint; otherwise a kill between the two loses them. With 0 an existing
+        record starts again.
       tensorboard: also write event files to ``workdir/tensorboard``.
-      progress: show the bar, and what ``say`` is told. Without a terminal it is a plain line every 10 s.
-      enabled: False writes and shows nothing; for every process of a pod but the first.
+      progress: show the bar and the lines of ``say``; without a terminal, a plain line every 10 s.
+      enabled: False writes and shows nothing; for every process of a pod except the first.
 
     Raises:
-      ValueError: start_step outside [0, total_steps], or a damaged line before the last in the record.
+      UserError: start_step outside [0, total_steps], or a damaged line before the last in the record.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Writer:
         self._file = open(workdir / _FILE, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (closed by close)
         if tensorboard:
             purge = start_step + 1 if start_step else 0
-            # its file names count seconds: without the suffix a quick resume overwrites the file before it
+            # its file names count seconds: without the suffix a quick resume would overwrite the earlier file
             suffix = f".from{start_step}"
             self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge, filename_suffix=suffix)
         if progress:
@@ -76,7 +76,7 @@ class Writer:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one row. Values are anything ``float`` takes; NaN and infinities become null.
 
-        Raises ValueError on a value named ``step`` or ``time``.
+        Raises UserError on a value named ``step`` or ``time``.
         """
         if taken := {"step", "time"} & set(values):
             raise UserError(f"{sorted(taken)} are the row's own fields; name these values otherwise")
@@ -91,7 +91,7 @@ class Writer:
             self._bar.show(values)
 
     def images(self, step: int, name: str, images: np.ndarray) -> None:
-        """(N, H, W, 3) uint8 -> TensorBoard, as one grid. Raises ValueError on anything else."""
+        """(N, H, W, 3) uint8 -> TensorBoard, as one grid. Raises UserError on anything else."""
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise UserError(f"{name}: images must be (N, H, W, 3) uint8, found {images.shape} {images.dtype}")
@@ -104,7 +104,7 @@ class Writer:
             self._bar.advance(int(step))
 
     def begin(self, step: int) -> None:
-        """Starts the clock of the bar at ``step`` steps done: what compiled before says nothing of those to come."""
+        """Starts the bar's clock after ``step`` steps, so that compilation before does not affect the estimate."""
         if self._bar is not None:
             self._bar.begin(int(step))
 
@@ -128,9 +128,9 @@ class Writer:
 
 
 def read_history(workdir: str | os.PathLike) -> list[dict[str, float]]:
-    """Rows of ``workdir/metrics.jsonl`` in file order, null read as NaN; empty where there is no record.
+    """Rows of ``workdir/metrics.jsonl`` in file order, null read as NaN; empty if there is no record.
 
-    A torn last line, as a kill leaves it, is skipped. Raises ValueError, with file and line, on other damage.
+    An incomplete last line, left by a kill, is skipped. Raises UserError, with file and line, on other damage.
     """
     return _rows(Path(workdir) / _FILE)
 
@@ -158,7 +158,7 @@ def _line(row: Mapping[str, float]) -> str:
 
 
 def _postfix(values: Mapping[str, float], before: str) -> str:
-    """The chosen figures of a row, or what was shown before where it holds none (evaluation rows)."""
+    """The chosen figures of a row, or the previous text if the row has none (evaluation rows)."""
     names = [name for name in _POSTFIX if name in values]
     names = names or [name for name in values if not name.startswith("eval/")]
     return ", ".join(f"{name}={values[name]:.4g}" for name in names[:_SHOWN]) or before
@@ -190,7 +190,7 @@ class _Bar:
 
 
 class _Lines:
-    """For logs: plain lines, at most one every 10 s and one at the end. The rate is since the line before."""
+    """For logs: plain lines, at most one every 10 s and one at the end. The rate is since the previous line."""
 
     def __init__(self, total: int, initial: int):
         self._total, self._step = total, initial

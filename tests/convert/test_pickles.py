@@ -73,7 +73,7 @@ def test_calls_are_refused_by_name_and_never_made(protocol, function, named, tmp
         (b"ctorch.storage\n_load_from_bytes\n(C\x01xtR.", "points to data"),
         (b"cnumpy\ndtype\n(S'O8'\ntR.", "array of type 'O8'"),
         (b"\x80\x02}]Ns.", "the key of a dict is or has a list"),
-        (b"\x80\x02}))\x85\x85Ns.", "the key of a dict is or has a tuple"),
+        (b"\x80\x02})\x85\x85Ns.", "the key of a dict is or has a tuple"),
         (b"\x80\x02(ctorch\nSize\nNd.", "the key of a dict is or has a Name"),
         (b"\x80\x02}\x8a\x10" + b"\x7f" * 16 + b"Ns.", "wanted a number of 64 bits at most"),
         (b"\x80\x02\x8a\x20" + b"\x7f" * 32 + b".", "a number of 255 bits, wanted 128 at most"),

@@ -415,7 +415,7 @@ def test_training_reads_the_real_faces(tree, tmp_path):
 
 def test_shards_of_another_recipe_or_of_nothing_are_refused(done, tmp_path):
     with pytest.raises(
-        UserError, match=r"^data\.root: found .*wanted what `fdetect prepare --recipe aligned64 --size 64`"
+        UserError, match=r"^data\.root: found .*wanted the output of `fdetect prepare --recipe aligned64 --size 64`"
     ):
         check(_config(done))
     with pytest.raises(

@@ -44,16 +44,16 @@ def test_a_face_and_its_fake_are_drawn_together():
 
 def test_what_a_face_and_its_fake_share_does_not_widen_the_interval():
     rng, faces, hits, widths = np.random.default_rng(10), 200, 0, []
-    shared = rng.normal(size=(150, faces))
+    shared = rng.normal(size=(80, faces))
     labels, groups = np.repeat([0, 1], faces), np.tile(np.arange(faces), 2)
     truth = norm.cdf(0.5 / np.sqrt(2 * (1 + 0.2**2)))
     for number, of_face in enumerate(shared):
         scores = np.tile(of_face, 2) + 0.5 * labels + rng.normal(0, 0.2, 2 * faces)
-        low, high = auc_interval(labels, scores, groups, resamples=400, seed=number)
-        alone = auc_interval(labels, scores, resamples=400, seed=number)
+        low, high = auc_interval(labels, scores, groups, resamples=300, seed=number)
+        alone = auc_interval(labels, scores, resamples=300, seed=number)
         hits += low <= truth <= high
         widths.append((high - low) / (alone[1] - alone[0]))
-    assert 0.9 <= hits / 150 <= 0.99
+    assert hits / 80 >= 0.88
     assert np.mean(widths) < 0.75  # rows taken for independent: too wide
 
 

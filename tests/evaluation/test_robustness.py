@@ -45,8 +45,13 @@ def measured(files, calibration=None, protocol=None):
 
 
 @pytest.fixture(scope="module")
-def found():
-    return measured(failing())
+def whole():
+    return evaluated(failing(), Calibration(), Protocol())
+
+
+@pytest.fixture(scope="module")
+def found(whole):
+    return whole.content["robustness"]
 
 
 def test_the_auc_falls_where_the_detector_fails_and_nowhere_else(found):
@@ -95,10 +100,9 @@ def test_what_harms_nothing_is_not_called_worst():
     assert describe_worst(measured(files)["worst"]["video"]) == "none is below clean"
 
 
-def test_the_page_draws_every_curve_and_every_condition():
+def test_the_page_draws_every_curve_and_every_condition(whole):
     crops = np.random.default_rng(0).integers(0, 256, (41, 32, 32, 3), np.uint8)
-    found = evaluated(failing(), Calibration(), Protocol())
-    text = page_of(found, Calibration(), Mistakes(Calibration(), Protocol()), crops)
+    text = page_of(whole, Calibration(), Mistakes(Calibration(), Protocol()), crops)
     Page(text).check()
     section = Page(text[text.index("<section><h2>Robustness") :].split("</section>")[0] + "</section>")
     assert section.tags.count("svg") == len(DEGRADATIONS)

@@ -38,6 +38,6 @@ def test_pairs_are_by_seed():
     assert found.values == (1.0, 1.0)
     assert found.verdict == "higher"
     assert difference({0: 0.0, 1: 0.1}, {0: 1.0, 1: 1.1}).verdict == "lower"
-    assert difference({0: 0.0, 1: 1.0}, {0: 1.0, 1: 0.0}).verdict == "not told apart"
+    assert difference({0: 0.0, 1: 1.0}, {0: 1.0, 1: 0.0}).verdict == "no clear difference"
     with pytest.raises(ValueError, match=r"two seeds that both variants have, found \[1\]"):
         difference({0: 1.0, 1: 2.0}, {1: 1.0, 2: 2.0})

@@ -25,7 +25,7 @@ def pair(tmp_path_factory) -> str:
 
 
 def cheap(*variants: str) -> ConfigDict:
-    """Arms without a generator, in training and in tests."""
+    """Variants without a generator, in training and in tests."""
     config = small_table("", *variants)
     config.evaluation.forgery = {"kind": "none"}
     config.evaluation.unseen = {"kind": "none"}
@@ -92,7 +92,7 @@ def test_the_shipped_variants_hold(pair):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"seeds": 1}, "seeds: found 1, wanted two at least"),
+        ({"seeds": 1}, "seeds: found 1, wanted at least two"),
         ({"rows": ("baseline", "nobody")}, r"rows: found \['nobody'\], wanted variants among"),
         ({"comparisons": (("baseline", "nobody"),)}, r"comparisons: found \['nobody'\], wanted variants among"),
         ({"sweeps": {"x": {"title": "x", "variants": {"none": 1.0}}}}, r"sweeps: found \['none'\], wanted variants"),
@@ -133,7 +133,7 @@ def test_a_table_is_trained_written_and_taken_up(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(runs, "train_and_evaluate", refuse)
     assert run_table(two(), tmp_path) == found
-    assert capsys.readouterr().out.count("has ended before") == 4
+    assert capsys.readouterr().out.count("already finished") == 4
     changed = two()
     changed.optimizer.learning_rate = 0.5
     with pytest.raises(ValueError, match=r"optimizer\.learning_rate: found 0\.5"):

@@ -43,6 +43,11 @@ def test_scores_are_the_scorers(model):
     np.testing.assert_array_equal(Predictor(model).scores(crops), Scorer(model).scores(crops))
 
 
+def test_what_it_computes_in_may_be_chosen(model):
+    assert Predictor(model, dtype="bfloat16").scorer.dtype == "bfloat16"
+    assert Predictor(model).scorer.dtype == "float32"
+
+
 def test_without_a_protocol_the_models_own_threshold_counts():
     predictor = fdetect_jax.Predictor()
     assert predictor.protocol == Protocol(threshold=predictor.scorer.calibration.threshold)

@@ -1,4 +1,4 @@
-"""Charts: every curve can be told from the others, and an axis shows plain numbers."""
+"""Charts: every curve differs from the others in colour or dash, and an axis shows plain numbers."""
 
 import re
 

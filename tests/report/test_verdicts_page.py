@@ -22,8 +22,16 @@ def row(file, verdict="real", score=0.2, **changes):
     } | changes
 
 
-def evidence(name, side="neither", strength=0.0, words="words", picture=None):
-    return {"name": name, "speaks_for": side, "strength": strength, "words": words, "picture": picture, "value": None}
+def evidence(title, side="neither", strength=0.0, words="words", picture=None):
+    return {
+        "name": title.lower(),
+        "title": title,
+        "speaks_for": side,
+        "strength": strength,
+        "words": words,
+        "picture": picture,
+        "value": None,
+    }
 
 
 def written(folder, rows):
@@ -55,8 +63,8 @@ def test_the_highest_score_comes_first_and_every_file_is_there(tmp_path):
 def test_evidence_is_shown_and_the_detectors_is_not_repeated(tmp_path):
     found = [
         evidence("detector", "fake", 0.8, "the score itself"),
-        evidence("blink_rate", "real", 0.4, "blinks as people do", "a.png"),
-        evidence("exif", words="says nothing"),
+        evidence("Blink rate", "real", 0.4, "blinks as people do", "a.png"),
+        evidence("Exif", words="says nothing"),
     ]
     text = written(tmp_path, [row("a", evidence=found, classes={"real": 0.25, "swap": 0.75})]).text
     assert "the score itself" not in text

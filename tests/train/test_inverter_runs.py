@@ -5,13 +5,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small import moved, run, small_adv, small_gan, small_inversion
-from strict import guarded_steps
 
 from fdetect_jax import weights
 from fdetect_jax.config import check
 from fdetect_jax.train.trainers import make_task
 from fdetect_jax.train.writer import read_history
+from tests.small import moved, run, small_adv, small_gan, small_inversion
+from tests.strict import guarded_steps
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,9 @@ def inverter(tmp_path_factory) -> str:
     """An inverter made by the two trainers, one after the other."""
     folder = tmp_path_factory.mktemp("inverter")
     found = run(small_gan(), folder / "gan")
-    assert {"psnr/encoder", "ssim/encoder"} <= found["tests"].keys()
+    assert {"psnr/encoder", "ssim/encoder"} <= found["figures"].keys()
     found = run(small_inversion(str(folder / "gan" / "inverter")), folder / "inversion")
-    assert {"psnr/encoder", "psnr/hyper"} <= found["tests"].keys()
+    assert {"psnr/encoder", "psnr/hyper"} <= found["figures"].keys()
     made = folder / "inversion" / "inverter"
     assert (made / "README.md").is_file()
     assert (made / "samples.png").is_file()

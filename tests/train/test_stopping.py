@@ -62,7 +62,7 @@ def test_a_killed_run_ends_in_the_same_bits(command, tmp_path):
     process = command(killed, "--config.data.workers=2")
     output = process.communicate(timeout=280)[0].decode()
     assert process.returncode == 0, output[-2000:]
-    assert "going on from step" in output
+    assert "resuming from step" in output
     assert (killed / "detector.safetensors").read_bytes() == (whole / "detector.safetensors").read_bytes()
 
     def log(folder: Path) -> list:
@@ -80,6 +80,6 @@ def test_sigterm_saves_and_says_how_to_go_on(command, tmp_path):
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0].decode()
     assert process.returncode == 143, output[-2000:]
-    assert "the same command goes on from here" in output
+    assert "the same command resumes from here" in output
     steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
     assert max(steps) >= 3

@@ -1,4 +1,4 @@
-"""Conversions against the originals' answers, from file to network and back; and what wrong files are told."""
+"""Conversions against the originals' answers, from file to network and back; and the errors of wrong files."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from fdetect_jax import weights
 from fdetect_jax.cli import main
 from fdetect_jax.convert import efficientnet, hyperinverter, ir_se50, stylegan2
 from fdetect_jax.convert.checkpoint import read_checkpoint, state_dict
-from fdetect_jax.convert.kinds import convert, export
+from fdetect_jax.convert.conversion import convert, export
 from fdetect_jax.convert.layout import Fixed, Pair, from_state, under
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor
 from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNet
@@ -101,10 +101,10 @@ def test_stylegan2_of_nvlabs(tmp_path):
     assert loaded.metadata["layout"] == "nvlabs"
     assert loaded.config["generator"]["conv_clamp"] == pytest.approx(0.7)
     z = latents(4, 16)
-    np.testing.assert_allclose(loaded(z).embedding, case["w"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(loaded(z).heads["embedding"], case["w"], rtol=1e-4, atol=1e-6)
     image = np.asarray(jax.jit(loaded.module.apply)(loaded.variables, z))
     np.testing.assert_allclose(numbers_of(image), case["image"], atol=1e-5)
-    np.testing.assert_allclose(loaded(z).reconstruction, np.clip(image / 2 + 0.5, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(loaded(z).heads["reconstruction"], np.clip(image / 2 + 0.5, 0, 1), atol=1e-5)
     config, variables, _ = weights.read(out)
     real = 2 * random_images(1, 4, 32) - 1
     discriminator = Discriminator(DiscriminatorConfig(**config["discriminator"]))
@@ -167,11 +167,14 @@ def test_hyperinverter(case, tmp_path):
     h, h_rows = HyperInverter(h_config, g_config), hyperinverter.hyper_rows(h_config, g_config)
     state |= made_up(h_rows, h, image, image, gain=0.7)
     assert fingerprint(state) == case["keys"]
-    configs, variables = hyperinverter.convert_inverter(state | {"discriminator.b4.out.bias": np.zeros(1)}, g_config)
-    configs["generator"] = dataclasses.asdict(g_config)
+    save_file(state | {"discriminator.b4.out.bias": np.zeros(1)}, tmp_path / "in.safetensors")
+    generator = {"generator": dataclasses.asdict(g_config)}
+    weights.save(tmp_path / "g.safetensors", "stylegan2", generator, {"generator": g_variables})
     path = tmp_path / "inverter.safetensors"
-    weights.save(path, "hyperinverter", configs, {**variables, "generator": g_variables})
-    back = hyperinverter.export(configs, variables)
+    convert("hyperinverter", tmp_path / "in.safetensors", path, generator=tmp_path / "g.safetensors")
+    export(path, tmp_path / "back.safetensors")
+    back = load_file(tmp_path / "back.safetensors")
+    assert back.keys() == state.keys()
     assert all(np.array_equal(back[key], value) for key, value in state.items())
 
     inverter, variables = inversion.load(path)
@@ -201,7 +204,7 @@ def test_ir_se50(tmp_path):
     save_file(state, tmp_path / "in.safetensors")
     convert("ir_se50", tmp_path / "in.safetensors", tmp_path / "out.safetensors")
     loaded = fdetect_jax.load(tmp_path / "out.safetensors")
-    embedding = np.asarray(loaded(random_images(5, 2, 112)).embedding)
+    embedding = np.asarray(loaded(random_images(5, 2, 112)).heads["embedding"])
     np.testing.assert_allclose(embedding[:, :8], case["embedding"], atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, rtol=1e-5)
     load_term("identity", tmp_path / "out.safetensors")
@@ -240,7 +243,7 @@ def test_wrong_arrays_are_listed(b0, change, wanted, tmp_path):
 
 
 def test_prefixes_and_wrappers_of_training_code(b0):
-    """DataParallel's prefix; a variant is told by its widths where keys are alike (B1 and B2)."""
+    """DataParallel's prefix; a variant is known by its widths where keys are alike (B1 and B2)."""
     wrapped = {"model": {f"module.{key}": value for key, value in tensors(b0).items()}, "epoch": 3}
     assert efficientnet.convert(wrapped, "half")[0]["normalization"] == "half"
     config = VARIANTS["b2"]
