@@ -131,7 +131,7 @@ def test_the_input_pipeline_is_compared_with_the_step_when_both_ran():
 
 def test_what_goes_wrong_in_a_worker_is_said(tmp_path):
     options = dataclasses.asdict(TINY) | {"resolution": 33}
-    with pytest.raises(measure.BenchError, match=r"stylegan2_synthesis \(ours\): ValueError: generator.resolution"):
+    with pytest.raises(measure.BenchError, match=r"stylegan2_synthesis \(ours\): UserError: generator.resolution"):
         measure.Side("ours", "stylegan2_synthesis", tmp_path, options)
 
 
