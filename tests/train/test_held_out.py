@@ -159,7 +159,8 @@ class Scripted:
         def rows(variables, batch):
             noise = self.draws.uniform(-0.5, 0.5, (2, len(batch["image"])))
             return {
-                f"margin/{name}": mean + noise[i] for i, (name, mean) in enumerate(zip(("real", "image"), self.means, strict=True))
+                f"margin/{name}": mean + noise[i]
+                for i, (name, mean) in enumerate(zip(("real", "image"), self.means, strict=True))
             }
 
         return rows
