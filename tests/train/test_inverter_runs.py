@@ -39,7 +39,7 @@ def test_gan_and_inversion_log_their_terms(inverter):
 def test_adversarial_run_reports_the_attack_and_the_tests(inverter, tmp_path):
     found = run(small_adv(inverter), tmp_path)
     for name in ("gan_inverted", "adversarial", "swap"):
-        assert {"accuracy", "auc", "eer", "ap", "n_real", "n_fake"} == found["tests"][name].keys()
+        assert {"accuracy", "auc", "eer", "ap", "n_real", "n_fake"} <= found["tests"][name].keys()
     assert found["tests"]["gan_inverted"]["n_real"] == 6
     history = read_history(tmp_path)
     assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
