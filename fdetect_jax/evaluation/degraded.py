@@ -32,7 +32,8 @@ from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 
 _prepared: Prepared | None = None  # of this process
-Seen = tuple[ScoredFile, Sequence[int]]  # yet without margins; of each face, its row in the file of crops
+# A file yet without margins; of each face its row in the file of crops, and its person's track.
+Seen = tuple[ScoredFile, Sequence[int], Sequence[int]]
 
 
 def score_degraded(
@@ -58,8 +59,8 @@ def score_degraded(
                 if (excluded := without_face(file, one)) is not None:
                     yield excluded
                 else:
-                    rows = [int(crop.example["row"]) for crop in one.crops]
-                    yield ScoredFile(file, one.kind == "image", *face_columns(one), np.empty(0)), rows
+                    rows, tracks = zip(*((int(crop.example["row"]), crop.track) for crop in one.crops), strict=True)
+                    yield ScoredFile(file, one.kind == "image", *face_columns(one), np.empty(0)), rows, tracks
 
         with closing(seen_files):
             yield from _scored(seen(), Path(folder), scorer)
@@ -92,7 +93,8 @@ def _of_prepared(
                     reason = one.reason if isinstance(one, Rejected) else reasons.get(file.file, "no face")
                     yield Excluded(labelled, reason)
                 else:
-                    yield ScoredFile(labelled, image, *one, np.empty(0)), range(len(one[0]))
+                    *columns, tracks = one
+                    yield ScoredFile(labelled, image, *columns, np.empty(0)), range(len(tracks)), tracks
 
         with closing(seen_files):
             yield from _scored(seen(), Path(folder), scorer)
@@ -108,24 +110,22 @@ def _scored(seen: Iterator[Seen | Excluded], folder: Path, scorer: Scorer) -> It
                 path.unlink(missing_ok=True)
                 yield (one, None, None), (), ()
                 continue
-            known, rows = one
+            known, rows, tracks = one
             crops = read_degraded(path, scorer.size)
-            last = len(rows) - 1
-            for face, row in enumerate(rows):
-                yield (known, path if face == last else None, crops[row]), crops[row], range(len(crops[row]))
+            faces = [crops[row] for row in rows]  # (V, S, S, 3) each, every view of a face
+            # View by view; a person seen in two views is two, so that no clip mixes views.
+            views = [face[view] for view in range(len(faces[0])) for face in faces]
+            persons = 1 + max(tracks)
+            apart = [view * persons + track for view in range(len(faces[0])) for track in tracks]
+            yield (known, path, faces), views, apart
 
-    margins, crops = [], []  # of the file at hand, face by face
-    for (known, path, images), of_face in scorer.margins_of_each(groups()):
+    for (known, path, faces), margins in scorer.margins_of_each(groups()):
         if isinstance(known, Excluded):
             yield known
             continue
-        margins.append(of_face)
-        crops.append(images)
-        if path is not None:
-            clean, *others = np.stack(margins, axis=1)
-            yield dataclasses.replace(known, margins=clean, degraded=np.stack(others), crops=crops)
-            margins, crops = [], []
-            path.unlink()
+        clean, *others = margins.reshape(-1, len(faces))
+        yield dataclasses.replace(known, margins=clean, degraded=np.stack(others), crops=faces)
+        path.unlink()
 
 
 def _open_prepared(prepared: Prepared) -> None:
@@ -134,8 +134,8 @@ def _open_prepared(prepared: Prepared) -> None:
     _prepared = prepared
 
 
-def _look(task: tuple[PreparedFile, Path, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Frames, times and areas of the faces in the order of their rows; None where there is no face."""
+def _look(task: tuple[PreparedFile, Path, int]) -> tuple[np.ndarray, ...] | None:
+    """Frames, times, areas and tracks of the faces in the order of their rows; None where there is no face."""
     file, path, seed = task
     examples = sorted((_prepared[index] for index in file.indices), key=lambda one: (one["track"], one["frame"]))
     if not examples:
@@ -147,4 +147,4 @@ def _look(task: tuple[PreparedFile, Path, int]) -> tuple[np.ndarray, np.ndarray,
             track = one["track"]
         crops.add(one["image"], None)
     crops.end_clip()
-    return prepared_columns(examples)
+    return *prepared_columns(examples), np.array([int(one["track"]) for one in examples])

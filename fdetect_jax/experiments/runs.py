@@ -1,7 +1,7 @@
-"""The runs of a table. In: its config. Out: the reports of all runs, trained on as many devices as there are.
+"""Trains the runs of a table. In: its config. Out: the reports of all runs, trained on all devices in parallel.
 
-A run is a training like any other, in ``<workdir>/<variant>/seed_<N>``. A finished one is read; the others go on where
-they were stopped.
+A run is an ordinary training, in ``<workdir>/<variant>/seed_<N>``. Finished runs are read; interrupted ones are
+resumed.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.train.loop import Stopped, finished, sigterm, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
-_OWN = ("variants", "comparisons", "rows", "seeds", "sweeps")  # fields of a table that no run has
+_OWN = ("variants", "comparisons", "rows", "seeds", "sweeps")  # fields of a table that its runs do not have
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training of one variant. config: a detector's. folder: its workdir."""
+    """One training of one variant. config: of the detector's training. folder: its workdir."""
 
     variant: str
     seed: int
@@ -34,10 +34,10 @@ class Run:
 
 
 def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
-    """Every run, all variants of the first seed first; checked, so that nothing is refused after hours of work.
+    """Every run, all variants of the first seed first; checked now, so that no run fails a check after hours of work.
 
     Raises:
-      UserError: an variant, a sweep or a comparison that cannot be.
+      UserError: a variant, a sweep or a comparison that is not possible.
     """
     if jax.process_count() > 1:
         raise UserError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
@@ -53,7 +53,7 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     if not config.rows:
         raise UserError("rows: found none, wanted variants")
     if config.seeds < 2:
-        raise UserError(f"seeds: found {config.seeds}, wanted two at least, to tell chance from effect")
+        raise UserError(f"seeds: found {config.seeds}, wanted at least two, to separate an effect from chance")
     runs = [
         Run(variant, seed, _variant_config(config, variant, seed), workdir / variant / f"seed_{seed}")
         for seed in range(config.seed, config.seed + config.seeds)
@@ -71,16 +71,16 @@ def _variant_config(config: ConfigDict, variant: str, seed: int) -> ConfigDict:
     fields = {name: value for name, value in config.to_dict().items() if name not in _OWN}
     changes = config.variants[variant].to_dict()
     made = ConfigDict(fields | {"task": "detector", "seed": seed, "description": changes.pop("title")})
-    if "overrides" in changes.get("detector", {}):  # another detector's have nothing to do with the shared one's
+    if "overrides" in changes.get("detector", {}):  # the shared detector's overrides do not apply to another detector
         made.detector.overrides = changes["detector"].pop("overrides")
     made.update(changes)
     return made
 
 
 def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, dict]]:
-    """Trains what has not ended yet, one run on each device at a time; yields each run with its report's content.
+    """Trains the unfinished runs, one per device at a time; yields each run with the content of its report.
 
-    With one device a run shows its own progress; with several only ``show`` gets its lines.
+    With one device a run shows its own progress; with several, only ``show`` is called.
 
     Raises:
       Stopped: after SIGTERM; everything is saved.
@@ -88,7 +88,7 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
     devices = jax.local_devices()
     free: SimpleQueue = SimpleQueue()
     for device in devices:
-        free.put((device, {}))  # with its tasks by variant: those that differ in the seed alone share what is compiled
+        free.put((device, {}))  # with its tasks by variant: runs that differ only in the seed share compiled functions
 
     def one(number: int, run: Run) -> dict:
         device, tasks = free.get()
@@ -102,7 +102,7 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
             task.config.seed = run.seed
             name = f"[{number}/{len(runs)}] {run.config.description}, seed {run.seed}"
             if (content := finished(run.config, run.folder, task)) is not None:
-                show(f"{name}: has ended before")
+                show(f"{name}: already finished")
                 return content
             show(name)
             with jax.default_device(device):

@@ -1,4 +1,4 @@
-"""What several seeds say: values by seed in, means with standard errors and paired differences with intervals out."""
+"""Statistics over seeds. In: values by seed. Out: means with standard errors, paired differences with intervals."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from fdetect_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Estimate:
-    """mean, and its standard error s / sqrt(n); values: by seed."""
+    """mean: over seeds, and its standard error s / sqrt(n); values: by seed."""
 
     mean: float
     error: float
@@ -21,7 +21,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two variants that share seeds, and so data, order and initial weights: the mean of a - b over seeds.
+    """The mean of a - b over seeds, for two variants that share seeds, and so data, order and initial weights.
 
     low, high: the 95 % interval, Student's t with n - 1 degrees of freedom.
     """
@@ -33,12 +33,12 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """ "higher" or "lower" where the interval leaves out zero, else "no clear difference"."""
+        """ "higher" or "lower" if the interval excludes zero, else "no clear difference"."""
         return "higher" if self.low > 0 else "lower" if self.high < 0 else "no clear difference"
 
 
 def estimate(by_seed: Mapping[int, float]) -> Estimate:
-    """seed -> value, two at least."""
+    """seed -> value, at least two."""
     values = np.array([by_seed[seed] for seed in sorted(by_seed)])
     error = values.std(ddof=1) / math.sqrt(len(values))
     return Estimate(float(values.mean()), float(error), tuple(values.tolist()))
@@ -48,7 +48,7 @@ def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float
     """seed -> value of two variants, paired by the seeds that both have.
 
     Raises:
-      ValueError: fewer than two of those.
+      UserError: fewer than two of those.
     """
     shared = sorted(a.keys() & b.keys())
     if len(shared) < 2:

@@ -22,16 +22,9 @@ def row(file, verdict="real", score=0.2, **changes):
     } | changes
 
 
-def evidence(title, side="neither", strength=0.0, words="words", picture=None):
-    return {
-        "name": title.lower(),
-        "title": title,
-        "speaks_for": side,
-        "strength": strength,
-        "words": words,
-        "picture": picture,
-        "value": None,
-    }
+def evidence(name, side="neither", strength=0.0, words="words", picture=None, title=None):
+    row = {"name": name, "speaks_for": side, "strength": strength, "words": words, "value": None}
+    return row | {"picture": picture, "title": title or name}
 
 
 def written(folder, rows):
@@ -63,13 +56,13 @@ def test_the_highest_score_comes_first_and_every_file_is_there(tmp_path):
 def test_evidence_is_shown_and_the_detectors_is_not_repeated(tmp_path):
     found = [
         evidence("detector", "fake", 0.8, "the score itself"),
-        evidence("Blink rate", "real", 0.4, "blinks as people do", "a.png"),
-        evidence("Exif", words="says nothing"),
+        evidence("blink_rate", "real", 0.4, "blinks as people do", "a.png", "Blink rate"),
+        evidence("exif", words="says nothing"),
     ]
     text = written(tmp_path, [row("a", evidence=found, classes={"real": 0.25, "swap": 0.75})]).text
     assert "the score itself" not in text
     assert re.search(r'<dt>Blink rate <b class="badge real">for real 40 %</b></dt>', text)
-    assert re.search(r"<dt>Exif</dt>\s*<dd>says nothing</dd>", text)
+    assert re.search(r"<dt>exif</dt>\s*<dd>says nothing</dd>", text)
     assert 'href="a.png"' in text
     assert "real 25 %, swap 75 %" in text
 

@@ -14,8 +14,8 @@ from tiny import save_pair
 from configs import common
 from fdetect_jax import parallel, weights
 from fdetect_jax.data.folder import SPLITS
-from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.errors import UserError
+from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import FORGERIES, Forged, Forgery, make_mix
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.crop import make_recipe
@@ -159,7 +159,8 @@ class Scripted:
         def rows(variables, batch):
             noise = self.draws.uniform(-0.5, 0.5, (2, len(batch["image"])))
             return {
-                f"margin/{name}": mean + noise[i] for i, (name, mean) in enumerate(zip(("real", "image"), self.means))
+                f"margin/{name}": mean + noise[i]
+                for i, (name, mean) in enumerate(zip(("real", "image"), self.means, strict=True))
             }
 
         return rows
