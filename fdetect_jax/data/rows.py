@@ -131,15 +131,21 @@ class MakeRow:
         # From the same part of a mixture: otherwise the edge of a swap would separate two cameras.
         among = self.source.part_at(index) if isinstance(self.source, Mixture) else range(len(self.source))
         for _ in range(100):
-            other = self.source[among[int(rng.integers(len(among)))]]
-            if other["identity"] != example["identity"]:
+            if (other := self._other(among[int(rng.integers(len(among)))], example)) is not None:
                 return other
         start = int(rng.integers(len(among)))  # reached when one person holds nearly all photographs
         for number in range(start, start + len(among)):
-            other = self.source[among[number % len(among)]]
-            if other["identity"] != example["identity"]:
+            if (other := self._other(among[number % len(among)], example)) is not None:
                 return other
         raise UserError("found one person, wanted at least two to swap faces between")
+
+    def _other(self, index: int, example: Example) -> Example | None:
+        """Face ``index`` if it shows another person; None if not, or if it cannot be read."""
+        try:
+            other = self.source[index]
+        except UserError:  # counted when its own turn comes, not as a fault of the face that it was drawn for
+            return None
+        return other if other["identity"] != example["identity"] else None
 
 
 def _cropper(

@@ -191,6 +191,13 @@ def test_replacements_are_the_same_with_workers_and_after_resume(opened):
     assert two.quarantine == none.quarantine
 
 
+def test_a_face_that_cannot_be_used_is_no_donor(opened):
+    """It is no fault of the face that it was drawn for."""
+    batches = opened(Damaged(), 5, 0, MARKED, max_unusable=1.0)
+    assert 3 not in {int(donor) for batch in take(batches, 20) for donor in batch["forged"][:, 0, 0, 1]}
+    assert list(batches.quarantine.reasons) == [LINE]
+
+
 def test_a_state_of_before_is_left_alone(opened):
     batches = opened(Damaged(), 5, 0, max_unusable=1.0)
     take(batches, 2)

@@ -32,7 +32,7 @@ def test_a_run_on_self_blended_images(tmp_path):
     page = (tmp_path / "report.html").read_text()
     for name in ("crop", "hull", "mask", "source", "target", "blended", "real", "fake"):
         assert f'<div class="name">{name}</div>' in page
-    assert page.count("<small>P(fake)</small>") == 2 * 4  # of real and fake, as many as a batch holds
+    assert page.count("<small>P(fake)</small>") == 2 * 6  # of real and fake
     assert (tmp_path / "fakes.png").is_file()
     assert weights.describe(tmp_path / "detector.safetensors")[1]["description"] == small_sbi().description
 
@@ -70,7 +70,7 @@ def test_on_photographs_training_and_serving_share_the_recipe(faces, tmp_path, m
     ("mix", "columns"),
     [
         ({"swap": 1.0}, ["crop", "source", "warped", "matched"]),
-        ({"fwa": 1.0, "swap": 1.0}, ["crop", "source", "warped", "matched"]),
+        ({"fwa": 1.0, "swap": 1.0}, ["crop", "target", "part", "mask"]),  # the first by name
         ({"fwa": 1.0, "swap": 0.0}, ["crop", "target", "part", "mask"]),
     ],
 )

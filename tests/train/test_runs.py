@@ -213,7 +213,7 @@ def paths(state, *parts: str) -> set[str]:
 def test_a_stage_moves_its_parameters_and_no_others():
     """Two steps of the classifier, two of a norm beside it, two of everything; statistics go with their norm."""
     config = cheap()
-    config.optimizer.weight_decay = 0.1  # decay must not move what is held
+    config.optimizer.update(name="adamw", weight_decay=0.1)  # decay must not move what is held
     config.objective.mode = "staged"
     config.objective.stages = (
         {"share": 1 / 3, "terms": ("cross_entropy",), "trainable": ("fc/*",)},

@@ -25,7 +25,7 @@ def command(tmp_path_factory):
         f"import sys\nsys.path[:0] = [{str(ROOT / 'tests')!r}]\nfrom small import small_adv\n\n"
         f"def get_config():\n    config = small_adv({pair!r})\n"
         "    config.steps = 12\n"
-        "    config.forgery.attack.random_start = True\n"
+        "    config.forgery.latent.attack.random_start = True\n"
         "    config.detector.overrides = {**config.detector.overrides, 'dropout': 0.3}\n"
         "    return config\n"
     )
