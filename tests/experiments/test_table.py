@@ -8,13 +8,14 @@ import jax
 import pytest
 import tiny
 from ml_collections import ConfigDict
-from small import compilations, small_table
+from small import attacks, compilations, small_table, without_generator
 
 from configs import table1
 from fdetect_jax.errors import UserError
 from fdetect_jax.experiments import runs
 from fdetect_jax.experiments.runs import runs_of
 from fdetect_jax.experiments.table import run_table
+from fdetect_jax.forgery import weights_of
 from fdetect_jax.train.loop import train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
@@ -26,29 +27,34 @@ def pair(tmp_path_factory) -> str:
 
 def cheap(*variants: str) -> ConfigDict:
     """Variants without a generator, in training and in tests."""
-    config = small_table("", *variants)
-    config.evaluation.forgery = {"kind": "none"}
-    config.evaluation.unseen = {"kind": "none"}
+    config = without_generator(small_table("", *variants))
+    config.batch_size = 8  # two rows for each of the devices
     return config
 
 
 def two() -> ConfigDict:
     config = cheap("baseline")
-    config.variants["swaps"] = {"title": "Swaps alone", "forgery": {"kind": "swap"}, "steps": 3}
+    config.variants["swaps"] = {"title": "Swaps alone", "forgery": {"mix": {"swap": 1.0}}, "steps": 3}
     config.rows, config.comparisons = ("swaps", "baseline"), (("baseline", "swaps"),)
     return config
 
 
-def test_an_arm_is_what_differs(pair):
+def test_a_variant_is_what_differs(pair):
     config = small_table(pair, "baseline", "reconstruction", "adversarial", "joint", "arcface", "sbi")
     config.batch_size = 8  # two rows for each of the devices
     found = {one.variant: one for one in runs_of(config, Path("w")) if one.seed == 1}
     assert found["joint"].config.objective.lam == 0.9
     assert found["adversarial"].config.objective.lam == 1.0
-    assert found["adversarial"].config.forgery.attack == config.evaluation.forgery.attack
-    assert found["sbi"].config.forgery.half == "sbi"
-    assert set(found["reconstruction"].config.forgery) == {"kind", "pair", "dtype", "remat", "warmup", "half"}
-    assert found["baseline"].config.forgery.to_dict() == {"kind": "mixed", "kinds": ("swap", "sbi")}
+    trained = {name: weights_of(one.config.forgery) for name, one in found.items()}
+    assert trained == {
+        "baseline": {"swap": 1, "sbi": 1},
+        "reconstruction": {"reconstruction": 1},
+        **dict.fromkeys(("adversarial", "joint", "arcface"), {"latent": 1}),
+        "sbi": {"latent": 1, "sbi": 1},
+    }
+    attacked = {name: one.config.forgery.latent.attack for name, one in found.items()}
+    assert attacked["adversarial"] == attacked["sbi"] == config.evaluation.forgeries.latent.attack
+    assert found["sbi"].config.forgery.latent.warmup == 2 * found["joint"].config.forgery.latent.warmup > 0
     assert found["baseline"].config.steps == 4
     assert found["arcface"].config.detector.name == "multiresolution"
     assert "stages" not in found["arcface"].config.detector.overrides
@@ -60,7 +66,7 @@ def test_an_arm_is_what_differs(pair):
         assert not {"variants", "seeds", "comparisons", "sweeps"} & set(one.config)
 
 
-def test_all_arms_of_a_seed_come_before_the_next(pair):
+def test_all_variants_of_a_seed_come_before_the_next(pair):
     config = small_table(pair, "joint", "adversarial")
     config.seed = 5
     assert [(one.variant, one.seed) for one in runs_of(config, Path("w"))] == [
@@ -74,11 +80,12 @@ def test_all_arms_of_a_seed_come_before_the_next(pair):
 def test_the_shipped_variants_hold(pair):
     for variant in ("facesim", "sweeps"):
         config = table1.get_config(variant)
-        for one in (config.evaluation.forgery, config.evaluation.unseen):
+        for one in attacks(config):
             one.inverter = pair
         config.data.size = 32
         assert len(runs_of(config, Path("w"))) == 3 * len(config.variants) == 3 * len(config.rows)
-    fields = {"lam": "objective.lam", "epsilon": "forgery.attack.epsilon", "steps": "forgery.attack.steps"}
+    fields = {"lam": "objective.lam", "epsilon": "forgery.latent.attack.epsilon"}
+    fields |= {"steps": "forgery.latent.attack.steps"}
     fields["margin"] = "losses.contrastive.margin"
     made = {one.variant: one.config for one in runs_of(config, Path("w"))}
     for name, sweep in config.sweeps.items():
@@ -96,7 +103,11 @@ def test_the_shipped_variants_hold(pair):
         ({"rows": ("baseline", "nobody")}, r"rows: found \['nobody'\], wanted variants among"),
         ({"comparisons": (("baseline", "nobody"),)}, r"comparisons: found \['nobody'\], wanted variants among"),
         ({"sweeps": {"x": {"title": "x", "variants": {"none": 1.0}}}}, r"sweeps: found \['none'\], wanted variants"),
-        ({"variants": {"swaps": {"forgery": {"kind": "magic"}}}}, r"variants\.swaps: forgery\.kind: found 'magic'"),
+        (
+            {"variants": {"swaps": {"forgery": {"mix": {"magic": 1.0}}}}},
+            r"variants\.swaps: forgery\.mix: found 'magic'",
+        ),
+        ({"variants": {"swaps": {"objective": {"mode": "staged"}}}}, r"variants\.swaps: objective\.stages: found none"),
         ({"batch_size": 0}, r"variants\.swaps: batch_size: found 0"),
     ],
 )
@@ -112,7 +123,7 @@ def test_a_table_is_trained_written_and_taken_up(tmp_path, monkeypatch, capsys):
     assert found == json.loads((tmp_path / "table.json").read_text())
     assert found["seeds"] == [0, 1]
     assert found["columns"] == {"unseen": ["unseen", "fwa"], "others": ["swap", "sbi"]}
-    assert found["variants"]["baseline"]["trained_on"] == ["swap", "sbi"]
+    assert found["variants"]["baseline"]["trained_on"] == ["sbi", "swap"]
     for variant, steps in (("baseline", 4), ("swaps", 3)):
         assert found["variants"][variant]["steps"] == steps
         own = [

@@ -1,4 +1,4 @@
-"""A run with attention and an ArcFace head: both terms fall, and what it learned travels to whoever judges by it."""
+"""A run with attention and an ArcFace head: both terms fall, and what it learned travels to whoever scores with it."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from small import run, small_arcface
 
 from fdetect_jax.config import check
 from fdetect_jax.errors import UserError
-from fdetect_jax.inference.predictor import Predictor
+from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.train.writer import read_history
 
 
@@ -14,15 +14,15 @@ def test_a_run(tmp_path):
     config = small_arcface()
     config.steps, config.optimizer.learning_rate = 40, 0.01
     found = run(config, tmp_path)
-    assert {"swap", "sbi"} <= set(found["tests"])
+    assert list(found["tests"]) == ["swap", "sbi", "fwa"]
     history = read_history(tmp_path)
     for name in ("loss/attention", "loss/arcface"):
         values = [row[name] for row in history]
         assert np.mean(values[-10:]) < np.mean(values[:10]), name
     assert "loss/cross_entropy" not in history[0]  # its weight is 0
-    judge = Predictor(tmp_path, recipe="aligned64")
+    scorer = Scorer(tmp_path, recipe="aligned64")
     images = np.random.default_rng(0).integers(0, 256, (3, config.data.size, config.data.size, 3), np.uint8)
-    assert judge.attention(images).shape == (3, 16, 16)  # the branch's own map, not Grad-CAM's
+    assert scorer.attention(images).shape == (3, 16, 16)  # the branch's own map, not Grad-CAM's
 
 
 @pytest.mark.parametrize(
