@@ -79,7 +79,11 @@ class Side:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self.made = self._read()
+        try:
+            self.made = self._read()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def run(self) -> dict[str, Any]:
         """Runs the work once: {"seconds": float, "memory": bytes}."""

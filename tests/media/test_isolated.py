@@ -139,9 +139,9 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path):
         "for pid in run_isolated(process_of, count(), workers=1, seconds=60.0): print(pid, flush=True)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    worker = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
+    with parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
     deadline = time.monotonic() + 20
     while _alive(worker):
         assert time.monotonic() < deadline
