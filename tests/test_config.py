@@ -332,7 +332,7 @@ def test_a_field_of_a_forgery_that_nothing_reads_is_refused(pair, tmp_path):
 def test_host_forgeries_are_tested_unasked(pair, tmp_path):
     config = given("baseline", "facesim", pair, tmp_path)
     config.evaluation.forgeries.sbi = {}
-    with pytest.raises(UserError, match=r"^evaluation\.forgeries\.sbi: found the host forgery 'sbi', wanted no such"):
+    with pytest.raises(UserError, match=r"^evaluation\.forgeries\.sbi: found the host forgery 'sbi', wanted none"):
         check(config)
     config = given("baseline", "facesim", pair, tmp_path)
     config.evaluation.forgeries.other_generator.forgery = "swap"

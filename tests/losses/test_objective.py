@@ -161,7 +161,7 @@ def test_patterns_without_stages_hold_in_every_phase(mode):
 def test_a_pattern_that_fits_nothing_is_named():
     objective = make_objective(config(trainable=("fc/*", "head/*")), 10)
     with pytest.raises(
-        UserError, match=r"^objective\.trainable: found 'head/\*', which fits no parameter; .*'fc/kernel'"
+        UserError, match=r"^objective\.trainable: found 'head/\*', which matches no parameter; .*'fc/kernel'"
     ):
         objective.frozen(VARIABLES)
 
@@ -178,7 +178,7 @@ def test_what_is_held_is_taken_from_the_old():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ((), r"^objective\.stages: found none, wanted one"),
+        ((), r"^objective\.stages: found none, wanted at least one"),
         ((stage(0.5), stage(0.4)), r"^objective\.stages: found shares that sum to 0\.9, wanted 1"),
         ((stage(0.5), {"share": 0.5}), r"^objective\.stages\[1\]: found the fields \['share'\]"),
         ((stage(0.0), stage(1.0)), r"^objective\.stages\[0\]\.share: found 0\.0"),

@@ -7,6 +7,7 @@ from small import run, small_arcface
 from fdetect_jax.config import check
 from fdetect_jax.errors import UserError
 from fdetect_jax.inference.scorer import Scorer
+from fdetect_jax.train.trainers import make_task
 from fdetect_jax.train.writer import read_history
 
 
@@ -28,8 +29,8 @@ def test_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [
-        ("detector", {"name": "efficientnet_small64", "overrides": {}}, "multiresolution"),
-        ("detector", {"overrides": {"head": "softmax"}}, "arcface"),
+        ("detector", {"name": "efficientnet_small64", "overrides": {}}, r"losses\.arcface: .*wanted one with cosines"),
+        ("detector", {"overrides": {"head": "softmax"}}, r"losses\.arcface: .*wanted one with cosines"),
         ("losses.arcface.margin", -0.1, "losses.arcface.margin"),
         ("losses.arcface.scale", 0.0, "losses.arcface.scale"),
         ("losses.arcface.form", "easy", "losses.arcface.form"),
@@ -44,3 +45,4 @@ def test_what_does_not_fit_is_refused_before_work(field, value, named):
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=named):
         check(config)
+        make_task(config)  # looks at the heads

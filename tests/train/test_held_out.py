@@ -285,6 +285,6 @@ def test_tests_that_are_skipped_and_named(tmp_path):
     ]
     config.evaluation.skip = ("swap", "fwa", "sbi", "latent", "other_generator")
     with pytest.raises(
-        UserError, match=r"^evaluation: found no forgery to test with, wanted some that evaluation\.skip"
+        UserError, match=r"^evaluation: found no forgery to test with, wanted at least one that evaluation\.skip"
     ):
         held_out_of(config, colours).evaluate({"scale": 1.0}, parallel.Devices(1), lambda text: None)
