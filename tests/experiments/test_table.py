@@ -49,13 +49,7 @@ def test_a_variant_is_what_differs(pair):
     assert trained == {
         "baseline": {"swap": 1, "sbi": 1},
         "reconstruction": {"reconstruction": 1},
-<<<<<<< HEAD
         **{name: {"latent": 1} for name in ("adversarial", "joint", "arcface")},
-=======
-        "adversarial": {"latent": 1},
-        "joint": {"latent": 1},
-        "arcface": {"latent": 1},
->>>>>>> h/tests
         "sbi": {"latent": 1, "sbi": 1},
     }
     attacked = {name: one.config.forgery.latent.attack for name, one in found.items()}
