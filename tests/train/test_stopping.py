@@ -19,13 +19,15 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
     """Starts the small adversarial run as a user does; the config is a file."""
-    folder = tmp_path_factory.mktemp("command")
+    folder, started = tmp_path_factory.mktemp("command"), []
     pair, file = str(tiny.save_pair(folder / "inverter")), folder / "small_run.py"
     file.write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT / 'tests')!r}]\nfrom small import small_adv\n\n"
         f"def get_config():\n    config = small_adv({pair!r})\n"
         "    config.steps = 12\n"
-        "    config.forgery.latent.attack.random_start = True\n"
+        "    for own in (config.forgery, config.evaluation.forgeries):  # alike: one attack is compiled for both\n"
+        "        own.latent.attack.random_start = True\n"
+        "    config.evaluation.skip = ('other_generator',)\n"
         "    config.detector.overrides = {**config.detector.overrides, 'dropout': 0.3}\n"
         "    return config\n"
     )
@@ -33,9 +35,15 @@ def command(tmp_path_factory):
 
     def start(workdir: Path, *more: str) -> subprocess.Popen:
         line = [sys.executable, "-m", "fdetect_jax.main", f"--config={file}", f"--workdir={workdir}", *more]
-        return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        started.append(
+            subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        )
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:  # of a test that failed
+        process.kill()
+        process.communicate()
 
 
 def until_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
@@ -53,7 +61,8 @@ def test_a_killed_run_ends_in_the_same_bits(command, tmp_path):
     """And with worker processes from there on."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = command(whole)
-    assert process.wait(280) == 0, process.communicate()[0][-2000:]
+    output = process.communicate(timeout=280)[0]
+    assert process.returncode == 0, output[-2000:]
     process = command(killed)
     until_step(process, killed, 5)
     process.send_signal(signal.SIGKILL)
