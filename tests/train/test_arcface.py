@@ -44,5 +44,9 @@ def test_what_does_not_fit_is_refused_before_work(field, value, named):
     else:
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=named):
-        check(config)
-        make_task(config)  # looks at the heads
+        checked_and_made(config)
+
+
+def checked_and_made(config):
+    check(config)
+    return make_task(config)  # looks at the heads
