@@ -43,10 +43,10 @@ def test_what_does_not_fit_is_refused_before_work(field, value, named):
         config.detector.update(value)
     else:
         config.update_from_flattened_dict({field: value})
-
-    def build():
-        check(config)
-        make_task(config)  # looks at the heads
-
     with pytest.raises(UserError, match=named):
-        build()
+        checked_and_made(config)
+
+
+def checked_and_made(config):
+    check(config)
+    return make_task(config)  # looks at the heads

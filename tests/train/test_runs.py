@@ -145,7 +145,7 @@ def test_nothing_is_listed_where_all_can_be_read(ended):
 
 def test_too_many_unreadable_faces_end_the_run(tmp_path):
     config = cheap()
-    config.steps = 200
+    config.update(steps=200, checkpoint_every=100, log_every=100)
     task = make_task(config)
     task.source = Broken(task.source)
     with pytest.raises(UserError, match=r"^data\.max_unusable: found \d+ unusable of \d+ faces drawn, wanted 1\.0%"):

@@ -41,9 +41,10 @@ def command(tmp_path_factory):
         return started[-1]
 
     yield start
-    for process in started:  # of a test that failed
-        process.kill()
-        process.communicate()
+    for process in started:
+        if process.poll() is None:  # of a test that failed
+            process.kill()
+            process.communicate()
 
 
 def until_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
