@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from fdetect_jax import config as checks
 from fdetect_jax.errors import UserError
+from fdetect_jax.train.detector import check_network
 from fdetect_jax.train.loop import Stopped, finished, sigterm, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
@@ -62,6 +63,7 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     for run in runs[: len(config.rows)]:
         try:
             checks.check(run.config)
+            check_network(run.config)
         except UserError as error:
             raise UserError(f"variants.{run.variant}: {error}") from None
     return runs

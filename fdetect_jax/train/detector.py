@@ -76,6 +76,39 @@ def check(config: ConfigDict) -> None:
             at_least(config, f"{path}.identities.train", 2)
 
 
+def check_network(config: ConfigDict) -> Any:
+    """Checks that the detector fits its data and the terms of the loss, from shapes alone. The config passed ``check``.
+
+    Returns:
+      The shapes of the detector's variables.
+
+    Raises:
+      UserError: a term lacks a head or a target, or the detector takes other rows or has another number of classes.
+    """
+    name, frames = config.detector.name, config.data.frames
+    if (find_detector(name).unit == "clip") != bool(frames):
+        wanted = "0, for it takes faces" if frames else "the number of frames of a clip, for it takes clips"
+        raise UserError(f"data.frames: found {frames} with detector.name {name!r}, wanted {wanted}")
+    detector = make_detector(name, config.detector.overrides.to_dict())
+    image = jax.ShapeDtypeStruct(_one_row(config), jnp.float32)
+    variables = jax.eval_shape(detector.init, jax.random.key(0), image)
+    outputs = jax.eval_shape(detector.apply, variables, image)
+    names, classes = make_objective(config, 1).names, outputs.logits.shape[-1]
+    require(names, outputs, TARGETS)
+    for term, wanted in (("kinds", len(KINDS)), ("methods", 1 + len(weights_of(config.forgery)))):
+        if term in names and classes != wanted:
+            raise UserError(
+                f"losses.{term}: found a detector with {classes} classes, wanted {wanted}, "
+                f"since losses.{term}.weight > 0"
+            )
+    return variables
+
+
+def _one_row(config: ConfigDict) -> tuple[int, ...]:
+    size, frames = config.data.size, config.data.frames
+    return (1, frames, size, size, 3) if frames else (1, size, size, 3)
+
+
 class DetectorTask:
     """Any registered detector, trained on real faces against a mix of forgeries."""
 
@@ -86,7 +119,7 @@ class DetectorTask:
         axis = parallel.AXIS if config.detector.sync_batch_stats else None
         dtype = jnp.dtype(config.detector.dtype)
         self.detector = make_detector(config.detector.name, config.detector.overrides.to_dict(), axis, dtype)
-        self.frames = config.data.get("frames", 0)
+        self.frames = config.data.frames
         context = needs_context(config.forgery)
         self.source = make_source(config.data, "train", context=context, frames=self.frames)
         self.recipe = self.source.recipe
@@ -99,35 +132,11 @@ class DetectorTask:
         # and a schedule inside would count only the steps of its own phase.
         self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
         self.optimizer = make_optimizer(config.optimizer, 1.0)
-        self._require()
-
-    def _shape(self) -> tuple[int, ...]:
-        size = self.source.size
-        return (1, self.frames, size, size, 3) if self.frames else (1, size, size, 3)
-
-    def _require(self) -> None:
-        """Raises UserError, before any work, if the terms of the loss lack a head or a target."""
-        unit = find_detector(self.config.detector.name).unit
-        if (unit == "clip") != bool(self.frames):
-            wanted = "0, for it takes faces" if self.frames else "the number of frames of a clip, for it takes clips"
-            name = self.config.detector.name
-            raise UserError(f"data.frames: found {self.frames} with detector.name {name!r}, wanted {wanted}")
-        image = jax.ShapeDtypeStruct(self._shape(), jnp.float32)
-        variables = jax.eval_shape(self.detector.init, jax.random.key(0), image)
-        outputs = jax.eval_shape(self.detector.apply, variables, image)
-        require(self.objective.names, outputs, TARGETS)
-        self.held = self.objective.frozen(variables)
-        for name in self.objective.names:
-            wanted = {"kinds": len(KINDS), "methods": 1 + len(self.mix.weights)}.get(name)
-            if wanted and outputs.logits.shape[-1] != wanted:
-                raise UserError(
-                    f"losses.{name}: found a detector with {outputs.logits.shape[-1]} classes, wanted {wanted}, since "
-                    f"losses.{name}.weight > 0"
-                )
+        self.held = self.objective.frozen(check_network(config))
 
     def init(self, seed: int) -> TrainState:
         key = jax.random.key(seed)
-        image = jnp.zeros(self._shape())
+        image = jnp.zeros(_one_row(self.config))
         variables = jit_once(self.detector.init)(purpose(key, "weights"), image)
         if self.config.detector.weights:
             variables = started_from(variables, self.config.detector.weights)

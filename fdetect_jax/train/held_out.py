@@ -195,7 +195,7 @@ class HeldOut:
             return {as_: _p_fake(found[MARGIN + of]) for as_, of in (("image", "real"), ("forged", "image"))}
 
         slot, chosen = self.slots[name], self.faces.indices[:_SHOWN]
-        frames = self.config.data.get("frames", 0)
+        frames = self.config.data.frames
         return host_gallery(self.faces.source, chosen, FORGERIES[name], slot, self.options.seed, frames, score)
 
     def _calibrated(self, run: "_Runs", show: Callable[[str], None]) -> Calibration | None:
@@ -245,7 +245,7 @@ class _Faces:
     """The faces of one split in an evaluation, read only once if memory allows."""
 
     def __init__(self, config: ConfigDict, split: str):
-        self.split, frames = split, config.data.get("frames", 0)
+        self.split, frames = split, config.data.frames
         self.source: Source = make_source(config.data, split, context=True, frames=frames)
         self.recipe = self.source.recipe
         self.parts = tuple(part.name for part in self.source.parts) if isinstance(self.source, Mixture) else ()
