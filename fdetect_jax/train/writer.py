@@ -207,7 +207,7 @@ class _Lines:
 
     def advance(self, step: int) -> None:
         self._step = step
-        if time.monotonic() - self._time >= _LINE_SECONDS:
+        if time.monotonic() - self._time >= _LINE_SECONDS or step == self._total:
             self._print()
 
     def say(self, text: str) -> None:
