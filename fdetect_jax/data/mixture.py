@@ -1,8 +1,6 @@
 """Combines several sources by weight. In: sources by name. Out: a Source, and the order to train in."""
 
 import bisect
-import hashlib
-import json
 import math
 import sys
 import zlib
@@ -16,6 +14,7 @@ import numpy as np
 
 from fdetect_jax.data.source import Source, describe, spread
 from fdetect_jax.errors import UserError
+from fdetect_jax.files import digest
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
@@ -79,8 +78,7 @@ class Mixture:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change with any part, and with the weights."""
-        text = json.dumps([[part.name, part.source.fingerprint, part.weight] for part in self.parts])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest([[part.name, part.source.fingerprint, part.weight] for part in self.parts])
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -5,7 +5,7 @@ A row is a dict of arrays: ``image`` (S, S, 3) uint8; ``forged``, of the same fo
 has one more axis in front, (T, …).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -113,14 +113,13 @@ class MakeRow:
         for number, face in enumerate(frames):
             own = rng if seed is None else np.random.default_rng(seed)
             margins = own if self.training else None
-            cut = _cropper(recipe, slot, margins)
 
-            def donor(own=own, cut=cut, number=number) -> Example:
+            def donor(own=own, margins=margins, number=number) -> Example:
                 if not donors or len(frames) == 1:
                     donors[:] = frames_of(self._donor(example, index, own))
-                return cut(donors[number % len(donors)])
+                return cut_for(slot, donors[number % len(donors)], recipe, margins)
 
-            face = cut(face)
+            face = cut_for(slot, face, recipe, margins)
             if slot.forge is None:
                 yield face["image"], None, face
             else:
@@ -148,17 +147,13 @@ class MakeRow:
         return other if other["identity"] != example["identity"] else None
 
 
-def _cropper(
-    recipe: CropRecipe | None, slot: Slot, margins: np.random.Generator | None
-) -> Callable[[Example], Example]:
-    """The function that turns a source's crop into the crop that the slot takes."""
-
-    def cut(face: Example) -> Example:
-        if "box" not in face or slot.context:
-            return face
-        return {name: value for name, value in face.items() if name != "box"} | face_crop(face, recipe, margins)
-
-    return cut
+def cut_for(
+    slot: Slot, face: Example, recipe: CropRecipe | None, margins: np.random.Generator | None = None
+) -> Example:
+    """The crop of a source's face that the slot takes; its margins are drawn from ``margins``, fixed if None."""
+    if "box" not in face or slot.context:
+        return face
+    return {name: value for name, value in face.items() if name != "box"} | face_crop(face, recipe, margins)
 
 
 def _target(name: str, slot: Slot, real: np.ndarray, pair: ForgedPair | None, face: Example) -> Any:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fdetect_jax.data.rows import Slot, frames_of
+from fdetect_jax.data.rows import Slot, cut_for, frames_of
 from fdetect_jax.data.source import Source
 from fdetect_jax.forgery import Forgery
-from fdetect_jax.media.crop import face_crop
 from fdetect_jax.report.gallery import Gallery, framed
 from fdetect_jax.types import Example
 
@@ -30,9 +29,9 @@ def host_gallery(
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
     pairs: dict[str, list[np.ndarray]] = {"image": [], "forged": []}
     for index in indices:
-        face = _cut(frames_of(source[index])[0], source, slot)
+        face = cut_for(slot, frames_of(source[index])[0], source.recipe)
         rng = np.random.default_rng((seed, index))
-        donor = lambda index=index: _cut(_another(source, index), source, slot)  # noqa: E731
+        donor = lambda index=index: cut_for(slot, _another(source, index), source.recipe)  # noqa: E731
         if spec.stages is not None:
             stages, pair = spec.stages(slot.forge, rng, face, donor)
             pictures = {"crop": face["image"], **dataclasses.asdict(stages)}
@@ -46,13 +45,6 @@ def host_gallery(
     found = score({name: np.stack(images) for name, images in pairs.items()})
     stacked = {name: np.stack(pictures) for name, pictures in columns.items()}
     return Gallery(stacked, {"real": found["image"], "fake": found["forged"]})
-
-
-def _cut(face: Example, source: Source, slot: Slot) -> Example:
-    """The crop that the forgery takes, as in the tests."""
-    if "box" not in face or slot.context:
-        return face
-    return {name: value for name, value in face.items() if name != "box"} | face_crop(face, source.recipe)
 
 
 def _another(source: Source, index: int) -> Example:
