@@ -13,8 +13,13 @@ from pathlib import Path
 
 import pytest
 
-# Tests spend their time in the compiler. An unknown flag ends the process, and not every version knows the second.
-_QUICK = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+# Tests spend their time in the compiler. An unknown flag ends the process, and not every version knows all of them.
+_QUICK = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 
 
 def _known(flags: str) -> bool:
@@ -25,7 +30,9 @@ def _known(flags: str) -> bool:
 _FLAGS = os.environ.get("XLA_FLAGS", "")
 if "host_platform_device_count" not in _FLAGS:
     _FLAGS += " --xla_force_host_platform_device_count=4"
-    os.environ["XLA_FLAGS"] = " ".join([_FLAGS, *(flag for flag in _QUICK if _known(flag))]).strip()
+    quick = _QUICK if _known(" ".join(_QUICK)) else [flag for flag in _QUICK if _known(flag)]
+    os.environ["FDETECT_TESTS_XLA_FLAGS"] = " ".join(quick)  # for child processes that have one device
+    os.environ["XLA_FLAGS"] = " ".join([_FLAGS, *quick]).strip()
 
 # What one process of this run has compiled no other compiles again. The run begins with nothing and leaves nothing.
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -43,10 +50,14 @@ _RUNS = ("experiments", "notebooks", "train")  # rooms whose tests are whole run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what takes ten seconds or more; `pytest --durations=40` says what does."""
+    """Marks what takes ten seconds or more, which `pytest --durations=40` lists, and puts it first.
+
+    Files go to the processes in this order; a long one at the end would keep one process working alone.
+    """
     for item in items:
         if item.path.parent.name in _RUNS:
             item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_unconfigure() -> None:

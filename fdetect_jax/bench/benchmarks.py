@@ -299,7 +299,8 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
         "dtype": setting.dtype,
         "attack": {"epsilon": EPSILON, "steps": setting.attack_steps, "random_start": False},
     }
-    identities = {"train": setting.batch, "val": 2, "test": 2}
+    people = {"identities": {"train": setting.batch, "val": 2, "test": 2}, "per_identity": 1, "seed": 0}
+    reading = {"workers": 0, "frames": 0, "max_unusable": 0.0}
     detector = {"name": setting.detector, "overrides": NO_DROPOUT, "weights": "", "sync_batch_stats": False}
     optimizer = {"name": "sgd", "learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "b2": 0.99, "weight_decay": 0.0}
     sam = {"rho": RHO, "adaptive": False, "batch_stats": "first"}
@@ -309,7 +310,7 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
             "steps": 1000,
             "log_every": 1,
             "batch_size": setting.batch,
-            "data": {"source": "facesim", "size": 32, "identities": identities, "per_identity": 1, "seed": 0},
+            "data": {"source": "facesim", "size": 32} | people | reading,
             "detector": detector | {"dtype": setting.dtype},
             "forgery": {"mix": {"latent": 1.0}, "latent": latent},
             "evaluation": {"split": "test", "limit": 2, "seed": 0, "skip": (), "forgeries": {}},

@@ -13,8 +13,7 @@ def run(name: str) -> None:
     """Raises where a cell does; checks that the stored notebook has output in the same cells."""
     stored = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     executed = nbformat.from_dict(stored)
-    # The kernel is a process of its own. It compiles anew, and leaves nothing in the user's cache.
-    environment = os.environ | {"FDETECT_NOTEBOOKS_SMALL": "1", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    environment = os.environ | {"FDETECT_NOTEBOOKS_SMALL": "1"}  # and the tests' own compilation cache
     where = {"metadata": {"path": str(FOLDER)}}
     NotebookClient(executed, timeout=280, kernel_name="python3", resources=where).execute(env=environment)
     for now, then in zip(executed.cells, stored.cells, strict=True):

@@ -31,7 +31,8 @@ def command(tmp_path_factory):
         "    config.detector.overrides = {**config.detector.overrides, 'dropout': 0.3}\n"
         "    return config\n"
     )
-    environment = {**os.environ, "XLA_FLAGS": "", "XDG_CACHE_HOME": str(folder / "cache")}
+    flags = os.environ.get("FDETECT_TESTS_XLA_FLAGS", "")
+    environment = {**os.environ, "XLA_FLAGS": flags, "XDG_CACHE_HOME": str(folder / "cache")}
 
     def start(workdir: Path, *more: str) -> subprocess.Popen:
         line = [sys.executable, "-m", "fdetect_jax.main", f"--config={file}", f"--workdir={workdir}", *more]
