@@ -1,31 +1,43 @@
 """The ``fdetect`` command: jobs other than training."""
 
 import argparse
-import sys
+import importlib.metadata
 from pathlib import Path
 
 from fdetect_jax.bench.inverter import add_inverter
 from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
-from fdetect_jax.errors import UserError
+from fdetect_jax.errors import exit_status
 from fdetect_jax.report.facesim_sheet import add_facesim
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the command line and runs one job, which may return its own exit status; a user's mistake prints one line
-    on stderr and gives exit status 2."""
+    """Parses the command line and runs one job, which may return its own exit status; see ``errors.exit_status`` for
+    that of a job that ends with an exception."""
+    with exit_status() as status:
+        arguments = _parser().parse_args(argv)
+        status.code = arguments.run(arguments) or 0
+    return status.code
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fdetect", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"fdetect {importlib.metadata.version('fdetect-jax')}")
     jobs = parser.add_subparsers(required=True, metavar="JOB")
+    help_ = jobs.add_parser("help", help="show this help, or that of a job")
+    help_.add_argument("job", nargs="?", metavar="JOB", choices=jobs.choices, help="the job")
+    help_.set_defaults(run=lambda arguments: (jobs.choices.get(arguments.job) or parser).print_help())
     predict = jobs.add_parser(
         "predict",
         help="detect forged faces in images and videos",
-        epilog="Exit status: 0 no file is fake, 1 a file is, 2 wrong use, 3 none is but a file was unreadable.",
+        epilog="Exit status: 0 no file is fake, 1 a file is, 2 wrong use, 3 none is but a file was unreadable, 70 the "
+        "program failed, 130 stopped by Ctrl-C.",
     )
     predict.add_argument("paths", nargs="+", metavar="FILE|DIR", help="images, videos, folders of them")
     predict.add_argument(
         "--output", type=Path, help="folder of annotated copies and report.html; resumes an earlier run there"
     )
-    predict.add_argument("--json", type=Path, help="write the rows to this file")
+    predict.add_argument("--json", type=Path, help="write the rows to this file; - is the standard output")
     predict.add_argument("--heat-map", action="store_true", help="also draw a heat map of the detector's attention")
     _add_protocol(predict)
     predict.set_defaults(run=_predict)
@@ -39,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     measure.add_argument("--split", choices=("train", "val", "test"), help="of prepared data (default: test)")
     measure.add_argument("--output", type=Path, help="folder of report.html and report.json")
-    measure.add_argument("--json", type=Path, help="write the report to this file")
+    measure.add_argument("--json", type=Path, help="write the report to this file; - is the standard output")
     measure.add_argument(
         "--calibrate", type=Path, metavar="OUT", help="write the weights with a calibration fitted here"
     )
@@ -85,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     bench.add_argument("--dtype", default="float32", help="float32 (default) or bfloat16")
     bench.add_argument("--repeats", type=int, default=5, help="turns of each side (default: 5)")
     bench.add_argument("--peer", help="the one PyTorch variant to run; default: the fastest of all")
-    bench.add_argument("--json", type=Path, help="write the rows to this file as well")
+    bench.add_argument("--json", type=Path, help="write the rows to this file as well; - is the standard output")
     bench.set_defaults(run=_bench)
     memory = jobs.add_parser("memory", help="memory of a step at the paper's size, by XLA's analysis (takes minutes)")
     memory.add_argument("--batch", type=int, default=16, help="real faces per step (default: 16)")
@@ -94,12 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     memory.add_argument("--no-remat", action="store_true", help="keep every activation")
     memory.set_defaults(run=_memory)
-    arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments) or 0
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return parser
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:

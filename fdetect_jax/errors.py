@@ -1,4 +1,13 @@
-"""What a user did wrong, as distinct from what this program does wrong."""
+"""What a user did wrong, as distinct from what this program does wrong; and the exit status of each."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+WRONG_USE, FAILED, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141  # exit status; 1 is a verdict of ``fdetect predict``
 
 
 class UserError(ValueError):
@@ -14,3 +23,65 @@ class UnreadableRecord(UserError):
 
     Training quarantines such records. An error in the program's own code is never raised as one.
     """
+
+
+@dataclass
+class Status:
+    """code: the exit status of a command."""
+
+    code: int = 0
+
+
+@contextlib.contextmanager
+def exit_status() -> Iterator[Status]:
+    """Runs a command; an exception becomes a message on stderr and an exit status in the ``Status`` that it yields.
+
+    One line and 2: a UserError, an OSError, or a platform that JAX cannot use. One line and 70: no memory is left. One
+    line and 130: Ctrl-C. Nothing and 141: the reader of a pipe has gone. A traceback and 70: every other exception,
+    which is a fault of this program. SystemExit passes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names of files can be of any bytes
+    status = Status()
+    try:
+        yield status
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status.code = INTERRUPTED
+        print("stopped", file=sys.stderr)
+    except BrokenPipeError:
+        status.code = BROKEN_PIPE
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+    except (UserError, OSError) as error:
+        status.code = WRONG_USE
+        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if (line := backend_trouble(error)) is not None:
+            status.code = WRONG_USE
+        elif (line := _no_memory(error)) is not None:
+            status.code = FAILED
+        else:
+            status.code = FAILED
+            traceback.print_exc()
+        if line:
+            print(f"error: {line}", file=sys.stderr)
+
+
+def backend_trouble(error: Exception) -> str | None:
+    """What is wrong with the platform that JAX should use, as one line; None where the error is of another kind."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not any(os.path.basename(frame.filename) == "xla_bridge.py" for frame in frames):
+        return None
+    wanted = os.environ.get("JAX_PLATFORMS")
+    named = f"JAX_PLATFORMS: found {wanted!r}, which" if wanted else "JAX finds a platform that"
+    return f"{named} cannot be used here: {' '.join(str(error).split()) or 'its plugin is not installed'}"
+
+
+def _no_memory(error: Exception) -> str | None:
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"no memory is left{f': {text}' if text else ''}"
+    if "RESOURCE_EXHAUSTED" in text:
+        return f"no memory is left on the device: {text[:300]}"
+    return None

@@ -1,21 +1,29 @@
-"""Files and folders that are written whole or not at all, locks on them, and hashes of content."""
+"""Files that are written whole or not at all, where a job may write, locks on files, and hashes of content."""
 
 import contextlib
 import functools
 import hashlib
 import json
 import os
+import re
 import secrets
+import shutil
+import stat
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from fdetect_jax.errors import UserError
 
 try:
     import fcntl
 except ImportError:  # on Windows
     fcntl = None
 
+STDOUT = "-"  # the name by which a job writes to its standard output
 _TEMPORARY = ".fdetect-tmp"  # suffix
 _WEEK = 7 * 86400.0  # seconds
 
@@ -23,10 +31,58 @@ _WEEK = 7 * 86400.0  # seconds
 def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes ``content`` to ``path`` such that a reader finds the old file or the new one, and never a part of it.
 
-    Text is encoded as UTF-8. Missing parent folders are created. Raises OSError where the folder cannot be written.
+    Text is encoded as UTF-8; what UTF-8 cannot hold, as in a file name of other bytes, is written as its escape.
+    Missing parent folders are created. Raises OSError where the folder cannot be written.
     """
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+
+
+def write_out(target: str | os.PathLike, text: str) -> None:
+    """``write_atomic``, where ``-`` is the standard output."""
+    if os.fspath(target) != STDOUT:
+        write_atomic(target, text)
+        return
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """The text with every character that UTF-8 cannot hold as its escape: names of files can be of any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_stdout(target: str | os.PathLike | None) -> bool:
+    """Whether an output's name is that of the standard output."""
+    return target is not None and os.fspath(target) in (STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def check_output(path: str | os.PathLike, name: str) -> None:
+    """Raises UserError, which begins with the field's ``name``, where a file cannot be written to ``path``."""
+    path = Path(path)
+    if os.fspath(path) == STDOUT:
+        return
+    if path.is_dir():
+        raise UserError(f"{name}: found a folder at {path}, wanted the name of a file")
+    if not _is_stream(path):
+        _check_writable(Path(os.path.realpath(path)).parent, name)
+    elif not os.access(path, os.W_OK):
+        raise UserError(f"{name}: found {path}, which cannot be written, wanted the name of a file")
+
+
+def check_folder(path: str | os.PathLike, name: str) -> None:
+    """Raises UserError, which begins with the field's ``name``, where no folder ``path`` can be made or written in."""
+    _check_writable(Path(path), name)
+
+
+def _check_writable(folder: Path, name: str) -> None:
+    nearest = folder.absolute()
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UserError(f"{name}: found no folder at {nearest}, wanted a folder, or a name for a new one")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{name}: found the folder {nearest}, which cannot be written")
 
 
 @contextlib.contextmanager
@@ -35,12 +91,19 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     After an exception the new file is removed and ``path`` stays as it was. The name of the new file is random, so any
     number of threads, processes, containers and machines may write the same path at once: the last one to finish wins.
-    Its permissions are those that ``open`` gives.
+    Its permissions are those that ``open`` gives. Where ``path`` is a link, the file that it names is replaced. A
+    device, a pipe or an open file of this process (/dev/stdout) is not replaced: the new file's content is written to
+    it.
 
     A killed process leaves its new file behind. Every process removes such files the first time it writes into a
     folder, if they have not changed for a week.
     """
     path = Path(path)
+    if _is_stream(path):
+        with _written_through(path) as temporary:
+            yield temporary
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent.absolute())
     temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
@@ -52,6 +115,37 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _written_through(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fdetect_") as folder:
+        temporary = Path(folder) / f"content{path.suffix}"
+        temporary.touch()
+        yield temporary
+        sys.stdout.flush()  # what was printed before comes before
+        # Not emptied: a file that the shell opened may hold what was printed before.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        with open(temporary, "rb") as source, os.fdopen(descriptor, "wb") as target:
+            shutil.copyfileobj(source, target)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path names what exists and is no file of its own: a device, a pipe, or an open file of a process."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return True
+    where = os.path.abspath(path)
+    for _ in range(40):
+        if re.match(r"/(dev|proc/[^/]+)/fd/\d+$", where):
+            return True
+        if not os.path.islink(where):
+            return False
+        where = os.path.normpath(os.path.join(os.path.dirname(where), os.readlink(where)))
+    return False
 
 
 @contextlib.contextmanager

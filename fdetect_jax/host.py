@@ -9,6 +9,9 @@ import threading
 from multiprocessing import connection
 from pathlib import Path
 
+from fdetect_jax.errors import UserError
+from fdetect_jax.files import check_folder
+
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's malloc.h
 
 
@@ -21,9 +24,23 @@ def set_up() -> None:
 
 def keep_compiled() -> None:
     """Caches programs that JAX compiled in a second or more, in the user's cache; the environment can override it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "fdetect_jax" / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1.0")
+    with contextlib.suppress(UserError):  # without a cache programs are compiled every time
+        folder = cache_folder() / "compiled"
+        check_folder(folder, "")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1.0")
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/fdetect_jax``, or ``~/.cache/fdetect_jax``. Not created here.
+
+    Raises UserError where the user has no home.
+    """
+    try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise UserError("XDG_CACHE_HOME: found none and no home folder, wanted a folder for caches") from None
+    return Path(root) / "fdetect_jax"
 
 
 def keep_freed_memory() -> None:

@@ -1,30 +1,54 @@
 """The door: ``python -m fdetect_jax.main --config=configs/adv.py [--config.FIELD=VALUE …] [--workdir=DIR]``."""
 
+import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
+from fdetect_jax import overrides
+from fdetect_jax.errors import UserError, exit_status
+from fdetect_jax.files import check_folder
 from fdetect_jax.host import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file of configs/, with :variant.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/<config> by default. Same dir: resume.")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"found the stray argument {argv[1]!r}")
+def main(argv: list[str]) -> int:
+    """Trains what the command line names; returns the exit status, see ``errors.exit_status``."""
+    with exit_status() as status:
+        set_up()  # a config file may import JAX
+        _run(argv)
+    return status.code
+
+
+def _run(argv: list[str]) -> None:
+    arguments, loaded, late = overrides.read(argv[1:])
+    if loaded is None:
+        print(overrides.usage(None))
+        return
+    if "--help" in arguments or "-h" in arguments:
+        print(overrides.usage(loaded))
+        return
+    try:
+        left = flags.FLAGS([argv[0], *arguments])[1:]
+    except (flags.Error, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(" ".join(str(error).split())) from None
+    if left:
+        raise UserError(f"found the stray argument {left[0]!r}, wanted --NAME=VALUE")
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
     from fdetect_jax import config as checks
-    from fdetect_jax.errors import UserError
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
     config = _CONFIG.value
+    overrides.apply(config, late)
+    workdir = Path(_WORKDIR.value or Path("runs") / loaded.name)
+    check_folder(workdir, "--workdir")
     try:
-        workdir = _WORKDIR.value or Path("runs") / _name(flags.FLAGS["config"].config_filename)
         if config.task == "table":
             from fdetect_jax.experiments.table import run_table
 
@@ -32,16 +56,9 @@ def main(argv: list[str]) -> None:
             return
         checks.check(config)
         train_and_evaluate(config, workdir, make_task(config))
-    except (UserError, NonFiniteError) as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-def _name(filename: str) -> str:
-    file, _, variant = filename.partition(":")
-    return Path(file).stem + (f"_{variant}" if variant else "")
+    except NonFiniteError as error:
+        raise UserError(str(error)) from error
 
 
 if __name__ == "__main__":
-    set_up()  # a config file may import JAX
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    sys.exit(main(sys.argv))

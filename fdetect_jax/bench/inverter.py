@@ -24,9 +24,12 @@ def _run(arguments: argparse.Namespace) -> None:
     from fdetect_jax import assets
     from fdetect_jax.data.sources import make_source
     from fdetect_jax.evaluation.reconstruction import measure, samples
+    from fdetect_jax.files import check_output
     from fdetect_jax.gan import inversion
     from fdetect_jax.report.gallery import gallery_png
 
+    if arguments.output:
+        check_output(arguments.output, "--output")
     networks, variables = inversion.load(assets.inverter(arguments.inverter))
     source = make_source(_data(arguments.root, networks.resolution), arguments.split)
     figures, columns = measure(networks, variables, source, arguments.limit, size=arguments.size)

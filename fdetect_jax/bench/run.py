@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fdetect_jax.bench.measure import Row, compared, line, measure, peaks, require_torch
 from fdetect_jax.bench.setting import NAMES, VARIANTS, Setting
 from fdetect_jax.errors import UserError
+from fdetect_jax.files import check_output, is_stdout, write_out
 
 
 def run(
@@ -33,13 +35,17 @@ def run(
         raise UserError(f"--peer: found {peer!r}, wanted one of {', '.join(VARIANTS)}")
     if vs_torch:
         require_torch()
+    if output is not None:
+        check_output(output, "--json")
+    lines = sys.stderr if is_stdout(output) else sys.stdout
     limits = peaks(setting)
-    print(f"roofline: {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, {limits['bytes_per_s'] / 1e9:.1f} GB/s", flush=True)
+    roofline = f"roofline: {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, {limits['bytes_per_s'] / 1e9:.1f} GB/s"
+    print(roofline, file=lines, flush=True)
     rows = []
     for name in names or NAMES:
         row = measure(name, setting, limits, repeats, vs_torch, None if peer is None else [peer])
         rows = compared([*rows, row])
-        print(line(rows[-1]), flush=True)
-        if output is not None:
-            output.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+        print(line(rows[-1]), file=lines, flush=True)
+        if output is not None and (not is_stdout(output) or len(rows) == len(names or NAMES)):
+            write_out(output, json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
     return rows

@@ -7,11 +7,13 @@ import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 from fdetect_jax.datasets.photo_crops import Crop
 from fdetect_jax.datasets.shards import Shards
+from fdetect_jax.files import printable
 from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.media.landmarks import face_mask
 from fdetect_jax.types import Example
@@ -50,7 +52,8 @@ class FaceCrops(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self) -> Iterator[tuple[int, dict]]:
         for number, (crop, identity, file) in enumerate(self._rows):
             # Bytes in a file object are stored as they are; TensorFlow would be needed only to encode arrays.
-            row = {"image": io.BytesIO(crop.image), "landmarks": crop.landmarks, "identity": identity, "file": file}
+            row = {"image": io.BytesIO(crop.image), "landmarks": crop.landmarks, "identity": identity}
+            row["file"] = printable(file)
             yield number, row if crop.box is None else row | {"box": crop.box}
 
 
@@ -64,6 +67,19 @@ def write_crops(rows: Iterable[tuple[Crop, int, str]], recipe: CropRecipe, folde
     finally:
         tfds.enable_progress_bar()
     return Path(builder.data_dir)
+
+
+def read_crops(folder: Path) -> dict[str, Crop]:
+    """What ``write_crops`` was given, by the name of the file."""
+    found = {}
+    records = Shards(folder, SPLIT)
+    for number in range(len(records)):
+        record = records[number]
+        encoded = cv2.imencode(".png", record["image"][..., ::-1])[1].tobytes()
+        name = record["file"]
+        name = name.decode() if isinstance(name, bytes) else name
+        found[name] = Crop(encoded, record["landmarks"], record.get("box"))
+    return found
 
 
 class CropReader:

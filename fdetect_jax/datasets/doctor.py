@@ -1,18 +1,19 @@
 """Checks of a download, or of prepared shards. In: its folder. Out: lines to show, and whether there is no problem."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from fdetect_jax.datasets.layouts import LAYOUTS, Item, Layout, find_layout
-from fdetect_jax.datasets.layouts.base import MEDIA_SUFFIXES, Expected, descend, lines_of
+from fdetect_jax.datasets.layouts.base import Expected, descend, lines_of
+from fdetect_jax.datasets.left_out import HARMLESS, listing
 from fdetect_jax.datasets.prepare import MANIFEST
 from fdetect_jax.datasets.progress import watched
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
+from fdetect_jax.media.files import Found, media_kind
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.whole import check_whole
@@ -52,7 +53,7 @@ def examine(
         return _examine_prepared(root)
     layout = find_layout(name) if name else guess(root)
     lines = [f"{root}: {layout.about} ({layout.name})"]
-    result = list(_leftovers(root))
+    result: list[Finding] = []
     items: list[Item] = []
     try:
         for expected in layout.expected(root):
@@ -60,7 +61,8 @@ def examine(
         items = layout.items(root)
     except UserError as error:
         result.append(Finding("unusable", str(error)))
-    result += _of_items(root, items)
+    found = listing(root, items)
+    result = [*_leftovers(found), *result, *_absent(root, items), *_left_out(found)]
     if open_files:
         result += _opened(root, items, workers)
     lines += [f"  {split}: {text}" for split, text in _counts(items).items()]
@@ -86,12 +88,18 @@ def _examine_prepared(root: Path) -> tuple[list[str], bool]:
 
 def guess(root: Path) -> Layout:
     """The layout that has most of its marks in the folder. Raises UserError where none has any."""
-    found = {layout.name: sum(any(root.glob(mark)) for mark in layout.marks) for layout in LAYOUTS.values()}
+    found = {layout.name: sum(_has(root, mark) for mark in layout.marks) for layout in LAYOUTS.values()}
     best = max(found, key=found.__getitem__)
     if not found[best]:
         marks = "; ".join(f"{one.name}: {', '.join(one.marks)}" for one in LAYOUTS.values())
         raise UserError(f"{root}: found no known layout, wanted one of these ({marks}), or its --name")
     return LAYOUTS[best]
+
+
+def _has(root: Path, mark: str) -> bool:
+    """Whether something matches a pattern, in any upper and lower case."""
+    letters = "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else one for one in mark)
+    return any(root.glob(letters))
 
 
 def _compare(root: Path, expected: Expected) -> Iterator[Finding]:
@@ -125,18 +133,16 @@ def _stem(path: Path) -> str:
     return path.with_suffix("").as_posix()
 
 
-def _leftovers(root: Path) -> Iterator[Finding]:
+def _leftovers(found: Found) -> Iterator[Finding]:
     unfinished, packed, empty = [], [], []
-    for where, _, names in os.walk(root):
-        for name in names:
-            path = Path(where) / name
-            suffix, shown = path.suffix.lower(), path.relative_to(root).as_posix()
-            if suffix in _UNFINISHED:
-                unfinished.append(shown)
-            elif suffix in _PACKED:
-                packed.append(shown)
-            elif suffix in MEDIA_SUFFIXES and path.is_file() and not path.stat().st_size:
-                empty.append(shown)
+    for path, name in found.files:
+        suffix, shown = path.suffix.lower(), name.as_posix()
+        if suffix in _UNFINISHED:
+            unfinished.append(shown)
+        elif suffix in _PACKED:
+            packed.append(shown)
+        elif not path.stat().st_size and media_kind(path) is not None:
+            empty.append(shown)
     for found, what in ((unfinished, "that did not finish downloading"), (packed, "to unpack, or to remove")):
         if found:
             yield Finding("leftover", f"{_files(found)} {what}: {_some(sorted(found))}")
@@ -144,14 +150,16 @@ def _leftovers(root: Path) -> Iterator[Finding]:
         yield Finding("corrupt", f"{_files(empty)} of no bytes: {_some(sorted(empty))}")
 
 
-def _of_items(root: Path, items: Sequence[Item]) -> Iterator[Finding]:
+def _absent(root: Path, items: Sequence[Item]) -> Iterator[Finding]:
     absent = sorted(item.file for item in items if not (root / item.file).is_file())
     if absent:
         yield Finding("missing", f"{_files(absent)} that a list names: {_some(absent)}")
-    used = {name for item in items for name in (item.file, item.mask, item.original) if name}
-    there = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
-    if items and (unused := sorted(set(there) - used)):
-        yield Finding("note", f"{_files(unused)} of media not used: {_some(unused)}")
+
+
+def _left_out(found: Found) -> Iterator[Finding]:
+    for reason, paths in found.left_out.items():
+        kind = "note" if reason in HARMLESS else "unusable"
+        yield Finding(kind, f"left out, {reason}: {len(paths)} ({_some(sorted(path.as_posix() for path in paths))})")
 
 
 def _opened(root: Path, items: Sequence[Item], workers: int | None) -> Iterator[Finding]:

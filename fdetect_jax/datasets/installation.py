@@ -4,7 +4,9 @@ import importlib.metadata
 import os
 import platform
 
-from fdetect_jax.media.models import ModelsUnavailable, cache_folder, load_models, models_hash
+from fdetect_jax.errors import backend_trouble
+from fdetect_jax.host import cache_folder
+from fdetect_jax.media.models import ModelsUnavailable, load_models, models_hash
 
 _PACKAGES = ("fdetect-jax", "jax", "jaxlib", "flax", "mediapipe", "opencv-contrib-python", "av", "tensorflow-datasets")
 _EXTRAS = {"apache-beam": "fdetect prepare --beam", "torch": "fdetect bench --vs torch"}
@@ -23,9 +25,11 @@ def examine_installation() -> tuple[list[str], bool]:
         import jax
 
         lines.append("devices: " + ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices()))
-    except RuntimeError as error:
+    except Exception as error:
+        if (trouble := backend_trouble(error)) is None:
+            raise
         sound = False
-        lines.append(f"devices: {error}")
+        lines.append(f"devices: {trouble}")
     try:
         content = load_models()
         where = os.environ.get("FDETECT_MODELS") or cache_folder() / "models"

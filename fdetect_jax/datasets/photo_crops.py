@@ -14,10 +14,11 @@ import numpy as np
 
 from fdetect_jax.media.crop import CropRecipe, context_crop, crop
 from fdetect_jax.media.faces import Faces, open_faces, own_faces
+from fdetect_jax.media.files import Found, media_kind, walk
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.models import load_models
-from fdetect_jax.media.photos import SUFFIXES, read_photo
+from fdetect_jax.media.photos import read_photo
 
 _A_WORKER = 100  # photos; with fewer, one more worker costs more time to start than it saves
 _SECONDS = 60.0  # the most that a photo may take
@@ -32,21 +33,16 @@ class Crop:
     box: np.ndarray | None
 
 
-def find_photos(root: Path) -> tuple[list[str], int]:
-    """Sorted paths of all photographs under ``root``, relative with "/", and the number of other files.
-
-    A photograph is a file with one of their suffixes, in upper or lower case. Hidden files, hidden folders and links to
-    folders are left out.
-    """
-    photos, others = [], 0
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                photos.append((Path(folder) / name).relative_to(root).as_posix())
-            else:
-                others += 1
-    return sorted(photos), others
+def find_photos(root: Path) -> tuple[list[str], Found]:
+    """Sorted paths of all photographs under ``root``, relative with "/"; and what was left out, other files too."""
+    photos, left = [], {}
+    for path, reason in walk(root):
+        name = path.relative_to(root)
+        if not reason and media_kind(path) == "image":
+            photos.append(name.as_posix())
+        else:
+            left.setdefault(reason or "no photograph", []).append(name)
+    return sorted(photos), Found((), {reason: tuple(paths) for reason, paths in left.items()})
 
 
 def crop_photos(root: Path, photos: Sequence[str], recipe: CropRecipe) -> Iterator[Crop | Rejected]:
@@ -69,7 +65,7 @@ def crop_largest(faces: Faces, path: Path, recipe: CropRecipe) -> Crop | Rejecte
     try:
         photo = read_photo(path)
     except UnreadableMedia as error:
-        return Rejected(error.reason)
+        return Rejected(error.reason, error.passing)
     found = faces.detect(photo)
     if not found:
         return Rejected("no face")

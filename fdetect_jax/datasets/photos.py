@@ -1,32 +1,35 @@
 """Face crops of a folder of photographs, made once and cached. In: a folder and a recipe. Out: a folder of shards.
 
 The cache's name is a hash of the recipe and of every photograph's path below the folder and content: the same
-photographs elsewhere, under another name or with other times, have the same cache.
+photographs elsewhere, under another name or with other times, have the same cache. Where a photograph gave no crop by a
+failure that may pass (a time limit, a killed process), the name says which were missing, and the next call tries those
+again: what it adds is another data set.
 """
 
 import contextlib
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from fdetect_jax.datasets.content import hash_files
-from fdetect_jax.datasets.crop_store import write_crops
+from fdetect_jax.datasets.crop_store import read_crops, write_crops
 from fdetect_jax.datasets.layouts.base import SPLITS
 from fdetect_jax.datasets.photo_crops import Crop, crop_photos, find_photos
 from fdetect_jax.datasets.progress import reasons
 from fdetect_jax.datasets.working import working_folder
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import digest, write_atomic
+from fdetect_jax.host import cache_folder
 from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.media.files import Found
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.models import cache_folder
 
-_FORMAT = 3  # part of the cache's name; raise it when what is written changes
+_FORMAT = 4  # part of the cache's name; raise it when what is written changes
 _CARD, _QUARANTINE, _IDENTITIES, _PEOPLE = "card.json", "quarantine.json", "identities.npy", "people.json"
 
 
@@ -51,14 +54,23 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
     """
     root = Path(root)
     recipe.require_detector()
-    photos, others = _photos(root)
+    photos, left_out = _photos(root)
     cache = Path(cache) if cache is not None else cache_folder() / "crops"
     fingerprint = _fingerprint(root, photos, recipe, cache)
     done = cache / fingerprint
     if (done / _CARD).is_file():
         return done
+    known: dict[str, Crop | Rejected] = {}
+    for partial in cache.glob(f"{fingerprint}-*/{_CARD}"):
+        known = _known(partial.parent)
+        again = [photo for photo in photos if photo not in known]
+        results = dict(zip(again, crop_photos(root, again, recipe), strict=True))
+        settled = {photo: one for photo, one in results.items() if not (isinstance(one, Rejected) and one.passing)}
+        if not settled:
+            return partial.parent
+        known |= results
     with working_folder(cache) as working:
-        writer = _Rows(root, photos, recipe)
+        writer = _Rows(root, photos, recipe, known)
         # Closed here, and not when a traceback lets go of it: that stops the worker processes.
         with contextlib.closing(iter(writer)) as rows:
             first = next(rows, None)
@@ -68,16 +80,19 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
                     f"({reasons(writer.rejected)}), wanted at least one"
                 )
             shards = write_crops(itertools.chain([first], rows), recipe, working)
+        missing = [row["file"] for row in writer.rejected if row["passing"]]
+        name = f"{fingerprint}-{digest(missing)}" if missing else fingerprint
+        done = cache / name
         card = {
             "format": _FORMAT,
-            "fingerprint": fingerprint,
+            "fingerprint": name,
             "folder": root.resolve().name,
             "recipe": recipe.to_dict(),
             "photos": len(photos),
             "crops": len(writer.identities),
             "identities": len(set(writer.identities)),
             "quarantined": len(writer.rejected),
-            "other_files": others,
+            "left_out": {reason: len(paths) for reason, paths in left_out.left_out.items()},
         }
         write_atomic(shards / _QUARANTINE, json.dumps(writer.rejected, indent=1))
         np.save(shards / _IDENTITIES, np.array(writer.identities, np.int32))
@@ -86,9 +101,10 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
         _publish(shards, done)
     print(
         f"{root}: {card['crops']} crops of {card['identities']} people from {card['photos']} photos, "
-        f"{card['quarantined']} quarantined ({reasons(writer.rejected)}), {others} other files ignored; "
-        f"cached in {done}"
+        f"{card['quarantined']} quarantined ({reasons(writer.rejected)}); cached in {done}"
     )
+    for note in left_out.notes():
+        print(f"{root}: {note}")
     return done
 
 
@@ -108,34 +124,52 @@ def published_splits(people: Sequence[str]) -> list[str] | None:
 class _Rows:
     """The rows for ``write_crops``; keeps a record of who is in them and what was rejected."""
 
-    def __init__(self, root: Path, photos: Sequence[str], recipe: CropRecipe):
-        self._work = root, photos, recipe
+    def __init__(self, root: Path, photos: Sequence[str], recipe: CropRecipe, known: Mapping[str, Crop | Rejected]):
+        """known: what is known of some of the photos already."""
+        self._work, self._known = (root, photos, recipe), known
         self.identities: list[int] = []
         self.rejected: list[dict[str, str]] = []
 
     def __iter__(self) -> Iterator[tuple[Crop, int, str]]:
-        root, photos, recipe = self._work
+        root, photos, _ = self._work
         number, depth = {name: index for index, name in enumerate(_people(photos))}, _depth(photos)
-        results = contextlib.closing(crop_photos(root, photos, recipe))
+        results = contextlib.closing(self._results())
         # Only a terminal gets a bar.
         with results as found, tqdm(total=len(photos), desc=root.name, unit="photo", disable=None) as bar:
             for photo, result in zip(photos, found, strict=True):
                 bar.update()
                 if isinstance(result, Rejected):
-                    self.rejected.append({"file": photo, "reason": result.reason})
+                    self.rejected.append({"file": photo, "reason": result.reason, "passing": result.passing})
                     continue
                 self.identities.append(number[_person(photo, depth)])
                 yield result, self.identities[-1], photo
 
+    def _results(self) -> Iterator[Crop | Rejected]:
+        root, photos, recipe = self._work
+        fresh = crop_photos(root, [photo for photo in photos if photo not in self._known], recipe)
+        with contextlib.closing(fresh):
+            for photo in photos:
+                yield self._known[photo] if photo in self._known else next(fresh)
 
-def _photos(root: Path) -> tuple[list[str], int]:
+
+def _known(partial: Path) -> dict[str, Crop | Rejected]:
+    """The results of an earlier call, by photo; without those that may be others the next time."""
+    found: dict[str, Crop | Rejected] = {}
+    for row in json.loads((partial / _QUARANTINE).read_text()):
+        if not row["passing"]:
+            found[row["file"]] = Rejected(row["reason"])
+    return found | read_crops(partial)
+
+
+def _photos(root: Path) -> tuple[list[str], Found]:
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
         raise UserError(f"data.root: found {found} at {root}, wanted a folder of photographs")
-    photos, others = find_photos(root)
+    photos, left_out = find_photos(root)
     if not photos:
-        raise UserError(f"data.root: found {others} files and no photograph under {root}, wanted at least one")
-    return photos, others
+        found = "; ".join(left_out.notes()) or "no file"
+        raise UserError(f"data.root: found no photograph under {root} ({found}), wanted at least one")
+    return photos, left_out
 
 
 def _top(name: str) -> str:

@@ -26,6 +26,7 @@ import tensorflow_datasets as tfds
 from fdetect_jax.datasets import records
 from fdetect_jax.datasets.layouts import Item, find_layout
 from fdetect_jax.datasets.layouts.base import SPLITS
+from fdetect_jax.datasets.left_out import listing
 from fdetect_jax.datasets.prepared_store import Entry, Shard, write_shards
 from fdetect_jax.datasets.progress import reasons, watched
 from fdetect_jax.datasets.selection import Selection, select
@@ -33,7 +34,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.files import digest, sha256_of, write_atomic
 from fdetect_jax.media.clips import WHICH
 from fdetect_jax.media.crop import CropRecipe
-from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
+from fdetect_jax.media.files import media_kind
 from fdetect_jax.media.video import Sampling
 
 MANIFEST, QUARANTINE = "manifest.json", "quarantine.json"
@@ -114,16 +115,25 @@ def prepare(
     if not plan.root.is_dir():
         raise UserError(f"root: found no folder at {root}, wanted a download of {layout.about}")
     recipe.require_detector()
-    items = select(layout.items(plan.root), plan.selection)
+    named = layout.items(plan.root)
+    for note in listing(plan.root, named, plan.output).notes():
+        print(note, file=sys.stderr)
+    items = select(named, plan.selection)
     if _is_done(plan, items):
-        shutil.rmtree(plan.output / _WORK, ignore_errors=True)
-        print(f"{plan.output}: prepared before, nothing to do")
-        return plan.output
+        again = _passing(plan.output)
+        if not again:
+            shutil.rmtree(plan.output / _WORK, ignore_errors=True)
+            print(f"{plan.output}: prepared before, nothing to do")
+            return plan.output
+        print(f"{plan.output}: prepared before; {again} files whose failure may pass are tried again", file=sys.stderr)
     workers = workers or os.cpu_count() or 1
     entries = _entries(plan, items)
     if beam is None:
         tasks = [entry.task for entry in entries]
         records.finish(tasks, workers, seconds, lambda *args: watched(*args, what=name, unit="file"))
+        if (plan.output / MANIFEST).is_file() and _still(entries) == _passing(plan.output):
+            print(f"{plan.output}: nothing new")
+            return plan.output
     elif not list(beam):
         beam = [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
     _assemble(plan, items, entries, beam, seconds)
@@ -147,6 +157,16 @@ def _is_done(plan: Plan, items: Sequence[Item]) -> bool:
     if others:
         raise UserError(f"{plan.output}: found {', '.join(sorted(others)[:5])}, wanted an empty folder or a new one")
     return False
+
+
+def _passing(output: Path) -> int:
+    """How many files a finished preparation left out by a failure that may pass."""
+    path = output / QUARANTINE
+    return sum(row.get("passing", False) for row in json.loads(path.read_text())) if path.is_file() else 0
+
+
+def _still(entries: Sequence[Entry]) -> int:
+    return sum(records.read(entry.task.record, crops=False).passing for entry in entries)
 
 
 def _ours(name: str) -> bool:
@@ -200,7 +220,7 @@ def _shards(plan: Plan, entries: Sequence[Entry], seconds: float) -> Iterator[Sh
     held: list[Entry] = []
     crops = 0
     for entry in entries:
-        image = entry.task.file.suffix.lower() in PHOTO_SUFFIXES
+        image = media_kind(entry.task.file) == "image"
         held.append(entry)
         crops += 1 if image else plan.sampling.count or _PER_SECOND_GUESS
         if crops >= _CROPS_A_SHARD:
@@ -215,6 +235,7 @@ def _assemble(
 ) -> None:
     work = plan.output / _WORK / "shards"
     shutil.rmtree(work, ignore_errors=True)
+    (plan.output / MANIFEST).unlink(missing_ok=True)  # it would speak of shards that are no more
     for old in (*plan.output.glob("prepared_faces-*"), *plan.output.glob("rows-*")):
         old.unlink()  # of a run that was killed, perhaps with other options
     infos, builder = [], None
@@ -237,7 +258,8 @@ def _assemble(
         )
     write_atomic(plan.output / QUARANTINE, json.dumps(quarantine, indent=1))
     write_atomic(plan.output / MANIFEST, json.dumps(manifest, indent=1))  # last: it says that all is there
-    shutil.rmtree(plan.output / _WORK)
+    if not any(row["passing"] for row in quarantine):  # else the next run goes on from the records
+        shutil.rmtree(plan.output / _WORK)
     _print_summary(plan, manifest, quarantine)
 
 
@@ -250,9 +272,11 @@ def _account(plan: Plan, items: Sequence[Item], entries: Sequence[Entry]) -> tup
         row |= {"sha256": record.sha256, "frames": record.looked, "crops": len(record.frame)}
         shown = {key: row[key] for key in ("file", "split", "label", "method")}
         if record.reason:
-            quarantine.append(shown | {"reason": record.reason})
+            quarantine.append(shown | {"reason": record.reason, "passing": record.passing})
         if record.note:
-            quarantine.append(shown | {"file": row["mask"], "reason": f"mask not used: {record.note}"})
+            quarantine.append(
+                shown | {"file": row["mask"], "reason": f"mask not used: {record.note}", "passing": False}
+            )
         known = ~np.isnan(record.landmarks[:, 0, 0])
         rows[row["split"]].append(
             np.c_[np.full(len(known), number), record.frame, record.track, known, record.untouched].astype(np.int32)

@@ -49,15 +49,17 @@ class Task:
 class Record:
     """The N faces found in a file, in order of time.
 
-    reason: why there is none, or "". note: why its mask was not used, or "". sha256: of the file, "" if it cannot
-    be read. looked: how many frames were searched for faces. frame, track: (N,) int32. time: (N,) float32, seconds.
-    face: (N, 4) float32, the face's box in the frame. score: (N,) float32, the face detector's. landmarks: (N, 68,
-    2) float32 in pixels of the crop, nan where there are none. box: (N, 4) float32, of the face in a context crop,
-    else nan. images: PNG of each crop. altered: PNG, (H, W, 1), of where it was altered; b"" where that is not
-    known. untouched: (N,) bool, True for a face of a fake video that its mask shows unaltered.
+    reason: why there is none, or "". passing: whether that may pass, see ``limits.Rejected``. note: why its mask was not
+    used, or "". sha256: of the file, "" if it cannot be read. looked: how many frames were searched for faces.
+    frame, track: (N,) int32. time: (N,) float32, seconds. face: (N, 4) float32, the face's box in the frame. score:
+    (N,) float32, the face detector's. landmarks: (N, 68, 2) float32 in pixels of the crop, nan where there are none.
+    box: (N, 4) float32, of the face in a context crop, else nan. images: PNG of each crop. altered: PNG, (H, W, 1), of
+    where it was altered; b"" where that is not known. untouched: (N,) bool, True for a face of a fake video that its
+    mask shows unaltered.
     """
 
     reason: str = ""
+    passing: bool = False
     note: str = ""
     sha256: str = ""
     looked: int = 0
@@ -79,7 +81,9 @@ def finish(
     seconds: float,
     watch: Callable[[Iterable, int, int], Iterable] = lambda items, done, total: items,
 ) -> None:
-    """Makes the missing records in worker processes. The record of a file that cannot be used states the reason.
+    """Makes the missing records in worker processes, and those again whose failure may pass.
+
+    The record of a file that cannot be used states the reason.
 
     Args:
         workers: processes. seconds: the most that one file may take. watch: (results, number done before, number of
@@ -88,7 +92,7 @@ def finish(
     Raises:
         ModelsUnavailable: the face models cannot be had.
     """
-    left = [task for task in tasks if not task.record.is_file()]
+    left = [task for task in tasks if not task.record.is_file() or read(task.record, crops=False).passing]
     if not left:
         return
     load_models()  # fetched once, and an error is raised here rather than in every worker
@@ -97,7 +101,7 @@ def finish(
         watched = watch(results, len(tasks) - len(left), len(tasks))
         for task, result in zip(left, watched, strict=True):
             if isinstance(result, Rejected):
-                _write(task.record, Record(reason=result.reason, sha256=_sha256(task.file)))
+                _write(task.record, Record(result.reason, result.passing, sha256=_sha256(task.file)))
 
 
 def make(task: Task) -> None:
@@ -106,7 +110,7 @@ def make(task: Task) -> None:
     try:
         record = _record(task)
     except UnreadableMedia as error:
-        record = Record(reason=error.reason)
+        record = Record(error.reason, error.passing)
     _write(task.record, dataclasses.replace(record, sha256=digest))
 
 
@@ -121,7 +125,7 @@ def read(path: Path, crops: bool = True) -> Record:
 
 
 _BYTES = ("images", "altered")
-_FIELDS = ("reason", "note", "sha256", "looked")
+_FIELDS = ("reason", "passing", "note", "sha256", "looked")
 _ARRAYS = tuple(one.name for one in dataclasses.fields(Record) if one.name not in (*_BYTES, *_FIELDS))
 
 

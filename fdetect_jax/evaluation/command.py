@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.files import check_folder, check_output, is_stdout
 from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
@@ -59,30 +60,30 @@ def run(arguments: argparse.Namespace) -> None:
     content = evaluated.content
     content["data"]["sets"] = [{"name": one.name, "split": one.split} | counts[one.name] for one in sets]
     content["mistakes"] = mistakes.to_dict()
+    lines = sys.stderr if is_stdout(arguments.json) else sys.stdout
     for line in summary(content, evaluated.shown):
-        print(line)
+        print(line, file=lines)
     for reason, left_out in content["data"]["reasons"].items():
-        print(f"excluded: {len(left_out)} {reason}")
+        print(f"excluded: {len(left_out)} {reason}", file=lines)
     if arguments.suite is not None:
-        _add_robustness(evaluated, files, scorer, protocol, sets)
+        for line in _add_robustness(evaluated, files, scorer, protocol, sets):
+            print(line, file=lines)
     _write(arguments, evaluated, files, scorer, protocol, mistakes, sample)
 
 
 def _add_robustness(
     evaluated: "Evaluated", files: "list[ScoredFile]", scorer: "Scorer", protocol: "Protocol", sets: "list[DataSet]"
-) -> None:
-    """Adds the suite's figures to the report's content and prints them."""
+) -> list[str]:
+    """Adds the suite's figures to the report's content; returns the lines that show them."""
     from fdetect_jax.evaluation.robustness import robustness, summary
 
     content = evaluated.content
     if (reason := content["tests"]["video"]["undefined"].get("auc")) is not None:
-        print(f"robustness: no AUC of the files that show a face, {reason}", file=sys.stderr)
-        return
+        return [f"robustness: no AUC of the files that show a face, {reason}"]
     clean = {level: content["tests"][level] for level in evaluated.titles}
     found = robustness(files, clean, scorer.calibration, protocol, content["seed"])
     content["robustness"] = found | {"applied_to": "crops" if sets[0].prepared else "frames"}
-    for line in summary(found, evaluated.titles):
-        print(line)
+    return list(summary(found, evaluated.titles))
 
 
 def _check_jobs(arguments: argparse.Namespace, sets: "list[DataSet]") -> None:
@@ -99,11 +100,11 @@ def _check_jobs(arguments: argparse.Namespace, sets: "list[DataSet]") -> None:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    for path in (arguments.json, arguments.calibrate):
-        if path is not None and not path.parent.is_dir():
-            raise UserError(f"{path}: found no folder {str(path.parent)!r}")
-    if arguments.output is not None and arguments.output.is_file():
-        raise UserError(f"{arguments.output}: found a file, wanted a folder, or a name for a new one")
+    for name in ("json", "calibrate"):
+        if (path := getattr(arguments, name)) is not None:
+            check_output(path, f"--{name}")
+    if arguments.output is not None:
+        check_folder(arguments.output, "--output")
     if arguments.calibrate is not None and arguments.calibrate.suffix != ".safetensors":
         raise UserError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
 
@@ -119,12 +120,12 @@ def _write(
 ) -> None:
     from fdetect_jax.evaluation import schema
     from fdetect_jax.evaluation.evaluation_report import page_of
-    from fdetect_jax.files import write_atomic
+    from fdetect_jax.files import write_out
     from fdetect_jax.inference.calibration import calibrate, write_calibrated
 
     content = evaluated.content
     if arguments.json:
-        write_atomic(arguments.json, schema.to_text(content))
+        write_out(arguments.json, schema.to_text(content))
     if arguments.output:
         schema.write(arguments.output, content, page_of(evaluated, scorer.calibration, mistakes, sample))
         print(arguments.output / schema.PAGE, file=sys.stderr)
@@ -132,4 +133,4 @@ def _write(
         found = calibrate(files, [one.file.label for one in files], protocol, content["title"])
         write_calibrated(scorer.path, arguments.calibrate, found)
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
-        print(f"{arguments.calibrate}: {fitted}")
+        print(f"{arguments.calibrate}: {fitted}", file=sys.stderr if is_stdout(arguments.json) else sys.stdout)

@@ -5,7 +5,6 @@ resumed.
 """
 
 import dataclasses
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +17,7 @@ from ml_collections import ConfigDict
 from fdetect_jax import config as checks
 from fdetect_jax.errors import UserError
 from fdetect_jax.train.detector import check_network
-from fdetect_jax.train.loop import Stopped, finished, sigterm, train_and_evaluate
+from fdetect_jax.train.loop import Stopped, finished, stoppable, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
 _OWN = ("variants", "comparisons", "rows", "seeds", "sweeps")  # fields of a table that its runs do not have
@@ -85,7 +84,7 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
     With one device a run shows its own progress; with several, only ``show`` is called.
 
     Raises:
-      Stopped: after SIGTERM; everything is saved.
+      Stopped: after SIGTERM or Ctrl-C; everything is saved.
     """
     devices = jax.local_devices()
     free: SimpleQueue = SimpleQueue()
@@ -96,7 +95,7 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
         device, tasks = free.get()
         try:
             if stop.is_set():
-                raise Stopped(128 + signal.SIGTERM)
+                raise Stopped(128 + stop.signal)
             began = time.monotonic()
             if run.variant not in tasks:
                 tasks[run.variant] = make_task(run.config.copy_and_resolve_references())
@@ -114,7 +113,7 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
         finally:
             free.put((device, tasks))
 
-    with sigterm() as stop:
+    with stoppable() as stop:
         if len(devices) == 1:
             for number, run in enumerate(runs, 1):
                 yield run, one(number, run)

@@ -59,10 +59,12 @@ class Extraction:
 
 @dataclasses.dataclass(frozen=True)
 class Extracted:
-    """What came back of one file. data: by the name of the analysis. notes: why an analysis has none."""
+    """What came back of one file. data: by the name of the analysis. notes: why an analysis has none. passing: whether
+    what failed may succeed the next time."""
 
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    passing: bool = False
 
 
 def extractions(analyses: Mapping[str, Analysis]) -> tuple[Extraction, ...]:
@@ -76,6 +78,8 @@ def extractions(analyses: Mapping[str, Analysis]) -> tuple[Extraction, ...]:
         if not re.fullmatch(r"[\w-]+", name) or name == DETECTOR:
             raise UserError(f"analyses: found the name {name!r}, wanted letters, digits, _ and -, not {DETECTOR!r}")
         try:
+            if getattr(analysis.extract, "__module__", "") == "__main__":
+                raise pickle.PicklingError("it is defined in the program that runs")
             function = pickle.dumps(analysis.extract)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             wanted = "a function of a module, which worker processes can import"

@@ -14,6 +14,7 @@ import grain
 import numpy as np
 
 from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
+from fdetect_jax.datasets.layouts.base import child
 from fdetect_jax.datasets.prepare import QUARANTINE
 from fdetect_jax.errors import UserError
 from fdetect_jax.inference.protocol import Protocol
@@ -87,13 +88,14 @@ def files_of(root: Path) -> list[LabelledFile]:
       ValueError: names the folder that is missing or empty.
     """
     found = []
-    for folder, label in CLASSES.items():
-        if not (root / folder).is_dir():
-            raise UserError(f"{root}: found no folder {folder!r}, wanted real/ and fake/, or what prepare wrote")
-        for _, name in find_files([root / folder]):
-            method = name.parts[0] if label == FAKE and len(name.parts) > 1 else folder
+    for name_, label in CLASSES.items():
+        folder = child(root, name_)
+        if not folder.is_dir():
+            raise UserError(f"{root}: found no folder {name_!r}, wanted real/ and fake/, or what prepare wrote")
+        for _, name in find_files([folder]).files:
+            method = name.parts[0] if label == FAKE and len(name.parts) > 1 else name_
             kind = UNKNOWN if label == FAKE else kind_number("real")
-            found.append(LabelledFile(f"{folder}/{name.as_posix()}", label, method, root.resolve().name, kind))
+            found.append(LabelledFile(f"{folder.name}/{name.as_posix()}", label, method, root.resolve().name, kind))
     return found
 
 
@@ -189,7 +191,7 @@ def quarantined(prepared: Prepared) -> dict[str, str]:
 
 def labelled_file(file: PreparedFile) -> tuple[LabelledFile, bool]:
     """A prepared file, and whether it is an image."""
-    image = Path(file.file).suffix.lower() in PHOTO_SUFFIXES
+    image = Path(file.file).suffix.lower() in PHOTO_SUFFIXES  # the file itself may lie elsewhere by now
     return LabelledFile(file.file, file.label, file.method, file.source, file.kind), image
 
 

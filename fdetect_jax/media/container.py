@@ -62,7 +62,8 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, UnreadableMedia):
                 raise
-            raise UnreadableMedia(f"cannot be opened: {_text(error)}") from error
+            passing = isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError)
+            raise UnreadableMedia(f"cannot be opened: {_text(error)}", passing) from error
         yield container
 
 
@@ -96,11 +97,11 @@ def check_size(picture: Any, limits: Limits) -> None:
 def _head(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise UnreadableMedia("not a file" if path.exists() else "no such file")
+            raise UnreadableMedia("not a file" if path.exists() else "no such file", passing=True)
         with open(path, "rb") as file:
             return file.read(400)
     except OSError as error:
-        raise UnreadableMedia(f"cannot be opened: {error.strerror or error}") from error
+        raise UnreadableMedia(f"cannot be opened: {error.strerror or error}", passing=True) from error
 
 
 def _is_image(head: bytes) -> bool:

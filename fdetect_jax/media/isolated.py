@@ -8,6 +8,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +29,7 @@ Value = TypeVar("Value")
 
 _RESTARTS = 3  # at most, without a result between them
 
+_MAIN = threading.Lock()
 _failure: str | None = None  # traceback of this process's initializer, if it failed
 
 
@@ -48,8 +51,8 @@ def run_isolated(
     """Yields ``function(item)`` for every item, in order; an item that kills its process does not stop the others.
 
     An item gives a Rejected with the reason if its function raises, its process dies, or it takes over ``seconds``
-    (its process is then killed); the reason of ``UnreadableMedia`` is kept as it is. Items are drawn a few ahead of the
-    results. Close the generator to end the processes early.
+    (its process is then killed). The reason of ``UnreadableMedia`` is kept as it is; every other failure may pass.
+    Items are drawn a few ahead of the results. Close the generator to end the processes early.
 
     Args:
         function, initializer, initargs: pickled by name into spawned processes; the initializer runs once in each.
@@ -88,9 +91,9 @@ def _results(function, items, workers, seconds, start, ahead) -> Iterator:
                     window.append((item, future if _finished(future) else pool.submit(item)))
                 continue
             except TimeoutError:
-                result = Rejected(f"took over {seconds:g} seconds")
+                result = Rejected(f"took over {seconds:g} seconds", passing=True)
             except ProcessExpired as error:
-                result = Rejected(f"its process died ({_cause(error.exitcode)})")
+                result = Rejected(f"its process died ({_cause(error.exitcode)})", passing=True)
             if isinstance(result, _NotStarted):
                 raise RuntimeError(f"worker processes do not start: {result.reason}")
             restarts = 0
@@ -134,12 +137,28 @@ class _Context(multiprocessing.context.SpawnContext):
         self._processes: list[BaseProcess] = []
 
     def Process(self, *args: Any, **options: Any) -> BaseProcess:
-        process = super().Process(*args, **options)
+        process = _Process(*args, **options)
         self._processes = [*self.alive(), process]
         return process
 
     def alive(self) -> list[BaseProcess]:
         return [process for process in self._processes if process.is_alive()]
+
+
+class _Process(multiprocessing.context.SpawnProcess):
+    """Does not run the caller's main module again: a script without ``if __name__ == "__main__"`` would start over in
+    every process."""
+
+    @staticmethod
+    def _Popen(process: BaseProcess):
+        main = sys.modules["__main__"]
+        with _MAIN:
+            kept = {name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__}
+            main.__spec__ = None
+            try:
+                return multiprocessing.context.SpawnProcess._Popen(process)
+            finally:
+                main.__dict__.update(kept)
 
 
 def _finished(future: Future) -> bool:
@@ -156,6 +175,7 @@ def _cause(exitcode: int) -> str:
 def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> None:
     global _failure
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     with contextlib.suppress(OSError):  # when memory runs out, the kernel kills a worker before the main process
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
@@ -171,9 +191,9 @@ def _guarded(function: Callable, item: Any) -> Any:
     try:
         return function(item)
     except UnreadableMedia as error:
-        return Rejected(error.reason)
+        return Rejected(error.reason, error.passing)
     except (Exception, SystemExit) as error:  # pebble would re-raise it here: a SystemExit would end the run
-        return Rejected(_describe(error))
+        return Rejected(_describe(error), passing=True)
 
 
 def _describe(error: Exception) -> str:

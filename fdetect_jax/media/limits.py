@@ -1,21 +1,29 @@
 """Limits for untrusted media, and the errors that report a rejected file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class UnreadableMedia(ValueError):
-    """A file that cannot be used; ``reason`` says why, without the path."""
+    """A file that cannot be used; ``reason`` says why, without the path.
 
-    def __init__(self, reason: str):
+    passing: whether the failure may pass, such as a missing permission; else it is a verdict on the file's bytes.
+    """
+
+    def __init__(self, reason: str, passing: bool = False):
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.passing = reason, passing
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """Stands in the place of an item's result, with the reason why there is none."""
+    """Stands in the place of an item's result, with the reason why there is none.
+
+    passing: whether the failure may pass: a time limit, a killed process, a full disk, a missing permission. Only what
+    does not pass is remembered as a result.
+    """
 
     reason: str
+    passing: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

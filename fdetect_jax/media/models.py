@@ -15,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import sha256_of, write_atomic
+from fdetect_jax.files import check_folder, sha256_of, write_atomic
+from fdetect_jax.host import cache_folder
 
 WHEEL = "mediapipe==0.10.21"
 DETECTOR = "face_detection_short_range.tflite"
@@ -33,12 +34,6 @@ _FETCH_SECONDS = 600
 
 class ModelsUnavailable(UserError):
     """The face models are in no folder and not in the cache, and pip cannot fetch them."""
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/fdetect_jax``, or ``~/.cache/fdetect_jax``. Not created here."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "fdetect_jax"
 
 
 def models_hash() -> str:
@@ -78,6 +73,11 @@ def _read(path: Path, source: str) -> bytes:
 
 
 def _fetch(folder: Path) -> None:
+    try:
+        check_folder(folder, "face models")
+    except UserError as error:
+        raise ModelsUnavailable(f"{error}. Set XDG_CACHE_HOME to a folder that can be. {_help()}") from None
+    print(f"fetching the face models, once: {WHEEL} by pip, into {folder}", file=sys.stderr, flush=True)
     # The models are the same in every wheel of that version, so one fixed platform serves all machines and Python
     # versions.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]

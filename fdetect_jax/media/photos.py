@@ -29,7 +29,7 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
     path, limits = Path(path), limits or Limits()
     try:
         if not path.is_file():
-            raise UnreadableMedia("not a file" if path.exists() else "no such file")
+            raise UnreadableMedia("not a file" if path.exists() else "no such file", passing=True)
         size = path.stat().st_size
         if size > limits.photo_bytes:
             raise UnreadableMedia(f"{size} bytes, at most {limits.photo_bytes} are read")
@@ -63,7 +63,9 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
         OverflowError,
         struct.error,
     ) as error:
-        raise UnreadableMedia(f"cannot be decoded: {error}") from error
+        # Pillow's own OSErrors have no number; one of the system may pass.
+        passing = isinstance(error, OSError) and error.errno is not None
+        raise UnreadableMedia(f"cannot be decoded: {error}", passing) from error
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -17,12 +17,19 @@ FOUND_FAKE, NOT_ALL = 1, 3  # exit status
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each file and returns the exit status: 1 with a fake, 3 with none but unreadable files."""
     set_up()
-    from fdetect_jax.files import write_atomic
+    from fdetect_jax.files import check_folder, check_output, is_stdout, write_out
     from fdetect_jax.inference.options import chosen
     from fdetect_jax.media.files import find_files
     from fdetect_jax.predict.run import predict
 
-    total = len(find_files(arguments.paths))
+    if arguments.json:
+        check_output(arguments.json, "--json")
+    if arguments.output:
+        check_folder(arguments.output, "--output")
+    lines = sys.stderr if is_stdout(arguments.json) else sys.stdout
+    named = find_files(arguments.paths, arguments.output)
+    for note in named.notes():
+        print(note, file=sys.stderr)
     scorer, protocol = chosen(arguments)
     rows: list[dict] = []
     found = predict(
@@ -36,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         # Only a terminal gets a bar.
-        for row in tqdm(found, total=total, unit="file", disable=None):
+        for row in tqdm(found, total=len(named.files), unit="file", disable=None):
             rows.append(row)
             for line in _lines(row):
-                tqdm.write(line, file=sys.stdout)
+                tqdm.write(line, file=lines)
     finally:  # what is finished before a stop is kept
         if arguments.json:
-            write_atomic(arguments.json, json.dumps(rows, indent=1) + "\n")
+            write_out(arguments.json, json.dumps(rows, indent=1) + "\n")
     counts = Counter(row["verdict"] for row in rows)
     print(", ".join(f"{number} {_WORDS[word]}" for word, number in counts.items()), file=sys.stderr)
     if arguments.output:

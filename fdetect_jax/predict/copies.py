@@ -1,12 +1,13 @@
 """The names of the annotated copies."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 
-def distinct(relative: Sequence[Path]) -> list[Path]:
-    """The paths, with " (2)", " (3)" … before the last suffix of those that came before, letters' case aside."""
-    taken: set[str] = set()
+def distinct(relative: Sequence[Path], used: Collection[Path] = ()) -> list[Path]:
+    """The paths, with " (2)", " (3)" … before the last suffix of those that came before or are used, letters' case
+    aside."""
+    taken = {str(path).lower() for path in used}
     names = []
     for path in relative:
         candidate, number = path, 1

@@ -5,6 +5,7 @@ Hostile files meet only the workers.
 
 import collections
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -67,11 +68,12 @@ def verdicts(
         scored = _scored(zip(files, stack.enter_context(contextlib.closing(found)), strict=True), scorer)
         for (file, seen, predictions), extracted in _extracted(scored, extractions(analyses), how, stack):
             if isinstance(seen, Rejected):
-                yield unable(str(file), seen.reason, protocol), None
+                yield unable(str(file), seen.reason, protocol, seen.passing), None
                 continue
             margins = scorer.calibration.margins(predictions.margins)
             evidence, notes = weigh(extracted, analyses)
             verdict = decide(str(file), seen, margins, protocol, predictions.classes, scorer.classes, evidence, notes)
+            verdict = dataclasses.replace(verdict, passing=extracted.passing)
             yield verdict, _heat(seen, margins, scorer) if heat_map and seen.crops else None
 
 
@@ -101,8 +103,9 @@ def _extracted(
             yield (file, (), ()) if isinstance(seen, Rejected) else (file, seen.crops, chosen)
 
     for found in stack.enter_context(contextlib.closing(run_isolated(extract, tasks(), **how))):
-        notes = (f"analyses failed: {found.reason}",) if isinstance(found, Rejected) else ()
-        yield waiting.popleft(), Extracted(notes=notes) if notes else found
+        if isinstance(found, Rejected):
+            found = Extracted(notes=(f"analyses failed: {found.reason}",), passing=found.passing)
+        yield waiting.popleft(), found
 
 
 def _heat(seen: MediaFaces, margins: np.ndarray, scorer: Scorer) -> Heat:

@@ -63,7 +63,7 @@ class Predictor:
         from fdetect_jax.predict import engine
 
         named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        files = [file for file, _ in find_files([Path(path) for path in named])]
+        files = [file for file, _ in find_files([Path(path) for path in named]).files]
         engine.check(self.scorer)
 
         def verdicts() -> Iterator[Verdict]:

@@ -5,7 +5,6 @@ With an output folder every finished file is a line of ``verdicts.jsonl`` there.
 
 import collections
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import sha256_of
+from fdetect_jax.files import digest, sha256_of
 from fdetect_jax.inference.analyses import ANALYSES
 from fdetect_jax.inference.evidence import DETECTOR
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.media.files import find_files
+from fdetect_jax.media.files import VERDICTS, Found, find_files
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.predict import work
@@ -27,14 +26,16 @@ from fdetect_jax.predict.engine import SECONDS, check, verdicts
 from fdetect_jax.predict.verdict import Verdict
 from fdetect_jax.report.verdicts_page import write_page
 
-DIARY = "verdicts.jsonl"
-_SCHEMA = 2  # of a row; a diary of another one is not continued
+_SCHEMA = 3  # of a line of the diary; lines of another one are not continued
 
 
 @dataclass(frozen=True)
 class _Job:
+    """source: the file's own path, however it was named. name: of its copies, relative to the output folder."""
+
     file: Path
-    name: Path  # relative to the output folder
+    source: str
+    name: Path
     key: str
 
 
@@ -66,15 +67,17 @@ def predict(
     """
     if heat_map and output is None:
         raise UserError("heat map: found no output folder, wanted one to write it to")
-    found = find_files(paths)
+    output = None if output is None else Path(output)
+    found = find_files(paths, output)
     check(scorer, heat_map)
-    return _rows(found, scorer, protocol, None if output is None else Path(output), heat_map, workers, seconds)
+    return _rows(found, scorer, protocol, output, heat_map, workers, seconds)
 
 
 def _rows(found, scorer, protocol, output, heat_map, workers, seconds) -> Iterator[dict[str, Any]]:
-    jobs = _jobs(found, scorer, protocol, heat_map)
-    diary = _Diary(output, {job.key for job in jobs})
-    left = [job for job in jobs if job.key not in diary.rows]
+    diary = _Diary(output)
+    jobs = _jobs(found, diary, scorer, protocol, heat_map)
+    done = {job.key: row for job in jobs if (row := diary.row(job.key)) is not None}
+    left = [job for job in jobs if job.key not in done]
     how = {"workers": workers, "seconds": seconds}
     rows: list[dict] = []
     with contextlib.ExitStack() as stack:
@@ -83,31 +86,39 @@ def _rows(found, scorer, protocol, output, heat_map, workers, seconds) -> Iterat
         fresh = (
             _drawn(zip(left, made, strict=True), output, how, stack)
             if output
-            else (_row(verdict, work.Shown()) for verdict, _ in made)
+            else ((_row(verdict, work.Shown()), True) for verdict, _ in made)
         )
         for job in jobs:
-            row = diary.rows.get(job.key)
-            if row is None:
-                row = next(fresh)
-                diary.add(job.key, row)
+            if job.key in done:
+                row = done[job.key] | {"file": str(job.file)}
+            else:
+                row, lasting = next(fresh)
+                if lasting:
+                    diary.add(job, row)
             rows.append(row)
             yield row
     if output:
         write_page(output, rows, scorer.description, protocol)
 
 
-def _jobs(found: Sequence[tuple[Path, Path]], scorer: Scorer, protocol: Protocol, heat_map: bool) -> list[_Job]:
+def _jobs(found: Found, diary: "_Diary", scorer: Scorer, protocol: Protocol, heat_map: bool) -> list[_Job]:
     detector = [sha256_of(scorer.path), scorer.recipe.to_dict(), str(scorer.dtype)]
     how = [_SCHEMA, detector, protocol.to_dict(), heat_map, list(ANALYSES)]
+    sources = [str(file.resolve()) for file, _ in found.files]
+    # A source keeps the name that an earlier run gave its copies; another source never gets it.
+    new = {source: relative for source, (_, relative) in zip(sources, found.files, strict=True)}
+    new = {source: relative for source, relative in new.items() if source not in diary.names}
+    named = dict(zip(new, distinct(list(new.values()), diary.names.values()), strict=True)) | diary.names
     jobs = []
-    for (file, _), name in zip(found, distinct([relative for _, relative in found]), strict=True):
+    for source, (file, _) in zip(sources, found.files, strict=True):
         stat = file.stat()
-        which = [str(file.resolve()), str(name), stat.st_size, stat.st_mtime_ns, how]
-        jobs.append(_Job(file, name, hashlib.sha256(json.dumps(which).encode()).hexdigest()[:16]))
+        content = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        jobs.append(_Job(file, source, named[source], digest([source, str(named[source]), content, how])))
     return jobs
 
 
-def _drawn(made: Iterator, output: Path, how: dict, stack: contextlib.ExitStack) -> Iterator[dict]:
+def _drawn(made: Iterator, output: Path, how: dict, stack: contextlib.ExitStack) -> Iterator[tuple[dict, bool]]:
+    """Rows, and whether each is a result that lasts."""
     waiting: collections.deque[Verdict] = collections.deque()
 
     def tasks() -> Iterator[tuple]:
@@ -116,7 +127,8 @@ def _drawn(made: Iterator, output: Path, how: dict, stack: contextlib.ExitStack)
             yield job.file, output, job.name, verdict, heat
 
     for shown in stack.enter_context(contextlib.closing(run_isolated(work.show, tasks(), **how))):
-        yield _row(waiting.popleft(), shown)
+        verdict = waiting.popleft()
+        yield _row(verdict, shown), not (verdict.passing or (isinstance(shown, Rejected) and shown.passing))
 
 
 def _row(verdict: Verdict, shown: work.Shown | Rejected) -> dict[str, Any]:
@@ -137,26 +149,43 @@ def _files_of(row: dict) -> list[str]:
 
 
 class _Diary:
-    """The finished rows of an output folder, by key; a row one of whose pictures is gone is not finished.
+    """The finished rows of an output folder, by key; each line of its file is one.
 
-    keys: of this run's files; other lines are of other runs.
+    A row is finished while all its pictures are there and no later line wrote one of them again. names: the name that
+    the copies of a source have.
     """
 
-    def __init__(self, output: Path | None, keys: set[str]):
-        self._file = output / DIARY if output else None
-        self.rows: dict[str, dict] = {}
+    def __init__(self, output: Path | None):
+        self._output, self._file = output, output / VERDICTS if output else None
+        self._rows: dict[str, dict] = {}
+        self._writer: dict[str, str] = {}  # path of a picture -> key of the line that wrote it last
+        self.names: dict[str, Path] = {}
         if self._file is None or not self._file.is_file():
             return
-        for line in self._file.read_text().splitlines():
-            try:
+        text = self._file.read_text(errors="replace")
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill, or of another schema
                 entry = json.loads(line)
-            except json.JSONDecodeError:  # a line that a kill cut off
-                continue
-            if entry["key"] in keys and all((output / path).is_file() for path in _files_of(entry["row"])):
-                self.rows[entry["key"]] = entry["row"]
+                self._take(entry["key"], entry["source"], Path(entry["name"]), entry["row"])
+        if text and not text.endswith("\n"):
+            with open(self._file, "a") as file:  # or the next line would continue the one that was cut off
+                file.write("\n")
 
-    def add(self, key: str, row: dict) -> None:
+    def row(self, key: str) -> dict | None:
+        row = self._rows.get(key)
+        whole = row is not None and all(
+            self._writer[path] == key and (self._output / path).is_file() for path in _files_of(row)
+        )
+        return row if whole else None
+
+    def add(self, job: _Job, row: dict) -> None:
         if self._file:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            entry = {"key": job.key, "source": job.source, "name": str(job.name), "row": row}
             with open(self._file, "a") as file:
-                file.write(json.dumps({"key": key, "row": row}) + "\n")
+                file.write(json.dumps(entry) + "\n")
+
+    def _take(self, key: str, source: str, name: Path, row: dict) -> None:
+        for path in _files_of(row):
+            self._writer[path] = key
+        self._rows[key], self.names[source] = row, name

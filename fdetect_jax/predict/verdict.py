@@ -43,7 +43,8 @@ class Verdict:
     frames: (seconds, P(fake) or None where no face was usable) of every sampled frame.
     evidence: the detector's first, then that of each of ``analyses.ANALYSES`` that had something to say.
     classes: of a detector with more than two classes, the name of each -> its mean probability over the faces, not
-    calibrated; else empty. notes: why an analysis is missing.
+    calibrated; else empty. notes: why an analysis is missing. passing: whether something failed that may succeed the
+    next time, see ``limits.Rejected``.
     """
 
     file: str
@@ -58,6 +59,7 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     classes: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    passing: bool = False
 
     def to_row(self) -> dict[str, Any]:
         """Plain values, fit for JSON: seconds and scores with the digits that mean something."""
@@ -160,9 +162,9 @@ def _kind(classes: Mapping[str, float]) -> str:
     return f"; of the fakes it is most like {max(fakes, key=classes.__getitem__)}" if fakes else ""
 
 
-def unable(file: str, reason: str, protocol: Protocol) -> Verdict:
+def unable(file: str, reason: str, protocol: Protocol, passing: bool = False) -> Verdict:
     """The verdict on a file that could not be read."""
-    return Verdict(file, "unable_to_evaluate", None, reason, protocol.threshold)
+    return Verdict(file, "unable_to_evaluate", None, reason, protocol.threshold, passing=passing)
 
 
 def _rounded(score: float | None) -> float | None:

@@ -1,10 +1,11 @@
 """Verdicts as a page beside the annotated copies: rows in, ``report.html`` out. Opens offline, runs no script."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote_from_bytes
 
 from fdetect_jax.files import write_atomic
 from fdetect_jax.inference.evidence import DETECTOR
@@ -45,8 +46,8 @@ def _row(row: Mapping) -> dict[str, Any]:
         "reason": row["reason"] if row["annotated"] else row["note"] or row["reason"],
         "note": row["note"] if row["annotated"] else "",
         "video": row["kind"] == "video",
-        "source": quote(row["annotated"] or ""),
-        "heat": quote(row["heat_map"] or ""),
+        "source": _address(row["annotated"]),
+        "heat": _address(row["heat_map"]),
         "classes": [(name, f"{100 * share:.0f} %") for name, share in row["classes"].items()],
         "evidence": [_evidence(one) for one in row["evidence"] if one["name"] != DETECTOR],
     }
@@ -60,8 +61,12 @@ def _evidence(one: Mapping) -> dict[str, Any]:
         "words": one["words"],
         "side": _side(one["speaks_for"]),
         "speaks": "" if one["speaks_for"] == "neither" else f"for {one['speaks_for']}{strength}",
-        "picture": quote(one["picture"] or ""),
+        "picture": _address(one["picture"]),
     }
+
+
+def _address(path: str | None) -> str:
+    return quote_from_bytes(os.fsencode(path or ""))
 
 
 def _side(word: str) -> str:

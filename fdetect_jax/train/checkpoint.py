@@ -23,7 +23,9 @@ class Checkpointer:
 
     def __init__(self, workdir: str | os.PathLike, keep: int = 2):
         self.folder = Path(workdir).resolve() / "checkpoints"
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True, create=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=True, create=True, cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, data_state: Any, config: dict) -> None:

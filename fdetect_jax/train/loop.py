@@ -7,6 +7,7 @@ step, so a resumed run equals an uninterrupted one bit for bit.
 import contextlib
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -39,7 +40,7 @@ class NonFiniteError(RuntimeError):
 
 
 class Stopped(SystemExit):
-    """SIGTERM was received: everything is saved, and the same command resumes. Exit status 143."""
+    """SIGTERM or Ctrl-C was received: everything is saved, and the same command resumes. Exit status 143 or 130."""
 
 
 def train_and_evaluate(
@@ -61,7 +62,7 @@ def train_and_evaluate(
     Raises:
       NonFiniteError: with the step, the offending term and the last good checkpoint.
       UserError: the workdir holds a run of another config; names the field.
-      Stopped: after SIGTERM.
+      Stopped: after SIGTERM or Ctrl-C.
     """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,7 @@ class _Loop:
         """
         config, pending, since = self.config, None, time.monotonic()
         first = int(state.step)
-        with sigterm() as stop:
+        with stoppable() as stop:
             for index in range(first, total):
                 batch = parallel.put_batch(next(self.batches), self.mesh)
                 if index == first:
@@ -192,7 +193,7 @@ class _Loop:
                 if stop.is_set() and not last:
                     self.checkpointer.close()
                     self.writer.say(f"stopped at step {index + 1}; the same command resumes from here")
-                    raise Stopped(128 + signal.SIGTERM)
+                    raise Stopped(128 + stop.signal)
         return state
 
     def _tell_quarantine(self) -> None:
@@ -229,25 +230,41 @@ def _largest(variables: Any) -> jax.Array:
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(variables)]))
 
 
-_stop = threading.Event()
+class Stop(threading.Event):
+    """Set by SIGTERM and by Ctrl-C. signal: which of the two."""
+
+    signal = signal.SIGTERM
 
 
-def _set_stop(*_: object) -> None:
+_stop = Stop()
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def _set_stop(number: int, _: object) -> None:
+    if number == signal.SIGINT:
+        if _stop.is_set():  # the second Ctrl-C
+            os._exit(128 + number)
+        os.write(2, b"\nstopping after this step; Ctrl-C again ends at once\n")
+    _stop.signal = number
     _stop.set()
 
 
 @contextlib.contextmanager
-def sigterm() -> Iterator[threading.Event]:
-    """Inside the context SIGTERM sets the event, one for all threads; only the main thread can install the handler."""
+def stoppable() -> Iterator[Stop]:
+    """Inside the context SIGTERM and Ctrl-C set the event, one for all threads; a second Ctrl-C ends the process.
+
+    Only the main thread can install the handlers.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield _stop
         return
-    before = signal.signal(signal.SIGTERM, _set_stop)
+    before = [signal.signal(number, _set_stop) for number in _SIGNALS]
     try:
         yield _stop
     finally:
-        signal.signal(signal.SIGTERM, before)
-        if before is not _set_stop:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+        if before[0] is not _set_stop:
             _stop.clear()
 
 
@@ -256,6 +273,7 @@ def _same_run(before: dict, now: dict, workdir: Path, evaluate_only: bool) -> No
     a, b = flatten(before), flatten(now)
     for name in sorted(a.keys() | b.keys()):
         may = name in MAY_CHANGE or (evaluate_only and name.startswith("evaluation."))
+        may |= name == "steps" and a[name] < b[name]  # a run can be given more steps
         if a.get(name) != b.get(name) and not may:
             raise UserError(
                 f"{name}: found {b.get(name)!r}, but {workdir} holds a run with {a.get(name)!r}; "

@@ -3,6 +3,8 @@
 Labels are 0 = real and 1 = fake, whatever a data set's own lists say.
 """
 
+import codecs
+import contextlib
 import hashlib
 import json
 from collections import defaultdict
@@ -12,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
+from fdetect_jax.media.files import media_kind, walk
 from fdetect_jax.types import KINDS, REAL
 
 SPLITS = ("train", "val", "test")
 REAL_METHOD = "real"  # the method of what is not forged
 FAKE_KINDS = (*KINDS[1:], "unknown")  # what the kind of a fake can be
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
-MEDIA_SUFFIXES = VIDEO_SUFFIXES | PHOTO_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,16 @@ def inside(folder: Path, name: str = "videos") -> Path:
     return below if below.is_dir() else folder
 
 
-def media_in(folder: Path, deep: bool = False, suffixes: Iterable[str] = VIDEO_SUFFIXES) -> list[Path]:
-    """Files with these suffixes (in any case), sorted; hidden ones are no media. deep: of sub-folders too."""
+def media_in(folder: Path, deep: bool = False, images: bool = False) -> list[Path]:
+    """The videos in a folder, sorted; see ``media.files``. deep: of sub-folders too. images: photographs too."""
     if not folder.is_dir():
         return []
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(one for one in found if one.suffix.lower() in suffixes and not _hidden(one.relative_to(folder)))
+    wanted = ("video", "image") if images else ("video",)
+    if deep:
+        found = [path for path, reason in walk(folder) if not reason]
+    else:
+        found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    return sorted(path for path in found if media_kind(path) in wanted)
 
 
 def relative(root: Path, path: Path) -> str:
@@ -192,7 +196,7 @@ def connected(links: Iterable[Sequence[str]]) -> dict[str, str]:
 
 def name_hash(text: str) -> str:
     """SHA-256 in hex digits; published figures depend on the splits and on the training groups that it draws."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def json_table(path: Path, wanted: str) -> dict[str, Any]:
@@ -207,11 +211,23 @@ def json_table(path: Path, wanted: str) -> dict[str, Any]:
 
 
 def text_of(path: Path) -> str:
-    """The content of a text file. Raises UserError where it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: found other bytes than UTF-8 ({error}), wanted a text") from None
+    """The content of a text file in UTF-8, in UTF-16 (PowerShell's lists) or in cp1252 (Excel's tables).
+
+    Raises UserError where it is none of these.
+    """
+    content = path.read_bytes()
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = content.decode(encoding)
+            if "\0" not in text:
+                return text.replace("\r\n", "\n")
+    raise UserError(f"{path}: found bytes that are no text, wanted UTF-8, UTF-16 or cp1252")
+
+
+def listed(path: str) -> str:
+    """A path as a list names it, with "/" where the list was made on Windows."""
+    return path.replace("\\", "/")
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -219,7 +235,3 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text_of(path).splitlines(), 1):
         if line.strip():
             yield number, line.strip()
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

@@ -18,6 +18,7 @@ from fdetect_jax.datasets.layouts.base import (
     existing,
     inside,
     lines_of,
+    listed,
     media_in,
     relative,
     require,
@@ -56,7 +57,7 @@ def read_list(root: Path) -> set[tuple[str, str]]:
     named = set()
     for number, line in lines_of(path):
         first, _, file = line.partition(" ")
-        parts = file.strip().replace("\\", "/").split("/")
+        parts = listed(file.strip()).split("/")
         folder = spelled.get(parts[0].lower())
         if first not in ("0", "1") or len(parts) < 2 or folder is None:
             raise UserError(f"{path}, line {number}: found {line!r}, wanted LABEL FOLDER/FILE of {', '.join(FOLDERS)}")

@@ -1,6 +1,7 @@
 """DFDC (Dolhansky et al., 2020): the parts of the training set, and the public test set.
 
     dfdc_train_part_N/{metadata.json, *.mp4}              (in the root or in train/)
+    train_sample_videos/{metadata.json, *.mp4}            (Kaggle's sample)
     labels.csv with videos/*.mp4, or test/labels.csv with test/[videos/]*.mp4; the same in validation/
 
 metadata.json: {"x.mp4": {"label": "REAL" | "FAKE", "split": "train", "original": "y.mp4"}}. labels.csv: filename, label
@@ -29,6 +30,7 @@ from fdetect_jax.types import FAKE, REAL
 
 METHOD, KIND = "dfdc", "unknown"  # which method made a fake was not published; not all of them swap faces
 _WANTED = "dfdc_train_part_N/metadata.json, or labels.csv beside videos/"
+_PARTS = ("dfdc_train_part_*", "train/dfdc_train_part_*", "train_sample_videos")
 _LABELS = {"REAL": REAL, "FAKE": FAKE, "0": REAL, "1": FAKE, "0.0": REAL, "1.0": FAKE}
 
 
@@ -49,6 +51,9 @@ def expected(root: Path) -> list[Expected]:
         Expected(relative(root, part), None, named=frozenset(Path(name).stem for name in _metadata(part)))
         for part in _parts(root)
     ]
+    for part in _folders(root):
+        if not (part / "metadata.json").is_file():
+            rows.append(Expected(relative(root, part), 1, "metadata.json"))
     for split, path in _lists(root).items():
         named = frozenset(Path(name).stem for name, _ in _labels(path))
         rows.append(Expected(relative(root, inside(path.parent)), 5000 if split == "test" else None, named=named))
@@ -56,8 +61,12 @@ def expected(root: Path) -> list[Expected]:
 
 
 def _parts(root: Path) -> list[Path]:
-    found = [*root.glob("dfdc_train_part_*"), *root.glob("train/dfdc_train_part_*")]
-    found = [one for one in found if (one / "metadata.json").is_file()]
+    """Folders whose files can be used: ``prepare`` and ``doctor`` name the files of the others."""
+    return [one for one in _folders(root) if (one / "metadata.json").is_file()]
+
+
+def _folders(root: Path) -> list[Path]:
+    found = [one for pattern in _PARTS for one in root.glob(pattern) if one.is_dir()]
     return sorted(found, key=lambda one: (len(one.name), one.name))
 
 
@@ -107,5 +116,5 @@ LAYOUT = Layout(
     expected,
     "DFDC: training parts and public test",
     "https://ai.meta.com/datasets/dfdc/",
-    marks=("dfdc_train_part_*", "train/dfdc_train_part_*", "labels.csv", "test/labels.csv"),
+    marks=(*_PARTS, "labels.csv", "test/labels.csv"),
 )

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from fdetect_jax.datasets.layouts.base import (
     FAKE_KINDS,
-    MEDIA_SUFFIXES,
     REAL_METHOD,
     SPLITS,
     Expected,
@@ -28,6 +27,7 @@ from fdetect_jax.datasets.layouts.base import (
     connected,
     drawn_split,
     is_below,
+    listed,
     media_in,
     relative,
     require,
@@ -64,7 +64,7 @@ def _places(root: Path) -> list[tuple[Path, int, str | None]]:
 
 def _folders(root: Path) -> Iterator[Item]:
     for folder, label, split in _places(root):
-        for file in media_in(folder, deep=True, suffixes=MEDIA_SUFFIXES):
+        for file in media_in(folder, deep=True, images=True):
             parts = file.relative_to(folder).parts
             where = relative(root, file)
             identity = where if label == FAKE or len(parts) == 1 else f"{split or ''}/{parts[0]}"
@@ -73,12 +73,16 @@ def _folders(root: Path) -> Iterator[Item]:
 
 
 def _table(path: Path) -> list[Item]:
-    reader = csv.DictReader(io.StringIO(text_of(path)))
-    columns = reader.fieldnames or []
+    text = text_of(path)
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",")
+    reader.fieldnames = columns = [name.strip().lower() for name in reader.fieldnames or []]
     unknown = sorted(set(columns) - set(COLUMNS))
     if not {"file", "label"} <= set(columns) or unknown:
         raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
     rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
+    for row in rows:
+        row |= {name: listed(row[name]) for name in ("file", "mask", "original") if name in row}
     seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         _check(path, number, row)
