@@ -80,7 +80,7 @@ def _check_writable(folder: Path, name: str) -> None:
     while not os.path.lexists(nearest):
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise UserError(f"{name}: found no folder at {nearest}, wanted a folder, or a name for a new one")
+        raise UserError(f"{name}: found a file at {nearest}, wanted a folder, or a name for a new one")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{name}: found the folder {nearest}, which cannot be written")
 
@@ -124,8 +124,9 @@ def _written_through(path: Path) -> Iterator[Path]:
         temporary.touch()
         yield temporary
         sys.stdout.flush()  # what was printed before comes before
-        # Not emptied: a file that the shell opened may hold what was printed before.
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        # An open file goes on where it is: the shell may have sent it to a file, which must not begin anew.
+        number = _descriptor(path)
+        descriptor = os.open(path, os.O_WRONLY) if number is None else os.dup(number)
         with open(temporary, "rb") as source, os.fdopen(descriptor, "wb") as target:
             shutil.copyfileobj(source, target)
 
@@ -136,16 +137,19 @@ def _is_stream(path: Path) -> bool:
         mode = os.stat(path).st_mode
     except OSError:
         return False
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        return True
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or _descriptor(path) is not None
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of this process's open file that a path names: 1 of /dev/stdout."""
     where = os.path.abspath(path)
-    for _ in range(40):
-        if re.match(r"/(dev|proc/[^/]+)/fd/\d+$", where):
-            return True
+    for _ in range(40):  # links, as many as the system follows
+        if found := re.match(rf"/(?:dev|proc/self|proc/{os.getpid()})/fd/(\d+)$", where):
+            return int(found[1])
         if not os.path.islink(where):
-            return False
+            return None
         where = os.path.normpath(os.path.join(os.path.dirname(where), os.readlink(where)))
-    return False
+    return None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,18 @@ import time
 import pytest
 
 from fdetect_jax import files
-from fdetect_jax.files import digest, hold, is_held, replacing, sha256_of, write_atomic
+from fdetect_jax.errors import UserError
+from fdetect_jax.files import (
+    check_folder,
+    check_output,
+    digest,
+    hold,
+    is_held,
+    replacing,
+    sha256_of,
+    write_atomic,
+    write_out,
+)
 
 
 def test_text_is_utf8_bytes_stay_and_folders_are_created(tmp_path):
@@ -145,3 +156,55 @@ def test_digest_is_of_the_value():
     assert len({digest(value) for value in ([1], [1.5], ["1"], [[1]], {"1": 1})}) == 5
     with pytest.raises(TypeError):
         digest(object())
+
+
+def test_what_is_no_regular_file_is_written_through(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_atomic(pipe, "rows")
+    reader.join(10)
+    assert read == [b"rows"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    write_atomic("/dev/null", "rows")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    (tmp_path / "kept").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    write_atomic(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "kept").read_text() == "new"
+
+
+@pytest.mark.parametrize("target", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_keeps_what_was_printed(tmp_path, target):
+    """Also where the shell sent it to a file, which must not be replaced."""
+    script = f"from fdetect_jax.files import write_out; print('first'); write_out({target!r}, 'rows\\n'); print('last')"
+    with open(tmp_path / "out", "wb") as out:
+        subprocess.run([sys.executable, "-c", script], stdout=out, check=True)
+    assert sorted((tmp_path / "out").read_text().split()) == ["first", "last", "rows"]
+    piped = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout
+    assert piped.split() == ["first", "rows", "last"]
+
+
+def test_a_name_that_is_no_utf8_is_written_as_its_escape(tmp_path, capsys):
+    name = os.fsdecode(b"M\xfcller")
+    write_atomic(tmp_path / "text", name)
+    write_out("-", name)
+    assert (tmp_path / "text").read_text() == capsys.readouterr().out == r"M\udcfcller"
+
+
+def test_outputs_are_checked_before_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_output(tmp_path / "new" / "rows.json", "--json")
+    check_output("-", "--json")
+    check_output("/dev/null", "--json")
+    check_folder(tmp_path / "new" / "folder", "--output")
+    with pytest.raises(UserError, match="--json: found a folder at"):
+        check_output(tmp_path, "--json")
+    with pytest.raises(UserError, match="--json: found a file at"):
+        check_output(tmp_path / "file" / "rows.json", "--json")
+    with pytest.raises(UserError, match="--output: found a file at"):
+        check_folder(tmp_path / "file", "--output")
+    with pytest.raises(UserError, match="which cannot be written"):
+        check_folder("/proc/1", "--output")

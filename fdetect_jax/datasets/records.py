@@ -49,8 +49,8 @@ class Task:
 class Record:
     """The N faces found in a file, in order of time.
 
-    reason: why there is none, or "". passing: whether that may pass, see ``limits.Rejected``. note: why its mask was not
-    used, or "". sha256: of the file, "" if it cannot be read. looked: how many frames were searched for faces.
+    reason: why there is none, or "". passing: whether that may pass, see ``limits.Rejected``. note: why its mask was
+    not used, or "". sha256: of the file, "" if it cannot be read. looked: how many frames were searched for faces.
     frame, track: (N,) int32. time: (N,) float32, seconds. face: (N, 4) float32, the face's box in the frame. score:
     (N,) float32, the face detector's. landmarks: (N, 68, 2) float32 in pixels of the crop, nan where there are none.
     box: (N, 4) float32, of the face in a context crop, else nan. images: PNG of each crop. altered: PNG, (H, W, 1), of

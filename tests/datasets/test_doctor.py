@@ -93,7 +93,7 @@ def test_a_folder_in_the_wrong_case(whole, published):
     (whole / "manipulated_sequences/FaceSwap").rename(whole / "manipulated_sequences/faceswap")
     found, lines = _kinds(whole)
     assert ["misnamed", f"{SWAP.replace('FaceSwap', 'faceswap')}/, wanted {SWAP}/"] in found
-    assert any(line.startswith("note") and "not used" in line for line in lines)
+    assert any(line.startswith("note") and "media that no list" in line for line in lines)
 
 
 def test_missing_lists(whole, published):
@@ -136,7 +136,7 @@ def test_a_table_that_names_what_is_not_there(tmp_path):
     trees.touch(tmp_path, "a.mp4", "c.mp4")
     found, lines = _kinds(tmp_path)
     assert found == [["missing", "1 file that a list names: b.mp4"]]
-    assert any("1 file of media not used: c.mp4" in line for line in lines)
+    assert any("left out, media that no list or folder of the data set names: 1 (c.mp4)" in line for line in lines)
 
 
 @pytest.mark.parametrize(

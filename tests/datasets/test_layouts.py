@@ -402,9 +402,18 @@ def test_a_kind_is_of_the_label():
             replace(item, kind=kind)
 
 
-def test_a_list_in_another_encoding_is_refused(tmp_path):
-    (tmp_path / "manifest.csv").write_bytes(b"file,label\nM\xfcller.mp4,1\n")
-    with pytest.raises(UserError, match=r"manifest\.csv: found other bytes than UTF-8"):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("table", ["file,label\nM\u00fcller\\a.mp4,1\n", "File; Label\r\nM\u00fcller/a.mp4;fake\r\n"])
+def test_a_list_of_another_program_is_read(tmp_path, encoding, table):
+    """Excel's and PowerShell's encodings and delimiters, and the paths of Windows."""
+    (tmp_path / "manifest.csv").write_bytes(table.encode(encoding))
+    (item,) = LAYOUTS["folder"].items(tmp_path)
+    assert (item.file, item.label) == ("M\u00fcller/a.mp4", 1)
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "manifest.csv").write_bytes(b"file,label\n\x00\x81\xff.mp4,1\n")
+    with pytest.raises(UserError, match=r"manifest\.csv: found bytes that are no text, wanted UTF-8, UTF-16 or cp1252"):
         LAYOUTS["folder"].items(tmp_path)
 
 

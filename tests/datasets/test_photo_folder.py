@@ -42,7 +42,7 @@ def test_what_is_written(people, cache, capsys):
     card = json.loads((done / "card.json").read_text())
     assert card["recipe"] == RECIPE.to_dict()
     assert (card["photos"], card["crops"], card["identities"]) == (26, 24, 12)
-    assert (card["quarantined"], card["other_files"]) == (2, 1)
+    assert (card["quarantined"], card["left_out"]) == (2, {"no photograph": 1})
     assert card["fingerprint"] == done.name
     rejected = {item["file"]: item["reason"] for item in json.loads((done / "quarantine.json").read_text())}
     assert set(rejected) == {"p03/broken.jpg", "p04/wall.png"}
@@ -162,7 +162,7 @@ def test_errors_come_before_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"data\.root: found a file at"):
         prepare_folder(tmp_path / "file", RECIPE)
-    with pytest.raises(UserError, match=r"data\.root: found 1 files and no photograph"):
+    with pytest.raises(UserError, match=r"data\.root: found no photograph under .*left out, no photograph: 1 \("):
         prepare_folder(tmp_path, RECIPE)
 
 
@@ -175,4 +175,7 @@ def test_hidden_and_other_files_are_no_photos(tmp_path):
     for name in ("b.JPG", "a/c.webp", "._b.jpg", ".hidden/x.png", "a/readme.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert photo_crops.find_photos(tmp_path) == (["a/c.webp", "b.JPG"], 2)
+    photos, left_out = photo_crops.find_photos(tmp_path)
+    assert photos == ["a/c.webp", "b.JPG"]
+    counts = {reason: sorted(map(str, paths)) for reason, paths in left_out.left_out.items()}
+    assert counts == {"hidden": ["._b.jpg", ".hidden"], "no photograph": ["a/readme.md"]}

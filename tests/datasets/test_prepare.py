@@ -452,7 +452,7 @@ def _task(tree, folder, name):
 
 def test_records_come_back_as_they_were_written(tree, tmp_path):
     task = _task(tree, tmp_path, "071")
-    record = records.Record("", "", "ab", 4, images=[b"one", b"", b"three"], altered=[b"", b"x", b""])
+    record = records.Record("", False, "", "ab", 4, images=[b"one", b"", b"three"], altered=[b"", b"x", b""])
     records._write(task.record, record)
     found = records.read(task.record)
     assert (found.images, found.altered, found.sha256, found.looked) == (record.images, record.altered, "ab", 4)

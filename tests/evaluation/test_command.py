@@ -1,6 +1,7 @@
 """``fdetect evaluate`` from files to a report and a calibrated copy."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -219,9 +220,10 @@ def test_what_was_fixed_by_preparing_stays(model, prepared, capsys, options, mes
         ({"--model": "nowhere.safetensors"}, "no such file"),
         ({"--aggregation": "mode"}, "protocol.aggregation: found 'mode'"),
         ({"--frames": "0"}, "sampling.count"),
-        ({"--json": "no/such/folder.json"}, "found no folder 'no/such'"),
+        ({"--json": f"{__file__}/rows.json"}, "--json: found a file at"),
+        ({"--json": str(Path(__file__).parent)}, "--json: found a folder at"),
         ({"--calibrate": "c.bin"}, "ends in .safetensors"),
-        ({"--output": __file__}, "found a file, wanted a folder"),
+        ({"--output": __file__}, "--output: found a file at"),
         ({"--split": "test"}, "split: found 'test'"),
         ({"--recipe": "nose"}, "recipe: found 'nose'"),
     ],
