@@ -1,6 +1,7 @@
 """Limits for untrusted media, and the errors that report a rejected file."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 class UnreadableMedia(ValueError):
@@ -36,3 +37,9 @@ class Limits:
     seconds: float = 7200.0
     frames: int = 432_000
     crop_bytes: int = 1 << 30
+
+
+def check_size(picture: Any, limits: Limits) -> None:
+    """Raises UnreadableMedia for a frame, picture or codec context whose width times height is over the limit."""
+    if picture.width * picture.height > limits.frame_pixels:
+        raise UnreadableMedia(f"{picture.width}x{picture.height} pixels, at most {limits.frame_pixels} are read")
