@@ -239,17 +239,20 @@ def shots(path: str | Path, limits: Limits) -> Iterator[Shot]:
     with open_video(path, limits) as container:
         stream = video_stream(container)
         aspect = stream.sample_aspect_ratio
+        ordered = container.format.name == "avi"  # which keeps the order of decoding and no times of display
         step = 1 / float(stream.average_rate or 25)
         origin, start, last = float((stream.start_time or 0) * stream.time_base), None, -step
         for index, frame in enumerate(_decoded(container)):
             _check_count(index + 1, limits)
             check_size(frame, limits)  # the frame size may grow within a video
-            # While a decoder is drained its frames have no time base: ``frame.time`` is nan then.
+            stamp = frame.dts if ordered else frame.pts
             unknown = last + step + (origin if start is None else start)
-            time = unknown if frame.pts is None else float(frame.pts * stream.time_base)
+            # While a decoder is drained its frames have no time base: ``frame.time`` is nan then.
+            time = unknown if stamp is None else float(stamp * stream.time_base)
             start = time if start is None else start
             last = max(time - start, last)
-            yield Shot(index, last, start + last, frame, squared((frame.width, frame.height), aspect, limits))
+            moment = last + (origin if ordered else start)
+            yield Shot(index, last, moment, frame, squared((frame.width, frame.height), aspect, limits))
 
 
 def _evenly(path: str | Path, count: int, packets: int, limits: Limits) -> Iterator[Shot]:

@@ -136,18 +136,25 @@ def test_a_size_that_changes_keeps_the_copy(tmp_path, second):
         film(tmp_path / f"{number}.ts", codec="mpeg2video", size=size) for number, size in enumerate((SIZE, second))
     ]
     (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
-    seen = []
+    shapes = set()
 
     def draw(pixels, time):
-        seen.append(time)
+        shapes.add(pixels.shape[1::-1])
         return pixels
 
     assert sizes(tmp_path / "both.ts") == {SIZE, second}
     transcode(tmp_path / "both.ts", tmp_path / "copy.mp4", draw)
-    assert sizes(tmp_path / "copy.mp4") == {SIZE}
+    assert shapes == sizes(tmp_path / "copy.mp4") == {SIZE}
     last = list(read_frames(tmp_path / "copy.mp4", ALL))[-1]
     across = second[0] * SIZE[1] // second[1]
     inside = last.pixels[:, (SIZE[0] - across) // 2 :][:, :across]
     assert number_of(inside) == 23
     if across < SIZE[0]:
         assert last.pixels[:, : (SIZE[0] - across) // 2 - 2].max() < 30
+
+
+def test_a_container_without_times_of_display(tmp_path):
+    path = film(tmp_path / "a.avi", codec="libx264", sound="mp3")  # its frames are stored in another order
+    transcode(path, tmp_path / "copy.mp4", lambda pixels, time: pixels)
+    for one in (path, tmp_path / "copy.mp4"):
+        np.testing.assert_allclose([frame.time for frame in read_frames(one, ALL)], np.arange(24) / 24, atol=2e-3)

@@ -45,6 +45,7 @@ def clip(tmp_path_factory):
         ("a.mp4", "hevc", "libx265", {}),
         ("a.mp4", "av1", "libsvtav1", {}),
         ("a.avi", "mpeg4", "mpeg4", {"sound": "mp3"}),
+        ("a.avi", "h264", "libx264", {}),
         ("a.avi", "mjpeg", "mjpeg", {"format": "yuvj420p"}),
         ("a.webm", "vp9", "libvpx-vp9", {"sound": "libopus"}),
         ("a.webm", "vp8", "libvpx", {}),
