@@ -88,7 +88,6 @@ def video_stream(container: Any) -> Any:
     streams = [one for one in container.streams.video if not one.disposition & beside]
     if not streams:
         raise UnreadableMedia("sound without pictures" if container.streams.audio else "no video in it")
-
     allowed = [one for one in streams if _codec(one) in _CODECS]
     if not allowed:
         raise UnreadableMedia(f"codec {_codec(streams[0])}, wanted one of {', '.join(_CODECS)}")

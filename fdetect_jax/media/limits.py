@@ -23,10 +23,10 @@ class Rejected:
 class Limits:
     """Upper limits of what is read. Sizes are checked before a pixel is decoded.
 
-    photo_bytes, photo_pixels, photo_side: of a photograph; photo_side is the largest that JPEG allows, and protects
-    decoders that keep a pointer for each row. video_bytes: of a video file. frame_pixels: of one frame (8K has 33
-    million). seconds, frames: of a whole video, counted from its packets, not its header. crop_bytes: of all face crops
-    of one file, which are held in memory together.
+    photo_bytes, photo_pixels, photo_side: of a photograph or an animated picture; photo_side is the largest that JPEG
+    allows, and protects decoders that keep a pointer for each row. video_bytes: of a video file. frame_pixels: of one
+    frame (8K has 33 million). seconds, frames: of a whole video, counted from its packets, not its header. crop_bytes:
+    of all face crops of one file, which are held in memory together.
     """
 
     photo_bytes: int = 64 << 20
