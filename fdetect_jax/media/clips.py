@@ -5,7 +5,7 @@ An image is a clip of one frame. Files may be hostile: call this in a process th
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.crop import CropRecipe, crop
 from fdetect_jax.media.faces import Face, Faces, area
+from fdetect_jax.media.fit import Fit
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.photos import read_photo
 from fdetect_jax.media.tracks import Tracker
@@ -31,8 +32,8 @@ class FaceCrop:
     """One face in one frame.
 
     frame: its index among the frames that decode. time: seconds from the start. track: number of the person, from 0,
-    the same in every frame. box: (x0, y0, x1, y1) in pixels of the frame, brows to chin. score: of the face detector,
-    in [0, 1].
+    the same in every frame. box: (x0, y0, x1, y1), brows to chin, in pixels of a frame of ``MediaFaces.size``, into
+    which ``fit.on_canvas`` places those of another size. score: of the face detector, in [0, 1].
     """
 
     frame: int
@@ -47,8 +48,8 @@ class FaceCrop:
 class MediaFaces:
     """The faces found in a file.
 
-    kind: "image" or "video". info: the video's properties. size: (width, height) upright, in pixels. frames: (index,
-    seconds) of every frame examined, with or without a face. crops: in order of time.
+    kind: "image" or "video". info: the video's properties. size: (width, height) of the first frame, upright, in
+    pixels. frames: (index, seconds) of every frame examined, with or without a face. crops: in order of time.
     """
 
     kind: str
@@ -93,12 +94,14 @@ def faces_of(
     for frame in frames:
         found = faces.detect(frame.pixels)
         seen.append((frame.index, frame.time))
-        for face, track in zip(found, tracker.update(found), strict=True):
+        fit = Fit.of((frame.pixels.shape[1], frame.pixels.shape[0]), size)  # the frame size may change within a video
+        placed = [replace(face, box=fit.box(face.box)) for face in found]
+        for face, one, track in zip(found, placed, tracker.update(placed), strict=True):
             example = cut(frame.pixels, face, recipe)
             held += sum(value.nbytes for value in example.values())
             if held > limits.crop_bytes:
                 raise UnreadableMedia(f"over {len(crops)} face crops, {limits.crop_bytes} bytes: sample fewer frames")
-            crops.append(FaceCrop(frame.index, frame.time, track, face.box, face.score, example))
+            crops.append(FaceCrop(frame.index, frame.time, track, one.box, one.score, example))
     if which == "largest" and crops:
         largest = _largest(crops)
         crops = [one for one in crops if one.track == largest]

@@ -11,11 +11,18 @@ from typing import Any, NoReturn
 
 import av
 
-from fdetect_jax.media.limits import Limits, UnreadableMedia
+from fdetect_jax.media.animations import durations
+from fdetect_jax.media.limits import Limits, UnreadableMedia, check_size
 
 _CODECS = (
     *("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg1video", "mpeg2video"),
     *("mjpeg", "h263", "prores", "ffv1"),
+)
+_SOUNDS = (
+    *("aac", "mp3", "mp2", "ac3", "eac3", "dts", "opus", "vorbis", "flac", "alac", "amr_nb", "amr_wb"),
+    *("adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "wmav2", "pcm_alaw", "pcm_mulaw", "pcm_bluray", "pcm_dvd"),
+    *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
 _DECODERS = ("libdav1d",)  # decoders whose name differs from the codec's
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
@@ -24,13 +31,15 @@ _WANTED = "wanted JPEG, PNG, WebP, BMP, TIFF, MP4, MOV, MKV, WebM, AVI or MPEG"
 
 
 def kind_of(path: str | Path) -> str:
-    """Whether a file is an "image" or a "video", by its first bytes; its name does not matter.
+    """Whether a file is an "image" or a "video", by its content; its name does not matter. What is animated is a video.
 
     Raises:
         UnreadableMedia: no file, an empty file, or a format that is not supported.
     """
     head = _head(Path(path))
-    return "image" if _is_image(head) else "video" if _demuxer(head) else _refuse(head)
+    if _is_image(head):
+        return "video" if durations(path) else "image"
+    return "video" if _demuxer(head) else _refuse(head)
 
 
 @contextlib.contextmanager
@@ -57,8 +66,9 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
         try:
             container = av.open(file, format=demuxer, options=options, metadata_errors="replace")
             stack.enter_context(container)
-            _vet(container, limits)
-            video_stream(container).codec_context.options = options  # the options above are for probing only
+            codec = video_stream(container).codec_context
+            check_size(codec, limits)
+            codec.options = options  # those above are for probing only
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, UnreadableMedia):
                 raise
@@ -68,16 +78,38 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
 
 
 def video_stream(container: Any) -> Any:
-    """The video stream; a cover picture does not count.
+    """The stream that players show: of those with an allowed codec the default one, else the largest, else the fastest.
+
+    Cover pictures and thumbnails do not count.
 
     Raises:
-        UnreadableMedia: the file has no video stream.
+        UnreadableMedia: the file has no video stream, or none with an allowed codec.
     """
-    cover = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover:
-            return stream
-    raise UnreadableMedia("sound without pictures" if container.streams.audio else "no video in it")
+    beside = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    streams = [one for one in container.streams.video if not one.disposition & beside]
+    if not streams:
+        raise UnreadableMedia("sound without pictures" if container.streams.audio else "no video in it")
+    allowed = [one for one in streams if _codec(one) in _CODECS]
+    if not allowed:
+        raise UnreadableMedia(f"codec {_codec(streams[0])}, wanted one of {', '.join(_CODECS)}")
+
+    def rank(stream: Any) -> tuple:
+        size = stream.codec_context.width * stream.codec_context.height
+        return size > 0, bool(stream.disposition & av.stream.Disposition.default), size, stream.average_rate or 0
+
+    return max(allowed, key=rank)
+
+
+def sound_stream(container: Any) -> Any:
+    """The stream that players play: of those with an allowed codec the default one, else the first.
+
+    Raises:
+        UnreadableMedia: of the sound in the container, which has some, none has an allowed codec.
+    """
+    streams = [one for one in container.streams.audio if _codec(one) in _SOUNDS]
+    if not streams:
+        raise UnreadableMedia(f"codec {_codec(container.streams.audio[0])} is not read")
+    return next((one for one in streams if one.disposition & av.stream.Disposition.default), streams[0])
 
 
 def packets_of(container: Any, streams: list[Any]) -> Iterator[Any]:
@@ -86,12 +118,6 @@ def packets_of(container: Any, streams: list[Any]) -> Iterator[Any]:
         for packet in container.demux(streams):
             if packet.size:
                 yield packet
-
-
-def check_size(picture: Any, limits: Limits) -> None:
-    """Raises UnreadableMedia for a frame or a codec context whose width times height is over the limit."""
-    if picture.width * picture.height > limits.frame_pixels:
-        raise UnreadableMedia(f"{picture.width}x{picture.height} pixels, at most {limits.frame_pixels} are read")
 
 
 def _head(path: Path) -> bytes:
@@ -120,7 +146,7 @@ def _demuxer(head: bytes) -> str | None:
         return "avi"
     if head[:4] == b"\x00\x00\x01\xba":
         return "mpeg"
-    if any(head[at : at + 1] == head[at + 188 : at + 189] == b"G" for at in (0, 4)):
+    if any(head[at::step][:3] == b"GGG" for at, step in ((0, 188), (4, 192))):  # cameras put 4 bytes before each packet
         return "mpegts"
     return None
 
@@ -135,13 +161,8 @@ def _refuse(head: bytes) -> NoReturn:
     raise UnreadableMedia(f"no image or video, {_WANTED}")
 
 
-def _vet(container: Any, limits: Limits) -> None:
-    stream = video_stream(container)
-    codec = stream.codec_context
-    if codec is None or codec.codec.canonical_name not in _CODECS:
-        found = "unknown" if codec is None else codec.codec.canonical_name
-        raise UnreadableMedia(f"codec {found}, wanted one of {', '.join(_CODECS)}")
-    check_size(codec, limits)
+def _codec(stream: Any) -> str:
+    return "unknown" if stream.codec_context is None else stream.codec_context.codec.canonical_name
 
 
 def _text(error: Exception) -> str:

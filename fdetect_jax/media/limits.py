@@ -1,6 +1,7 @@
 """Limits for untrusted media, and the errors that report a rejected file."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class UnreadableMedia(ValueError):
@@ -30,10 +31,10 @@ class Rejected:
 class Limits:
     """Upper limits of what is read. Sizes are checked before a pixel is decoded.
 
-    photo_bytes, photo_pixels, photo_side: of a photograph; photo_side is the largest that JPEG allows, and protects
-    decoders that keep a pointer for each row. video_bytes: of a video file. frame_pixels: of one frame (8K has 33
-    million). seconds, frames: of a whole video, counted from its packets, not its header. crop_bytes: of all face crops
-    of one file, which are held in memory together.
+    photo_bytes, photo_pixels, photo_side: of a photograph or an animated picture; photo_side is the largest that JPEG
+    allows, and protects decoders that keep a pointer for each row. video_bytes: of a video file. frame_pixels: of one
+    frame (8K has 33 million). seconds, frames: of a whole video, counted from its packets, not its header. crop_bytes:
+    of all face crops of one file, which are held in memory together.
     """
 
     photo_bytes: int = 64 << 20
@@ -44,3 +45,9 @@ class Limits:
     seconds: float = 7200.0
     frames: int = 432_000
     crop_bytes: int = 1 << 30
+
+
+def check_size(picture: Any, limits: Limits) -> None:
+    """Raises UnreadableMedia for a frame, picture or codec context whose width times height is over the limit."""
+    if picture.width * picture.height > limits.frame_pixels:
+        raise UnreadableMedia(f"{picture.width}x{picture.height} pixels, at most {limits.frame_pixels} are read")

@@ -1,7 +1,9 @@
 """Reads one photograph. In: a path. Out: (H, W, 3) uint8 RGB, or UnreadableMedia with the reason."""
 
+import contextlib
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,17 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
         UnreadableMedia: missing, not a file, over the limits, not JPEG, PNG, WebP, BMP or TIFF (by content, not by
             name), truncated or corrupt.
     """
-    path, limits = Path(path), limits or Limits()
+    with open_photo(path, limits or Limits()) as image:
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+@contextlib.contextmanager
+def open_photo(path: str | Path, limits: Limits) -> Iterator[Image.Image]:
+    """Yields a picture of an allowed size, of which nothing is decoded yet.
+
+    What Pillow raises in the block on hostile bytes becomes UnreadableMedia, as ``read_photo`` raises it.
+    """
+    path = Path(path)
     try:
         if not path.is_file():
             raise UnreadableMedia("not a file" if path.exists() else "no such file", passing=True)
@@ -44,7 +56,7 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
                     raise UnreadableMedia(f"{width}x{height} pixels, at most {limits.photo_side} a side are read")
                 if width * height == 0:
                     raise UnreadableMedia(f"{width}x{height} pixels")
-                return _rgb(ImageOps.exif_transpose(image))
+                yield image
     except UnreadableMedia:
         raise
     except Image.DecompressionBombError as error:
@@ -68,7 +80,8 @@ def read_photo(path: str | Path, limits: Limits | None = None) -> np.ndarray:
         raise UnreadableMedia(f"cannot be decoded: {error}", passing) from error
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """A picture as (H, W, 3) uint8 RGB on white. Raises UnreadableMedia for 32 bits a channel."""
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

@@ -8,15 +8,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.container import check_size, open_video, packets_of, video_stream
-from fdetect_jax.media.limits import Limits, UnreadableMedia
+from fdetect_jax.media.animations import durations, pictures
+from fdetect_jax.media.container import open_video, packets_of, video_stream
+from fdetect_jax.media.fit import Size, resized, squared
+from fdetect_jax.media.limits import Limits, UnreadableMedia, check_size
 
 # AVColorSpace: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
 _MATRICES = (1, 4, 5, 6, 7, 9)
@@ -60,7 +62,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Frame:
-    """index: among the frames that decode. time: seconds from the first. pixels: (H, W, 3) uint8 RGB, upright."""
+    """index: among the frames that decode. time: seconds from the first. pixels: (H, W, 3) uint8 RGB, upright and
+    square; the size may change within a video."""
 
     index: int
     time: float
@@ -69,7 +72,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """width, height: of an upright frame. duration: seconds. frame_rate: frames per second, on average.
+    """width, height: of the first frame, upright and with square pixels. duration: seconds. frame_rate: frames per
+    second, on average. codec, container: FFmpeg's names; "animation" and "image" for an animated WebP or PNG.
 
     rotation: degrees by which the stored picture was turned clockwise to stand upright: 0, 90, 180 or 270.
     """
@@ -90,6 +94,9 @@ class _Packets:
 
     count: int
     duration: float
+    codec: str
+    container: str
+    has_audio: bool
 
 
 def probe(path: str | Path, limits: Limits | None = None) -> VideoInfo:
@@ -100,19 +107,15 @@ def probe(path: str | Path, limits: Limits | None = None) -> VideoInfo:
             decodes.
     """
     limits = limits or Limits()
-    with open_video(path, limits) as container:
-        packets = _walk(container, limits)
-        codec, name = video_stream(container).codec_context.codec.canonical_name, container.format.name
-        has_audio = bool(container.streams.audio)
-    with open_video(path, limits) as container:
-        frame = next(_decoded(container), None)
-        if frame is None:
-            raise UnreadableMedia("no frame decodes")
-        swap, *_ = _orientation(frame)
-        width, height = (frame.height, frame.width) if swap else (frame.width, frame.height)
-        rotation = round(-frame.rotation / 90) % 4 * 90
+    packets = _walk(path, limits)
+    shot = next(shots(path, limits), None)
+    if shot is None:
+        raise UnreadableMedia("no frame decodes")
+    swap, *_ = _orientation(shot.frame)
+    rotation = round(-shot.frame.rotation / 90) % 4 * 90
     rate = packets.count / packets.duration
-    return VideoInfo(width, height, packets.duration, rate, codec, name, rotation, has_audio)
+    about = packets.codec, packets.container, rotation, packets.has_audio
+    return VideoInfo(*shot.size[:: -1 if swap else 1], packets.duration, rate, *about)
 
 
 def read_frames(path: str | Path, sampling: Sampling, limits: Limits | None = None) -> Iterator[Frame]:
@@ -125,22 +128,21 @@ def read_frames(path: str | Path, sampling: Sampling, limits: Limits | None = No
         UnreadableMedia: see ``probe``.
     """
     limits = limits or Limits()
-    with open_video(path, limits) as container:
-        packets = _walk(container, limits)
+    packets = _walk(path, limits)
     if sampling.count is not None:
         frames = _evenly(path, sampling.count, packets.count, limits)
     else:
         frames = _by_time(path, sampling.per_second, limits)
     some = False
-    for index, time, frame in frames:
+    for shot in frames:
         some = True
-        yield Frame(index, time, to_rgb(frame))
+        yield Frame(shot.index, shot.time, to_rgb(shot.frame, shot.size))
     if not some:
         raise UnreadableMedia("no frame decodes")
 
 
-def to_rgb(frame: Any) -> np.ndarray:
-    """An ``av.VideoFrame`` as (H, W, 3) uint8 RGB, turned upright by its display matrix.
+def to_rgb(frame: Any, size: Size | None = None) -> np.ndarray:
+    """An ``av.VideoFrame`` as (H, W, 3) uint8 RGB of ``size``, None: its own, turned upright by its display matrix.
 
     Uses the frame's colour matrix and range; BT.601 if it names none, or one that swscale rejects. High dynamic range
     is not tone-mapped.
@@ -149,32 +151,46 @@ def to_rgb(frame: Any) -> np.ndarray:
         frame.colorspace = Colorspace.ITU601
     if frame.color_range not in (ColorRange.MPEG, ColorRange.JPEG):
         frame.color_range = ColorRange.UNSPECIFIED
-    pixels = frame.to_ndarray(format="rgb24", threads=1)
+    pixels = resized(frame.to_ndarray(format="rgb24", threads=1), size or (frame.width, frame.height))
     swap, mirror_x, mirror_y = _orientation(frame)
     if swap:
         pixels = pixels.swapaxes(0, 1)
     return np.ascontiguousarray(pixels[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])
 
 
-def _walk(container: Any, limits: Limits) -> _Packets:
-    stream = video_stream(container)
-    base = stream.time_base
-    count, start, end = 0, math.inf, -math.inf
-    for packet in packets_of(container, [stream]):
-        if packet.is_discard:
-            continue
-        count += 1
-        if count > limits.frames:
-            raise UnreadableMedia(f"over {limits.frames} frames, at most so many are read")
-        if packet.pts is not None:
-            start, end = min(start, packet.pts), max(end, packet.pts + (packet.duration or 0))
-    if not count:
-        raise UnreadableMedia("no frame in it: truncated or empty")
-    duration = float((end - start) * base) if end > start else 0.0
-    duration = duration or count / float(stream.average_rate or 25)
+def _walk(path: str | Path, limits: Limits) -> _Packets:
+    lasting = durations(path)
+    if lasting:
+        _check_count(len(lasting), limits)
+        return _Packets(len(lasting), _checked(sum(lasting), limits), "animation", "image", False)
+    with open_video(path, limits) as container:
+        stream = video_stream(container)
+        base = stream.time_base
+        count, start, end = 0, math.inf, -math.inf
+        for packet in packets_of(container, [stream]):
+            if packet.is_discard:
+                continue
+            count += 1
+            _check_count(count, limits)
+            if packet.pts is not None:
+                start, end = min(start, packet.pts), max(end, packet.pts + (packet.duration or 0))
+        if not count:
+            raise UnreadableMedia("no frame in it: truncated or empty")
+        duration = float((end - start) * base) if end > start else 0.0
+        duration = _checked(duration or count / float(stream.average_rate or 25), limits)
+        codec, has_audio = stream.codec_context.codec.canonical_name, bool(container.streams.audio)
+        return _Packets(count, duration, codec, container.format.name, has_audio)
+
+
+def _check_count(frames: int, limits: Limits) -> None:
+    if frames > limits.frames:
+        raise UnreadableMedia(f"over {limits.frames} frames, at most so many are read")
+
+
+def _checked(duration: float, limits: Limits) -> float:
     if duration > limits.seconds:
         raise UnreadableMedia(f"lasts {duration:.0f} seconds, at most {limits.seconds:.0f} are read")
-    return _Packets(count, duration)
+    return duration
 
 
 def _decoded(container: Any) -> Iterator[Any]:
@@ -193,51 +209,80 @@ def _decode(stream: Any, packet: Any) -> list[Any]:
         return []
 
 
-def _timed(path: str | Path, limits: Limits) -> Iterator[tuple[int, float, Any]]:
-    """(index, seconds from the first, frame); times never decrease."""
+class Shot(NamedTuple):
+    """A decoded frame.
+
+    index: among those that decode. time: seconds from the first; never less than the one before. moment: seconds on the
+    file's own clock. frame: an ``av.VideoFrame``. size: (width, height) that it has with square pixels, before it is
+    turned.
+    """
+
+    index: int
+    time: float
+    moment: float
+    frame: Any
+    size: Size
+
+
+def shots(path: str | Path, limits: Limits) -> Iterator[Shot]:
+    """Every frame of a video that decodes.
+
+    Raises:
+        UnreadableMedia: see ``probe``.
+    """
+    lasting = durations(path)
+    if lasting:
+        times = itertools.accumulate(lasting, initial=0.0)
+        for index, (pixels, time) in enumerate(zip(pictures(path, limits), times, strict=False)):
+            yield Shot(index, time, time, av.VideoFrame.from_ndarray(pixels, format="rgb24"), pixels.shape[1::-1])
+        return
     with open_video(path, limits) as container:
         stream = video_stream(container)
+        aspect = stream.sample_aspect_ratio
+        ordered = container.format.name == "avi"  # which keeps the order of decoding and no times of display
         step = 1 / float(stream.average_rate or 25)
-        start, last = None, -step
+        origin, start, last = float((stream.start_time or 0) * stream.time_base), None, -step
         for index, frame in enumerate(_decoded(container)):
-            if index >= limits.frames:
-                raise UnreadableMedia(f"over {limits.frames} frames, at most so many are read")
+            _check_count(index + 1, limits)
             check_size(frame, limits)  # the frame size may grow within a video
+            stamp = frame.dts if ordered else frame.pts
+            unknown = last + step + (origin if start is None else start)
             # While a decoder is drained its frames have no time base: ``frame.time`` is nan then.
-            time = last + step + (start or 0.0) if frame.pts is None else float(frame.pts * stream.time_base)
+            time = unknown if stamp is None else float(stamp * stream.time_base)
             start = time if start is None else start
             last = max(time - start, last)
-            yield index, last, frame
+            moment = last + (origin if ordered else start)
+            yield Shot(index, last, moment, frame, squared((frame.width, frame.height), aspect, limits))
 
 
-def _evenly(path: str | Path, count: int, packets: int, limits: Limits) -> Iterator[tuple[int, float, Any]]:
-    frames = _timed(path, limits)
+def _evenly(path: str | Path, count: int, packets: int, limits: Limits) -> Iterator[Shot]:
+    frames = shots(path, limits)
     if packets <= count:
         return itertools.islice(frames, count)
     wanted, held, size, total = _spread(count, packets), [], 0, 0
-    for index, time, frame in frames:
-        total = index + 1
-        if index in wanted and size <= _HELD_BYTES:
-            held.append((index, time, frame))
-            size += sum(plane.buffer_size for plane in frame.planes)
+    for shot in frames:
+        total = shot.index + 1
+        if shot.index in wanted and size <= _HELD_BYTES:
+            held.append(shot)
+            size += sum(plane.buffer_size for plane in shot.frame.planes)
     if total == packets and size <= _HELD_BYTES:
         return iter(held)
     held.clear()
     wanted = _spread(count, total)
-    return (one for one in _timed(path, limits) if one[0] in wanted)
+    return (shot for shot in shots(path, limits) if shot.index in wanted)
 
 
 def _spread(count: int, total: int) -> set[int]:
     return set(np.linspace(0, total - 1, min(count, total), dtype=int).tolist()) if total else set()
 
 
-def _by_time(path: str | Path, per_second: float, limits: Limits) -> Iterator[tuple[int, float, Any]]:
+def _by_time(path: str | Path, per_second: float, limits: Limits) -> Iterator[Shot]:
     last = -1
-    for index, time, frame in _timed(path, limits):
-        tick = math.floor((time + _ROUNDING) * per_second)
+    for shot in shots(path, limits):
+        tick = math.floor((shot.time + _ROUNDING) * per_second)
         if tick > last:
             last = tick
-            yield index, time, frame
+            yield shot
 
 
 def _orientation(frame: Any) -> tuple[bool, bool, bool]:

@@ -135,6 +135,8 @@ def _row(verdict: Verdict, shown: work.Shown | Rejected) -> dict[str, Any]:
     notes = verdict.notes
     if isinstance(shown, Rejected):
         notes, shown = (*notes, shown.reason), work.Shown()
+    elif shown.note:
+        notes = (*notes, shown.note)
     row = verdict.to_row()
     for one in row["evidence"]:
         title = "Detector" if one["name"] == DETECTOR else ANALYSES[one["name"]].title

@@ -26,11 +26,13 @@ class Heat:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What was written, as paths below the output folder, or None. pictures: by the name of their evidence."""
+    """What was written, as paths below the output folder, or None. pictures: by the name of their evidence. note: what
+    the annotated copy lacks, or ""."""
 
     annotated: str | None = None
     heat_map: str | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
 
 
 def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
@@ -42,10 +44,10 @@ def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
     if verdict.kind is None:
         return Shown()
     suffix = ".annotated.mp4" if verdict.kind == "video" else ".annotated.png"
-    annotated = name.with_name(name.name + suffix)
+    annotated, note = name.with_name(name.name + suffix), ""
     if verdict.kind == "video":
         info = probe(file)
-        transcode(file, output / annotated, Painter(verdict, (info.width, info.height)))
+        note = transcode(file, output / annotated, Painter(verdict, (info.width, info.height)))
     else:
         picture = read_photo(file)
         size = picture.shape[1], picture.shape[0]
@@ -60,7 +62,7 @@ def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
             picture = name.with_name(f"{name.name}.{one.name}.png")
             write_atomic(output / picture, _png(one.picture))
             pictures[one.name] = picture.as_posix()
-    return Shown(annotated.as_posix(), heat_map and heat_map.as_posix(), pictures)
+    return Shown(annotated.as_posix(), heat_map and heat_map.as_posix(), pictures, note)
 
 
 def _png(picture: np.ndarray) -> bytes:

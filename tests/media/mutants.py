@@ -12,7 +12,7 @@ from tests.media.films import film, picture
 
 
 def seeds(folder) -> dict[str, bytes]:
-    """Whole files by name: every kind of image, and videos of several containers and codecs."""
+    """Whole files by name: every kind of image, animated ones, and videos of several containers and codecs."""
     found = {}
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -25,6 +25,11 @@ def seeds(folder) -> dict[str, bytes]:
     content = io.BytesIO()
     Image.fromarray(noise).save(content, "tiff", compression="tiff_lzw")
     found["packed.tiff"] = content.getvalue()
+    drawn = [Image.fromarray(picture(number)) for number in range(6)]
+    for name, kind in (("m.webp", "webp"), ("n.png", "png")):
+        content = io.BytesIO()
+        drawn[0].save(content, kind, save_all=True, append_images=drawn[1:], duration=200)
+        found[name] = content.getvalue()
     for name, codec, options in (
         ("a.mp4", "libx264", {"sound": "aac"}),
         ("b.mp4", "libx265", {}),

@@ -82,6 +82,29 @@ def test_without_a_face_there_are_frames_but_no_crops(faces, tmp_path):
     assert (len(seen.frames), seen.crops) == (1, ())
 
 
+def test_a_frame_of_another_size_has_its_boxes_where_the_first_would(faces, people, tmp_path):
+    parts, first = [], frame(people, {0: (200, 100, 1.6)})
+    for size in ((640, 360), (320, 180), (320, 320)):
+        pixels = np.zeros((*size[::-1], 3), np.uint8)
+        top = (size[1] - 180 * size[0] // 320) // 2  # the third: between two black bars
+        pixels[top : size[1] - top] = cv2.resize(first, (size[0], size[1] - 2 * top), interpolation=cv2.INTER_AREA)
+        parts.append(tmp_path / f"{len(parts)}.ts")
+        with av.open(str(parts[-1]), "w") as sink:
+            stream = sink.add_stream("mpeg2video", rate=25, options={"qmin": "2", "qmax": "3"})
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            for _ in range(5):
+                sink.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            sink.mux(stream.encode(None))
+    (tmp_path / "all.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    seen = faces_of(tmp_path / "all.ts", faces, RECIPE, Sampling(count=15))
+    assert seen.size == (640, 360)
+    boxes = [np.array(one.box) for one in seen.crops if one.track == 0]
+    assert len(boxes) == len(seen.crops) > 11  # a decoder may drop frames where the size changes
+    np.testing.assert_allclose(boxes[6], boxes[0], atol=8)
+    # In a square of 360 px in the middle.
+    np.testing.assert_allclose(boxes[-1], np.tile([140.0, 78.75], 2) + 0.5625 * boxes[0], atol=8)
+
+
 def test_refusals(faces, clip, tmp_path):
     with pytest.raises(ValueError, match="faces: found 'first'"):
         faces_of(clip, faces, RECIPE, Sampling(count=1), which="first")

@@ -7,6 +7,7 @@ from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.photos import read_photo
+from fdetect_jax.media.transcode import transcode
 from fdetect_jax.media.video import Sampling, probe, read_frames
 from tests.media.mutants import mutants, seeds
 
@@ -21,6 +22,7 @@ def read(path):
         if kind == "image":
             return kind, [read_photo(path).shape]
         probe(path)
+        transcode(path, path.with_suffix(".copy"), lambda pixels, time: pixels)
         some = [frame.pixels.shape for sampling in SAMPLINGS for frame in read_frames(path, sampling)]
         return kind, some
     except UnreadableMedia as error:

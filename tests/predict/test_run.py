@@ -1,7 +1,9 @@
 """``fdetect predict`` on a folder of everything: verdicts, copies, exit status, one compilation, resuming."""
 
 import json
+from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from fdetect_jax import cli
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.video import Sampling, probe
-from fdetect_jax.predict.run import predict
+from fdetect_jax.predict.run import _row, predict
+from fdetect_jax.predict.verdict import Verdict
+from fdetect_jax.predict.work import show
 from tests.small import compilations
 
 FILES = ("clip.mp4", "empty.jpg", "face.png", "folder/face.jpg", "notes.txt", "wall.png")
@@ -56,6 +60,23 @@ def test_readable_files_have_copies(predicted):
     picture = cv2.imread(str(output / "folder/face.jpg.annotated.png"))
     assert picture.shape[0] > 272
     assert cv2.imread(str(output / "face.png.heat.png")) is not None
+
+
+def test_a_copy_without_its_sound_says_so(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as sink:
+        stream = sink.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        sound = sink.add_stream("tta", rate=16000, layout="mono")
+        sink.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), format="rgb24")))
+        sink.mux(stream.encode(None))
+        hum = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), format="s16", layout="mono")
+        hum.sample_rate = 16000
+        sink.mux(sound.encode(hum))
+        sink.mux(sound.encode(None))
+    verdict = Verdict("a.mkv", "not_applicable", None, "no face", 0.5, kind="video", notes=("before",))
+    shown = show((tmp_path / "a.mkv", tmp_path / "out", Path("a.mkv"), verdict, None))
+    assert (tmp_path / "out" / shown.annotated).is_file()
+    assert _row(verdict, shown)["note"] == "before; sound left out: codec tta is not read"
 
 
 def test_the_page_shows_them_all(predicted):
