@@ -31,8 +31,9 @@ def _run(argv: list[str]) -> None:
     if "--help" in arguments or "-h" in arguments:
         print(overrides.usage(loaded))
         return
+    sys.argv = [argv[0], *arguments]  # ml_collections reads the fields that are changed from here
     try:
-        left = flags.FLAGS([argv[0], *arguments])[1:]
+        left = flags.FLAGS(sys.argv)[1:]
     except (flags.Error, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(" ".join(str(error).split())) from None
     if left:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tiny
 
+from fdetect_jax.train.loop import stoppable
 from fdetect_jax.train.writer import read_history
 
 ROOT = Path(__file__).parents[2]
@@ -84,13 +85,35 @@ def test_a_killed_run_ends_in_the_same_bits(command, tmp_path):
     assert tests[0] == tests[1]
 
 
-def test_sigterm_saves_and_says_how_to_go_on(command, tmp_path):
+def test_ctrl_c_saves_and_says_how_to_go_on(command, tmp_path):
     workdir = tmp_path / "stopped"
     process = command(workdir)
     until_step(process, workdir, 3)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0].decode()
-    assert process.returncode == 143, output[-2000:]
+    assert process.returncode == 130, output[-2000:]
     assert "the same command resumes from here" in output
+    assert "Traceback" not in output
     steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
     assert max(steps) >= 3
+
+
+def test_both_signals_stop_after_a_step():
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(asked)
+        with stoppable() as stop:
+            assert not stop.is_set()
+            os.kill(os.getpid(), asked)
+            assert stop.wait(5)
+            assert stop.signal == asked
+        assert signal.getsignal(asked) == before
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    script = (
+        "import os, signal, time\nfrom fdetect_jax.train.loop import stoppable\n"
+        "with stoppable():\n    os.kill(os.getpid(), signal.SIGINT)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=50)
+    assert (done.returncode, done.stderr) == (130, b"\nstopping after this step; Ctrl-C again ends at once\n")
