@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("imagenet", "half", "none"),
         help="efficientnet: input normalization (default: none for SBI's weights, else imagenet)",
     )
+    change.add_argument(
+        "--weights-key", help="of a checkpoint with several: state_dict, … (default: averaged weights before others)"
+    )
     change.add_argument("--licence", default="", help="the licence of the weights, kept in the file")
     change.add_argument(
         "--timeout", type=float, default=kinds.SECONDS, help="time limit in seconds (default: %(default)g)"
@@ -163,6 +166,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         arguments.output,
         licence=arguments.licence,
         seconds=arguments.timeout,
+        weights_key=arguments.weights_key,
         **options,
     )
     print(arguments.output)

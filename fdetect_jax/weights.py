@@ -74,10 +74,15 @@ def _open(path: str | os.PathLike, kind: str | None, tensors: bool) -> tuple[dic
             metadata = file.metadata() or {}
             flat = {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
     except SafetensorError as error:
+        if path.suffix in (".pt", ".pth", ".tar", ".pkl", ".bin", ".ckpt"):
+            output = path.with_name(f"{path.name.split('.')[0]}.safetensors")
+            command = f"fdetect convert KIND --input {path} --output {output}"
+            raise WeightsError(f"{path}: a checkpoint of another program, wanted what `{command}` writes") from None
         raise WeightsError(f"{path}: not a safetensors file ({error})") from None
     if "kind" not in metadata or "config" not in metadata:
         raise WeightsError(
-            f"{path}: found no description (kind, config) in its metadata, wanted a file written by fdetect"
+            f"{path}: found no description (kind, config) in its metadata, wanted a file written by fdetect; "
+            "`fdetect convert KIND` makes one of a public checkpoint"
         )
     if kind is not None and metadata["kind"] != kind:
         raise WeightsError(f"{path}: found weights of kind {metadata['kind']!r}, wanted {kind!r}")

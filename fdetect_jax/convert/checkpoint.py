@@ -20,7 +20,8 @@ from fdetect_jax.convert.pickles import Persistent
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor, brief
 
 MAX_PICKLE = 1 << 28  # bytes of the pickle inside a zip file, whose tensors lie beside it
-WRAPPERS = ("state_dict", "state_dict_ema", "model", "model_state_dict")
+# Where a file keeps the weights of a network; averaged ones first, as whoever trained it evaluated those.
+WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model", "model_state_dict")
 _MAX_VALUES = 1 << 48  # of one storage
 _PICKLE_STARTS = (b"\x80", b"(", b"]", b"}", b")", b"c")  # a protocol, or how older ones begin
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -209,18 +210,14 @@ _SAFE_DTYPES = {
 }
 
 
-def state_dict(found: Any, what: str, wrappers: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, flat: those under the first of `wrappers` that it has, else its own.
+def state_dict(found: Any, what: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, flat.
 
     Raises:
       CheckpointError: it holds no tensors there.
     """
     if not isinstance(found, dict):
         raise CheckpointError(f"{what}: found {type(found).__name__}, wanted a state dict")
-    for name in wrappers:
-        if isinstance(found.get(name), dict):
-            found = found[name]
-            break
     tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         keys = sorted(map(brief, found))[:12]
@@ -230,9 +227,32 @@ def state_dict(found: Any, what: str, wrappers: tuple[str, ...] = ()) -> dict[st
     return tensors
 
 
+def weights_of(found: Any, key: str | None) -> tuple[Any, str, list[str]]:
+    """The weights of a file that keeps some under a key.
+
+    Args:
+      found: what `read_checkpoint` gives. key: which to take; None: the first of `WRAPPERS` that is there, and the
+        whole file where none is.
+
+    Returns:
+      the weights, the key ("" for the whole file), and the other keys that could have been chosen.
+
+    Raises:
+      CheckpointError: no weights under that key; names those that are there.
+    """
+    known = [name for name in WRAPPERS if isinstance(found, dict) and isinstance(found.get(name), dict)]
+    if key is None and not known:
+        return found, "", []
+    chosen = known[0] if key is None else key
+    if not isinstance(found, dict) or not isinstance(found.get(chosen), dict):
+        raise CheckpointError(f"weights key: found {key!r}, wanted one of {', '.join(known) or 'none: it has no keys'}")
+    return found[chosen], chosen, [name for name in known if name != chosen]
+
+
 def network_state(found: Any) -> dict[str, Tensor]:
     """The `state_dict` of a file of one network, alone or under one of `WRAPPERS`, without DataParallel's prefix."""
-    return {key.removeprefix("module."): value for key, value in state_dict(found, "checkpoint", WRAPPERS).items()}
+    state = state_dict(weights_of(found, None)[0], "checkpoint")
+    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def module_state(found: Any, what: str) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdetect_jax.convert.checkpoint import read_checkpoint
+from fdetect_jax.convert.checkpoint import read_checkpoint, weights_of
 from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
@@ -21,7 +21,7 @@ class Job:
     """One conversion.
 
     module: of the kind's converter. options: of its `convert`; files: those of them that are paths. output: the file to
-    write, in a folder of this job alone.
+    write, in a folder of this job alone. keyed, weights_key: see `kinds.Converter` and `checkpoint.weights_of`.
     """
 
     kind: str
@@ -31,6 +31,8 @@ class Job:
     files: tuple[str, ...]
     licence: str
     output: str
+    keyed: bool = False
+    weights_key: str | None = None
 
 
 def set_limits(memory: int) -> None:
@@ -62,6 +64,14 @@ def work(job: Job) -> Exception | None:
 
 def _convert(job: Job) -> None:
     found = read_checkpoint(job.source)
+    key, others = "", []
+    if job.keyed:
+        try:
+            found, key, others = weights_of(found, job.weights_key)
+        except CheckpointError as error:
+            raise CheckpointError(f"{job.source}: {error}") from None
+    if others and job.weights_key is None:
+        print(f"{job.source}: takes {key}; it also has {', '.join(others)}, see --weights-key", file=sys.stderr)
 
     import jax
 
@@ -74,6 +84,7 @@ def _convert(job: Job) -> None:
     except CheckpointError as error:
         raise CheckpointError(f"{job.source}: {error}") from None
     notes = {"layout": layout, "licence": job.licence or "not stated"}
+    notes |= {"weights_key": key} if key else {}
     notes |= {"source": Path(job.source).name, "source_sha256": sha256_of(job.source)}
     for name in job.files:
         path = job.options[name]

@@ -28,12 +28,12 @@ def convert(
     licence: str = "",
     seconds: float = SECONDS,
     memory: int | None = None,
+    weights_key: str | None = None,
     **options: str | os.PathLike | None,
 ) -> None:
     """Reads a public checkpoint, checks every array of it, and writes it as float32 safetensors.
 
-    A child process does the work, so that a file which exhausts memory or crashes its reader does no harm here. A
-    script calls this under ``if __name__ == "__main__":``, because the child imports the script again.
+    A child process does the work, so that a file which exhausts memory or crashes its reader does no harm here.
 
     Args:
       kind: one of `CONVERTERS`.
@@ -42,6 +42,8 @@ def convert(
       licence: the licence of the weights, kept in the file.
       seconds: the conversion may take; the start of its process is not counted.
       memory: bytes of address space it may use, on Linux; None: 8 GiB and 12 times the size of the checkpoints.
+      weights_key: which weights of a checkpoint with several to take, "state_dict" or another; None: averaged ones
+        before others. The output's metadata says which.
       options: the kind's own; one that is None is not given. "hyperinverter" needs `generator`, the path of its
         StyleGAN2 (an NVlabs or rosinality checkpoint, or what "stylegan2" wrote). "efficientnet" takes `normalization`
         of the input: "imagenet", "half" or "none"; without it, "none" for SBI's layout and "imagenet" for others.
@@ -52,6 +54,8 @@ def convert(
         then.
     """
     converter = _converter(kind)
+    if weights_key is not None and not converter.keyed:
+        raise UserError(f"weights_key: found {weights_key!r}, wanted none for kind {kind!r}")
     given = {name: os.fspath(value) for name, value in options.items() if value is not None}
     _check_options(kind, converter, given)
     inputs = [os.fspath(source), *(given[name] for name in converter.files)]
@@ -61,16 +65,23 @@ def convert(
     output = Path(output)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         made = Path(folder) / output.name
-        job = Job(kind, converter.module, inputs[0], given, tuple(converter.files), licence, str(made))
+        job = Job(
+            kind,
+            converter.module,
+            inputs[0],
+            given,
+            tuple(converter.files),
+            licence,
+            str(made),
+            converter.keyed,
+            weights_key,
+        )
         try:
             (failure,) = run_isolated(
                 work, [job], workers=1, seconds=seconds, initializer=set_limits, initargs=(memory,)
             )
         except RuntimeError as error:
-            raise UserError(
-                f"{source}: the process that converts it does not start ({error}); a script must call convert under "
-                "if __name__ == '__main__', because that process imports the script again"
-            ) from error
+            raise UserError(f"{source}: the process that converts it does not start ({error})") from error
         if isinstance(failure, Rejected):
             raise CheckpointError(f"{source}: cannot be converted: {failure.reason}")
         if failure is not None:

@@ -20,18 +20,20 @@ class Converter:
       `export(config, variables, layout) -> state dict`, arrays by their original's names.
     choices: options of `convert` that may be given, and their values.
     files: options of `convert` that must be given and are paths of further checkpoints, and what these are.
+    keyed: whether a checkpoint may keep several weights of the network under keys, to choose from.
     """
 
     module: str
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    keyed: bool = True
 
 
 CONVERTERS = {
     "efficientnet": Converter(
         "fdetect_jax.convert.efficientnet", choices={"normalization": ("imagenet", "half", "none")}
     ),
-    "stylegan2": Converter("fdetect_jax.convert.stylegan2"),
+    "stylegan2": Converter("fdetect_jax.convert.stylegan2", keyed=False),
     "hyperinverter": Converter(
         "fdetect_jax.convert.hyperinverter", files={"generator": "the StyleGAN2 checkpoint it was made for"}
     ),

@@ -28,7 +28,10 @@ def crop_recipe(loaded: Loaded, name: str | None) -> CropRecipe:
     if name is not None:
         return dataclasses.replace(RECIPES[name], size=size)
     if own is None:
-        raise UserError("found no recipe, for it was not trained on photographs; wanted the name of one")
+        raise UserError(
+            "recipe: found none, for it was not trained on photographs; wanted --recipe with one of "
+            f"{', '.join(sorted(RECIPES))}"
+        )
     if not isinstance(own, dict):
         raise UserError(f"recipe: found {own!r}, wanted the fields of a crop recipe")
     recipe = CropRecipe.from_dict(own)
