@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from fdetect_jax import weights
 from fdetect_jax.errors import UserError
@@ -169,6 +168,8 @@ def fit(margins: np.ndarray, labels: np.ndarray, data: str) -> Calibration:
     counts = [int(np.sum(labels == label)) for label in (REAL, FAKE)]
     if sum(counts) != len(labels) or not all(counts):
         raise UserError(f"calibration: found {counts[0]} real and {counts[1]} fake of {len(labels)}, wanted both")
+    from sklearn.linear_model import LogisticRegression  # slow to import, and those who only apply one do without
+
     scale = max(float(np.abs(margins).max()), 1e-12)
     # Platt's target t of a row, as two rows: one fake of weight t, one real of weight 1 - t.
     n = np.take(counts, labels)

@@ -3,11 +3,7 @@
 import argparse
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from fdetect_jax.errors import UserError
-from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.files import check_output, write_atomic
 
 _ROWS, _COLUMNS = 6, 8
@@ -23,6 +19,11 @@ def add_facesim(jobs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    import cv2
+    import numpy as np
+
+    from fdetect_jax.facesim.faces import FaceSim
+
     suffix = arguments.output.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--output: found {arguments.output}, wanted a name that ends in .png, .jpg or .jpeg")

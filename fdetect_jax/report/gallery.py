@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import write_atomic
@@ -85,6 +83,9 @@ def gallery_png(columns: Mapping[str, np.ndarray], path: str | os.PathLike) -> N
     height = _LABEL + rows * (cell_height + _GAP)
     width = _GAP + sum(widths) + _GAP * len(widths)
     sheet = np.full((height, width, 3), 255, np.uint8)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # slow to import, and pages without a sheet do without
+
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
     left = _GAP
     for (name, images), cell_width in zip(columns.items(), widths, strict=True):

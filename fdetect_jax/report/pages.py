@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 
 from fdetect_jax.report.gallery import png
-from fdetect_jax.report.plots import PALETTE
+from fdetect_jax.report.palette import PALETTE
 
 _TEMPLATES = jinja2.Environment(
     autoescape=True,
