@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-_SAME = 0.3  # intersection over union of two boxes of one face, at least
+SAME = 0.3  # intersection over union of two boxes of one face, at least
 _WITHIN = 0.5  # or the share of the smaller one that lies in the larger, at least
 
 
@@ -19,7 +19,7 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 def same_face(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether two boxes show one face: they overlap well, or most of the smaller one lies in the larger."""
-    return overlap(one, other) >= _SAME or _shared(one, other) >= _WITHIN * min(area(one), area(other))
+    return overlap(one, other) >= SAME or _shared(one, other) >= _WITHIN * min(area(one), area(other))
 
 
 def _shared(one: Sequence[float], other: Sequence[float]) -> float:
