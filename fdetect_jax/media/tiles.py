@@ -2,7 +2,7 @@
 
 import math
 
-_WHOLE = 1280  # larger side of an image that is one tile: the search finds faces of a twentieth of a tile's side
+_WHOLE = 1280  # larger side of an image that is one tile: one more call for most frames of a video
 _FINEST = 800  # side of the finest tiles, pixels
 _FINER = 4  # from one level of tiles to the next, at most
 _STEP = 0.8  # of a tile's side, at most, from one tile to the next
