@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.media.boxes import area
 from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.crop import CropRecipe, crop
-from fdetect_jax.media.faces import Face, Faces, area
+from fdetect_jax.media.faces import Face, Faces
 from fdetect_jax.media.fit import Fit
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.photos import read_photo

@@ -1,9 +1,9 @@
-"""Loads the two face models from a folder, from the cache, or from a public wheel that is fetched once. In: nothing.
+"""Loads the three face models from a folder, from the cache, or from a public wheel that is fetched once. In: nothing.
 Out: bytes.
 
-MediaPipe 1.x ships no models. Its last wheel that did, ``mediapipe==0.10.21`` (Apache-2.0), holds a face
-detector (BlazeFace, short range) and a face mesh (468 points). pip fetches that wheel, so the user's index
-settings apply; only the two models are kept, and every read is checked against the pinned SHA-256.
+MediaPipe 1.x ships no models. Its last wheel that did, ``mediapipe==0.10.21`` (Apache-2.0), holds two face
+detectors (BlazeFace, short range and full range) and a face mesh (468 points). pip fetches that wheel, so the user's
+index settings apply; only these models are kept, and every read is checked against the pinned SHA-256.
 """
 
 import hashlib
@@ -20,13 +20,16 @@ from fdetect_jax.host import cache_folder
 
 WHEEL = "mediapipe==0.10.21"
 DETECTOR = "face_detection_short_range.tflite"
+SEARCH = "face_detection_full_range_sparse.tflite"
 MESH = "face_landmark.tflite"
 _MEMBERS = {
     DETECTOR: "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+    SEARCH: "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
     MESH: "mediapipe/modules/face_landmark/face_landmark.tflite",
 }
 _SHA256 = {
     DETECTOR: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    SEARCH: "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
     MESH: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
 }
 _FETCH_SECONDS = 600
@@ -37,12 +40,15 @@ class ModelsUnavailable(UserError):
 
 
 def models_hash() -> str:
-    """16 hex digits that identify the contents of both models; part of every crop recipe."""
-    return hashlib.sha256("".join(_SHA256[name] for name in sorted(_SHA256)).encode()).hexdigest()[:16]
+    """16 hex digits that identify DETECTOR and MESH, which place every box and landmark; part of every crop recipe.
+
+    SEARCH only says where DETECTOR looks a second time, so it does not count.
+    """
+    return hashlib.sha256("".join(_SHA256[name] for name in sorted((DETECTOR, MESH))).encode()).hexdigest()[:16]
 
 
 def load_models() -> dict[str, bytes]:
-    """{DETECTOR: bytes, MESH: bytes}, each checked.
+    """{DETECTOR: bytes, SEARCH: bytes, MESH: bytes}, each checked.
 
     Looks in the folder ``$FDETECT_MODELS`` (if set, nowhere else), then in the cache, then asks pip for the wheel.
 
@@ -112,7 +118,7 @@ def _extract(wheel: Path, folder: Path) -> None:
 
 def _help() -> str:
     return (
-        f"Set FDETECT_MODELS to a folder with {DETECTOR} and {MESH}; both are in the wheel {WHEEL} under "
+        f"Set FDETECT_MODELS to a folder with {DETECTOR}, {SEARCH} and {MESH}; they are in the wheel {WHEEL} under "
         f"mediapipe/modules/face_detection and mediapipe/modules/face_landmark "
         f"(`pip download --no-deps {WHEEL}` on a machine with network, then unzip)."
     )

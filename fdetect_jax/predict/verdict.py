@@ -9,8 +9,8 @@ from scipy.special import expit
 
 from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.protocol import Protocol, to_score
+from fdetect_jax.media.boxes import area
 from fdetect_jax.media.clips import MediaFaces
-from fdetect_jax.media.faces import area
 
 VERDICTS = ("real", "fake", "not_applicable", "unable_to_evaluate")
 

@@ -196,7 +196,7 @@ def test_a_video_that_ends_before_its_header_says_so(tmp_path):
 def test_the_installation(monkeypatch, faces, capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "face models: face_detection_short_range.tflite, face_landmark.tflite" in out
+    assert "face models: face_detection_full_range_sparse.tflite, face_detection_short_range.tflite" in out
     assert "verified" in out
     assert "devices: cpu" in out
 

@@ -73,3 +73,7 @@ def test_given_files_are_used_without_pip(faces, tmp_path, monkeypatch):
     calls = _pip(monkeypatch, 1)
     assert models.load_models() == content
     assert not calls
+
+
+def test_the_model_that_searches_does_not_change_recipes():
+    assert models.models_hash() == "5e971065d434495f"  # of the recipes stored with the bundled detectors

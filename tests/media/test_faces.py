@@ -81,7 +81,7 @@ def test_a_face_lost_in_a_large_picture(faces, drawn):
     wide = cv2.copyMakeBorder(image, 600, 300, 900, 200, cv2.BORDER_CONSTANT, value=(90, 120, 90))
     assert not faces._boxes(wide)
     found = faces.detect(wide)
-    assert len(found) == 1  # quarters overlap, and see it more than once
+    assert len(found) == 1  # tiles overlap, and see it more than once
     np.testing.assert_allclose(found[0].centre - [900, 600], faces.detect(image)[0].centre, atol=12)
 
 
