@@ -90,8 +90,7 @@ def test_every_size_of_trunk(trunk):
     """Shapes alone; nothing is computed."""
     module = make_detector("multiresolution", {"trunk": trunk})
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), images)
-    outputs = jax.eval_shape(module.apply, variables, images)
+    outputs, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), images)
     assert outputs.logits.shape == (1, 2)
     assert outputs.heads["embedding"].shape == (1, 2 * VARIANTS[trunk].channels(VARIANTS[trunk].head))
 
