@@ -1,6 +1,6 @@
 """The attention and multi-resolution detector: its maps, heads and gradients, with every size of trunk."""
 
-from functools import partial
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +26,17 @@ def tiny(**fields):
     return make_detector("multiresolution", {"trunk": "small64", "trunk_overrides": TRUNK, "attention": 8} | fields)
 
 
-def start(module):
-    return jax.jit(module.init)(jax.random.key(0), IMAGES)
+@functools.cache
+def started():
+    """``tiny()`` and its variables; do not write into them."""
+    return tiny(), jax.jit(tiny().init)(jax.random.key(0), IMAGES)
 
 
 @pytest.mark.parametrize(("maps", "back"), list(MAPS.items()))
 @pytest.mark.parametrize("head", ["arcface", "softmax"])
 def test_maps_and_heads(maps, back, head):
     module = tiny(maps=maps, head=head)
-    outputs = jax.jit(module.apply)(start(module), IMAGES)
+    outputs, _ = jax.jit(module.init_with_output)(jax.random.key(0), IMAGES)
     width = VARIANTS["small64"].channels(24)
     assert outputs.logits.shape == (3, 2)
     assert outputs.heads["embedding"].shape == (3, width * (1 if back is None else 2))
@@ -52,8 +54,7 @@ def test_maps_and_heads(maps, back, head):
 
 def test_the_attention_weighs_the_features():
     """With the branch's last bias far down nothing of the maps is left, whatever the image."""
-    module = tiny()
-    variables = start(module)
+    module, variables = started()
     point = variables["params"]["attention"]["point"]
     closed = jax.tree.map(lambda x: x, variables)
     closed["params"]["attention"]["point"] = {"kernel": 0 * point["kernel"], "bias": point["bias"] - 200.0}
@@ -64,8 +65,7 @@ def test_the_attention_weighs_the_features():
 
 
 def test_gradients_against_finite_differences():
-    module = tiny()
-    variables = start(module)
+    module, variables = started()
 
     @jax.jit
     def loss(params):
@@ -96,9 +96,8 @@ def test_every_size_of_trunk(trunk):
 
 
 def test_training_changes_the_branch_statistics():
-    module = tiny()
-    variables = start(module)
-    apply = jax.jit(partial(module.apply, train=True, mutable=["batch_stats"]))
+    module, variables = started()
+    apply = jax.jit(functools.partial(module.apply, train=True, mutable=["batch_stats"]))
     _, changed = apply(variables, IMAGES, rngs={"dropout": jax.random.key(2)})
     before, after = (tree["batch_stats"]["attention"]["bn0"]["mean"] for tree in (variables, changed))
     assert np.abs(after - before).max() > 0
