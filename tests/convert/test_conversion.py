@@ -212,7 +212,7 @@ def test_ir_se50(tmp_path):
     assert fingerprint(load_file(tmp_path / "back.safetensors")) == case["keys"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def b0() -> dict[str, np.ndarray]:
     config = dataclasses.replace(VARIANTS["b0"], num_classes=2)
     return made_up(efficientnet.rows(config), EfficientNet(config), (1, 64, 64, 3))

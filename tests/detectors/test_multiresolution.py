@@ -1,6 +1,6 @@
 """The attention and multi-resolution detector: its maps, heads and gradients, with every size of trunk."""
 
-from functools import partial
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +26,17 @@ def tiny(**fields):
     return make_detector("multiresolution", {"trunk": "small64", "trunk_overrides": TRUNK, "attention": 8} | fields)
 
 
-def start(module):
-    return jax.jit(module.init)(jax.random.key(0), IMAGES)
+@functools.cache
+def started():
+    """``tiny()`` and its variables; do not write into them."""
+    return tiny(), jax.jit(tiny().init)(jax.random.key(0), IMAGES)
 
 
 @pytest.mark.parametrize(("maps", "back"), list(MAPS.items()))
 @pytest.mark.parametrize("head", ["arcface", "softmax"])
 def test_maps_and_heads(maps, back, head):
     module = tiny(maps=maps, head=head)
-    outputs = jax.jit(module.apply)(start(module), IMAGES)
+    outputs, _ = jax.jit(module.init_with_output)(jax.random.key(0), IMAGES)
     width = VARIANTS["small64"].channels(24)
     assert outputs.logits.shape == (3, 2)
     assert outputs.heads["embedding"].shape == (3, width * (1 if back is None else 2))
@@ -52,8 +54,7 @@ def test_maps_and_heads(maps, back, head):
 
 def test_the_attention_weighs_the_features():
     """With the branch's last bias far down nothing of the maps is left, whatever the image."""
-    module = tiny()
-    variables = start(module)
+    module, variables = started()
     point = variables["params"]["attention"]["point"]
     closed = jax.tree.map(lambda x: x, variables)
     closed["params"]["attention"]["point"] = {"kernel": 0 * point["kernel"], "bias": point["bias"] - 200.0}
@@ -64,24 +65,23 @@ def test_the_attention_weighs_the_features():
 
 
 def test_gradients_against_finite_differences():
-    module = tiny()
-    variables = start(module)
+    module, variables = started()
 
     @jax.jit
     def loss(params):
         outputs = module.apply(variables | {"params": params}, IMAGES)
         return jnp.sum(outputs.logits[:, 1]) + jnp.sum(outputs.heads["attention"])
 
-    gradient = jax.jit(jax.grad(loss))(variables["params"])
+    params, gradient = jax.device_get((variables["params"], jax.jit(jax.grad(loss))(variables["params"])))
     for part in ("attention", "conv_earlier", "fc", "conv_stem"):
-        direction = jax.tree.map(jnp.zeros_like, gradient)
-        direction[part] = jax.tree.map(lambda g: g / jnp.linalg.norm(g), gradient[part])
+        direction = jax.tree.map(np.zeros_like, gradient)
+        direction[part] = jax.tree.map(lambda g: g / np.linalg.norm(g), gradient[part])
 
         def along(t, direction=direction):
-            return loss(jax.tree.map(lambda p, d: p + t * d, variables["params"], direction))
+            return loss(jax.tree.map(lambda p, d: p + np.float32(t) * d, params, direction))
 
         wanted = (along(1e-2) - along(-1e-2)) / 2e-2
-        found = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction)))
+        found = sum(jax.tree.leaves(jax.tree.map(lambda g, d: np.sum(g * d), gradient, direction)))
         assert float(found) == pytest.approx(float(wanted), rel=2e-2)
 
 
@@ -90,16 +90,14 @@ def test_every_size_of_trunk(trunk):
     """Shapes alone; nothing is computed."""
     module = make_detector("multiresolution", {"trunk": trunk})
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), images)
-    outputs = jax.eval_shape(module.apply, variables, images)
+    outputs, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), images)
     assert outputs.logits.shape == (1, 2)
     assert outputs.heads["embedding"].shape == (1, 2 * VARIANTS[trunk].channels(VARIANTS[trunk].head))
 
 
 def test_training_changes_the_branch_statistics():
-    module = tiny()
-    variables = start(module)
-    apply = jax.jit(partial(module.apply, train=True, mutable=["batch_stats"]))
+    module, variables = started()
+    apply = jax.jit(functools.partial(module.apply, train=True, mutable=["batch_stats"]))
     _, changed = apply(variables, IMAGES, rngs={"dropout": jax.random.key(2)})
     before, after = (tree["batch_stats"]["attention"]["bn0"]["mean"] for tree in (variables, changed))
     assert np.abs(after - before).max() > 0

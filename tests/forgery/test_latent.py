@@ -225,7 +225,9 @@ def test_rendering_stops_at_the_resolution_above_the_detector():
         adversary = LatentAdversary(inverter, Attack(epsilon=1.0, steps=2), "w", render)
         run = jax.jit(lambda faces, frozen, adversary=adversary: adversary.forge(KEYS, scene(faces, frozen)))
         forged = run(small, variables)
-        early = inverter.render(variables, inverter.encode(variables, small), None, wanted)
+        early = jax.jit(lambda v, x, wanted=wanted: inverter.render(v, inverter.encode(v, x), None, wanted))(
+            variables, small
+        )
         assert early.shape[1] == (wanted or 32)
         np.testing.assert_allclose(start(forged), fit(early, 12), atol=1e-4)
         assert probability(forged.image).mean() < probability(start(forged)).mean()

@@ -42,9 +42,16 @@ def crops(count=7):
     return np.rint(tiny.images(count, 64) * 255).astype(np.uint8)
 
 
+@functools.cache
+def answers():
+    """The network's outputs for ``crops()``."""
+    module, variables = network()
+    return jax.jit(module.apply)(variables, crops())
+
+
 def test_scores_are_the_networks_calibrated(tmp_path):
     scorer = Scorer(save(tmp_path / "d.safetensors", calibration=CALIBRATION.to_json()), batch_size=4)
-    logits = network()[0].apply(network()[1], crops()).logits
+    logits = answers().logits
     margins = np.asarray(logits[:, 1] - logits[:, 0])
     assert np.ptp(margins) > 0.05
     np.testing.assert_allclose(scorer.scores(crops()), 1 / (1 + np.exp(-(margins / 2 + 0.3))), rtol=1e-4)
@@ -54,7 +61,7 @@ def test_scores_are_the_networks_calibrated(tmp_path):
 
 def test_without_calibration_they_are_the_softmax(tmp_path):
     scorer = Scorer(save(tmp_path / "d.safetensors"), batch_size=4)
-    wanted = score(network()[0].apply(network()[1], crops()).logits)
+    wanted = score(answers().logits)
     np.testing.assert_allclose(scorer.scores(crops()), wanted, rtol=1e-4)
     assert scorer.threshold == 0.5
     assert scorer.description == "efficientnet_small64, 64 px; source 0123; not calibrated"

@@ -1,5 +1,7 @@
 """Convolutions and resampling against XLA's own and against the definition written out in NumPy."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -14,8 +16,19 @@ from fdetect_jax.nn.conv import DIMENSIONS, conv2d, depthwise_conv2d, same_paddi
 from fdetect_jax.nn.resample import conv2d_down, conv2d_up, fir, upsample2d
 
 
-def normal(seed: int, *shape: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), shape)
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+@partial(jax.jit, static_argnums=0)
+def values_and_gradients(functions, g, *arguments):
+    """(value, gradients against ``g``) of each function. One program: op by op, each would be compiled by itself."""
+
+    def of(function):
+        value, vjp = jax.vjp(function, *arguments)
+        return value, vjp(g)
+
+    return [of(function) for function in functions]
 
 
 def grouped(x, kernel, stride, pads):
@@ -56,21 +69,19 @@ def test_depthwise_is_grouped_convolution(k, stride, size, padding):
         "none": ((0, 0), (0, 0)),
     }[padding]
     x, kernel = normal(0, 2, *size, 3), normal(1, k, k, 3)
-    wanted, wanted_vjp = jax.vjp(lambda x, w: grouped(x, w, stride, pads), x, kernel)
-    found, found_vjp = jax.vjp(lambda x, w: depthwise_conv2d(x, w, stride, pads), x, kernel)
+    g = normal(2, 2, *((n + sum(pad) - k) // stride + 1 for n, pad in zip(size, pads, strict=True)), 3)
+    both = (lambda x, w: grouped(x, w, stride, pads), lambda x, w: depthwise_conv2d(x, w, stride, pads))
+    (wanted, wanted_gradients), (found, found_gradients) = values_and_gradients(both, g, x, kernel)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    g = normal(2, *wanted.shape)
-    chex.assert_trees_all_close(found_vjp(g), wanted_vjp(g), rtol=1e-7, atol=1e-4)
+    chex.assert_trees_all_close(found_gradients, wanted_gradients, rtol=1e-7, atol=1e-4)
 
 
 def test_both_kernel_gradients_agree():
     """Only one of them runs on this machine's kind of device; the other must not rot."""
     x, g = normal(0, 3, 9, 8, 4), normal(1, 3, 5, 4, 4)
     arguments = dict(k=3, stride=2, pads=((1, 1), (0, 1)))
-    rows, whole = (
-        conv._kernel_gradient_by_rows(x, g, **arguments),
-        conv._kernel_gradient_at_once(x, g, **arguments),
-    )
+    both = (conv._kernel_gradient_by_rows, conv._kernel_gradient_at_once)
+    rows, whole = jax.jit(lambda x, g: [gradient(x, g, **arguments) for gradient in both])(x, g)
     np.testing.assert_allclose(rows, whole, atol=1e-5)
 
 
@@ -78,11 +89,13 @@ def test_depthwise_second_derivative():
     """A gradient penalty differentiates the gradient; the rule written by hand must allow it."""
     x, kernel, pads = normal(0, 1, 6, 6, 2), normal(1, 3, 3, 2), ((1, 1), (1, 1))
 
-    def penalty(convolve):
+    @partial(jax.jit, static_argnums=0)
+    def penalty(convolve, x, kernel):
         inner = jax.grad(lambda x, w: jnp.sum(jnp.sin(convolve(x, w, 2, pads))))
         return jax.grad(lambda w: jnp.sum(inner(x, w) ** 2))(kernel)
 
-    np.testing.assert_allclose(penalty(depthwise_conv2d), penalty(grouped), atol=1e-4)
+    found, wanted = (penalty(convolve, x, kernel) for convolve in (depthwise_conv2d, grouped))
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_depthwise_gradient_over_a_mesh():
@@ -95,14 +108,22 @@ def test_depthwise_gradient_over_a_mesh():
 
     specs = (P(), P("data"))
     sharded = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
-    np.testing.assert_allclose(jax.jit(sharded)(kernel, x), gradient(kernel, x), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(sharded)(kernel, x), jax.jit(gradient)(kernel, x), atol=1e-6)
 
 
 def test_depthwise_half_precision_keeps_dtypes():
-    x, kernel = normal(0, 2, 6, 6, 4).astype(jnp.bfloat16), normal(1, 3, 3, 4).astype(jnp.bfloat16)
-    y, vjp = jax.vjp(lambda x, w: depthwise_conv2d(x, w, 1, ((1, 1), (1, 1))), x, kernel)
-    assert [a.dtype for a in (y, *vjp(y))] == [jnp.bfloat16] * 3
-    wanted = grouped(x.astype(jnp.float32), kernel.astype(jnp.float32), 1, ((1, 1), (1, 1)))
+    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in (normal(0, 2, 6, 6, 4), normal(1, 3, 3, 4)))
+
+    @jax.jit
+    def value_and_gradients(x, kernel):
+        y, vjp = jax.vjp(lambda x, w: depthwise_conv2d(x, w, 1, ((1, 1), (1, 1))), x, kernel)
+        return y, *vjp(y)
+
+    y, *gradients = value_and_gradients(x, kernel)
+    assert [a.dtype for a in (y, *gradients)] == [jnp.bfloat16] * 3
+    wanted = jax.jit(grouped, static_argnums=(2, 3))(
+        x.astype(jnp.float32), kernel.astype(jnp.float32), 1, ((1, 1), (1, 1))
+    )
     # One rounding, at the end: half a unit in the last of 8 bits.
     np.testing.assert_allclose(y.astype(jnp.float32), wanted, rtol=2**-8)
 
@@ -128,11 +149,11 @@ def test_kernel_per_sample_is_a_loop(k, stride, padding):
         ]
         return jnp.concatenate(rows)
 
-    wanted, wanted_vjp = jax.vjp(loop, x, kernel)
-    found, found_vjp = jax.vjp(lambda x, w: conv2d(x, w, stride, padding), x, kernel)
+    g = normal(2, *jax.eval_shape(loop, x, kernel).shape)
+    both = (loop, lambda x, w: conv2d(x, w, stride, padding))
+    (wanted, wanted_gradients), (found, found_gradients) = values_and_gradients(both, g, x, kernel)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
-    g = normal(2, *wanted.shape)
-    chex.assert_trees_all_close(found_vjp(g), wanted_vjp(g), rtol=1e-7, atol=1e-4)
+    chex.assert_trees_all_close(found_gradients, wanted_gradients, rtol=1e-7, atol=1e-4)
 
 
 def upfirdn(x, up, down, pad, gain):
@@ -162,12 +183,14 @@ def cross_correlate(x, kernel, stride):
 @pytest.mark.parametrize(("pad", "gain"), [((2, 1), 1.0), ((1, 1), 4.0), ((2, 2), 1.0)])
 def test_fir(pad, gain):
     x = np.asarray(normal(0, 2, 6, 5, 3))
-    np.testing.assert_allclose(fir(x, pad, gain), upfirdn(x, 1, 1, pad, gain), atol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(fir, static_argnums=(1, 2))(x, pad, gain), upfirdn(x, 1, 1, pad, gain), atol=1e-5
+    )
 
 
 def test_upsample():
     x = np.asarray(normal(0, 2, 4, 5, 3))
-    np.testing.assert_allclose(upsample2d(x), upfirdn(x, 2, 1, (2, 1), 4.0), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(upsample2d)(x), upfirdn(x, 2, 1, (2, 1), 4.0), atol=1e-5)
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
@@ -180,13 +203,13 @@ def test_convolution_up(per_sample):
         for i in range(4):
             for j in range(5):
                 spread[n, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += x[n, i, j] @ weight
-    np.testing.assert_allclose(conv2d_up(x, kernel), upfirdn(spread, 1, 1, (1, 1), 4.0), atol=1e-4)
+    np.testing.assert_allclose(jax.jit(conv2d_up)(x, kernel), upfirdn(spread, 1, 1, (1, 1), 4.0), atol=1e-4)
 
 
 @pytest.mark.parametrize(("k", "pad"), [(3, (2, 2)), (1, (1, 1))])
 def test_convolution_down(k, pad):
     x, kernel = np.asarray(normal(0, 2, 6, 8, 3)), np.asarray(normal(1, k, k, 3, 4))
-    found = conv2d_down(x, kernel)
+    found = jax.jit(conv2d_down)(x, kernel)
     assert found.shape == (2, 3, 4, 4)
     np.testing.assert_allclose(found, cross_correlate(upfirdn(x, 1, 1, pad, 1.0), kernel, 2), atol=1e-4)
 
@@ -200,9 +223,9 @@ def test_kernels_per_sample_one_after_another(monkeypatch, k, stride):
     def value(x, kernel):
         return jnp.sum(jnp.sin(conv2d(x, kernel, stride)))
 
-    wanted = jax.value_and_grad(value, (0, 1))(x, kernel)
+    wanted = jax.jit(jax.value_and_grad(value, (0, 1)))(x, kernel)
     monkeypatch.setattr(conv, "_MANY", 0)
-    found = jax.value_and_grad(value, (0, 1))(x, kernel)
+    found = jax.jit(jax.value_and_grad(value, (0, 1)))(x, kernel)
     assert "concatenate" not in str(jax.make_jaxpr(value)(x, kernel))
     assert "scan" in str(jax.make_jaxpr(value)(x, kernel))
     chex.assert_trees_all_close(found, wanted, rtol=1e-4, atol=1e-5)

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 def command(tmp_path_factory):
     """Starts the small adversarial run as a user does; the config is a file."""
     folder, started = tmp_path_factory.mktemp("command"), []
-    pair, file = str(tiny.save_pair(folder / "inverter")), folder / "small_run.py"
+    pair = str(tiny.save_pair(folder / "inverter", "generator", "encoder"))  # H takes long to compile
+    file = folder / "small_run.py"
     file.write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT / 'tests')!r}]\nfrom small import small_adv\n\n"
         f"def get_config():\n    config = small_adv({pair!r})\n"
