@@ -31,7 +31,7 @@ class Example(TypedDict, total=False):
     image: (S, S, 3) uint8 RGB.
     landmarks: (68, 2) float32, (x, y) in pixels of the crop, iBUG order; integer coordinates are pixel centres.
     mask: (S, S) uint8 in {0, 1}, 1 on the face.
-    box: (4,) float32 (x0, y0, x1, y1) of the face; of a context crop, whose image is (H, W, 3) (``media.crop``).
+    box: (4,) float32 (x0, y0, x1, y1) of the face; of a context crop, whose image is (H, W, 3) (``faces.crop``).
     identity: int32, equal for two examples of one person; unique over all splits of a source.
     """
 

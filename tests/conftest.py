@@ -44,7 +44,7 @@ if _CACHE not in os.environ:
 # An array is never broadcast to more axes silently.
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
-from fdetect_jax.media.faces import Faces, ModelsUnavailable  # noqa: E402
+from fdetect_jax.faces.finder import Faces, ModelsUnavailable  # noqa: E402
 
 _RUNS = ("experiments", "notebooks", "train")  # rooms whose tests are whole runs, compiled anew
 

@@ -25,6 +25,7 @@ ROOMS = (
     ("facesim",),
     ("gan",),
     ("detectors",),
+    ("faces",),
     ("media",),
     ("nn", "parallel", "weights", "assets", "fields", "host", "types", "files", "errors"),
 )

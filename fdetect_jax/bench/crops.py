@@ -11,9 +11,9 @@ from fdetect_jax.data.augment import Augment
 from fdetect_jax.data.rows import MakeRow
 from fdetect_jax.datasets.crop_store import CropReader, write_crops
 from fdetect_jax.datasets.photo_crops import Crop
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import make_mix
-from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
 _DRAWN = 256  # pixels, the largest size at which a face is drawn

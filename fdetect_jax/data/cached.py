@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from fdetect_jax.data.source import Source
-from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.types import Example
 
 

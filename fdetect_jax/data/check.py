@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from fdetect_jax.data.mixture import cycle
 from fdetect_jax.data.sources import MIXTURE, SOURCES, make_source
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import RECIPES, make_recipe
 from fdetect_jax.fields import at_least, between, get, one_of, refuse
-from fdetect_jax.media.crop import RECIPES, make_recipe
 
 _FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; each sub-folder is one person"
 _FACEFORENSICS = (

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from fdetect_jax.data.source import Source
-from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.types import Example
 
 

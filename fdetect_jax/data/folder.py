@@ -10,8 +10,8 @@ from fdetect_jax.datasets.crop_store import CropReader
 from fdetect_jax.datasets.layouts.base import SPLITS, split_at
 from fdetect_jax.datasets.photos import prepare_folder, published_splits, read_people
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import RECIPES, CropRecipe, face_crop
 from fdetect_jax.files import digest
-from fdetect_jax.media.crop import RECIPES, CropRecipe, face_crop
 from fdetect_jax.types import Example
 
 
@@ -25,7 +25,7 @@ class FaceFolder:
 
     root, recipe, cache: see ``datasets.photos.prepare_folder``, which runs when the object is made. split: "train",
     "val" or "test". fractions: expected shares of the people in train, val and test, each >= 0, sum 1. context: yield
-    context crops (``media.crop.context_crop``) instead of face crops if the recipe has ``training_margins``.
+    context crops (``faces.crop.context_crop``) instead of face crops if the recipe has ``training_margins``.
 
     Raises UserError for a value out of these ranges, for a split without people, and as ``prepare_folder`` does.
     """

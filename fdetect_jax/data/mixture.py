@@ -14,8 +14,8 @@ import numpy as np
 
 from fdetect_jax.data.source import Source, describe, spread
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.files import digest
-from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import Example
 
 LONGEST_CYCLE = 10_000

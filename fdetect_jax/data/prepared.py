@@ -12,9 +12,9 @@ import numpy as np
 from fdetect_jax.datasets.prepare import MANIFEST, rows_file
 from fdetect_jax.datasets.shards import Shards
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import CropRecipe, face_area, face_crop, stretched
+from fdetect_jax.faces.landmarks import face_mask
 from fdetect_jax.files import digest
-from fdetect_jax.media.crop import CropRecipe, face_area, face_crop, stretched
-from fdetect_jax.media.landmarks import face_mask
 from fdetect_jax.types import KINDS, REAL, Example, kind_number
 
 

@@ -15,7 +15,7 @@ from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.source import Source, describe
 from fdetect_jax.data.targets import TARGETS, Target
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.crop import CropRecipe, face_crop
+from fdetect_jax.faces.crop import CropRecipe, face_crop
 from fdetect_jax.types import UNKNOWN, Example, ForgedPair, HostForgery
 
 Row = dict[str, np.ndarray]

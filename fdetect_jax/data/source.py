@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.types import Example
 
 

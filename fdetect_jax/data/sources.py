@@ -46,7 +46,7 @@ def _prepared(data, split: str, context: bool, label: int) -> Source:
 
 def _folder(data, split: str, context: bool, label: int) -> Source:
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
-    from fdetect_jax.media.crop import make_recipe
+    from fdetect_jax.faces.crop import make_recipe
 
     return FaceFolder(data.root, split, make_recipe(data.recipe, data.size), context=context)
 

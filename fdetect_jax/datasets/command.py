@@ -55,7 +55,7 @@ def add_doctor(jobs) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     from fdetect_jax.datasets.prepare import prepare
     from fdetect_jax.datasets.selection import SPLITS, Selection
-    from fdetect_jax.media.crop import make_recipe
+    from fdetect_jax.faces.crop import make_recipe
     from fdetect_jax.media.video import Sampling
 
     count = None if arguments.per_second is not None else 32 if arguments.frames is None else arguments.frames

@@ -13,9 +13,9 @@ import tensorflow_datasets as tfds
 
 from fdetect_jax.datasets.photo_crops import Crop
 from fdetect_jax.datasets.shards import Shards
+from fdetect_jax.faces.crop import CropRecipe
+from fdetect_jax.faces.landmarks import face_mask
 from fdetect_jax.files import printable
-from fdetect_jax.media.crop import CropRecipe
-from fdetect_jax.media.landmarks import face_mask
 from fdetect_jax.types import Example
 
 SPLIT = "photos"  # tfds keeps one split; people are divided into train, val and test on reading

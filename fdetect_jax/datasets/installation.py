@@ -5,8 +5,8 @@ import os
 import platform
 
 from fdetect_jax.errors import backend_trouble
+from fdetect_jax.faces.models import ModelsUnavailable, load_models, models_hash
 from fdetect_jax.host import cache_folder
-from fdetect_jax.media.models import ModelsUnavailable, load_models, models_hash
 
 _PACKAGES = ("fdetect-jax", "jax", "jaxlib", "flax", "mediapipe", "opencv-contrib-python", "av", "tensorflow-datasets")
 _EXTRAS = {"apache-beam": "fdetect prepare --beam", "torch": "fdetect bench --vs torch"}

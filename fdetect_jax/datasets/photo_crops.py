@@ -12,12 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fdetect_jax.media.crop import CropRecipe, context_crop, crop
-from fdetect_jax.media.faces import Faces, open_faces, own_faces
+from fdetect_jax.faces.crop import CropRecipe, context_crop, crop
+from fdetect_jax.faces.finder import Faces, open_faces, own_faces
+from fdetect_jax.faces.models import load_models
 from fdetect_jax.media.files import Found, media_kind, walk
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
-from fdetect_jax.media.models import load_models
 from fdetect_jax.media.photos import read_photo
 
 _A_WORKER = 100  # photos; with fewer, one more worker costs more time to start than it saves

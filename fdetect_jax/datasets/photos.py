@@ -23,9 +23,9 @@ from fdetect_jax.datasets.photo_crops import Crop, crop_photos, find_photos
 from fdetect_jax.datasets.progress import reasons
 from fdetect_jax.datasets.working import working_folder
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.files import digest, write_atomic
 from fdetect_jax.host import cache_folder
-from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.media.files import Found
 from fdetect_jax.media.limits import Rejected
 

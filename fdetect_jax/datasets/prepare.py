@@ -31,9 +31,9 @@ from fdetect_jax.datasets.prepared_store import Entry, Shard, write_shards
 from fdetect_jax.datasets.progress import reasons, watched
 from fdetect_jax.datasets.selection import Selection, select
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.clips import WHICH
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.files import digest, sha256_of, write_atomic
-from fdetect_jax.media.clips import WHICH
-from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.media.files import media_kind
 from fdetect_jax.media.video import Sampling
 

@@ -20,7 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from fdetect_jax.datasets import records
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.faces.crop import CropRecipe
 
 _UNKNOWN = cv2.imencode(".png", np.zeros((1, 1), np.uint8))[1].tobytes()
 

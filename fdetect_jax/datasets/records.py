@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from fdetect_jax.faces.clips import MediaFaces, faces_of
+from fdetect_jax.faces.crop import CropRecipe, context_crop, crop
+from fdetect_jax.faces.finder import Face, open_faces, own_faces
+from fdetect_jax.faces.models import load_models
 from fdetect_jax.files import sha256_of, write_atomic
-from fdetect_jax.media.clips import MediaFaces, faces_of
-from fdetect_jax.media.crop import CropRecipe, context_crop, crop
-from fdetect_jax.media.faces import Face, open_faces, own_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
-from fdetect_jax.media.models import load_models
 from fdetect_jax.media.video import Sampling, read_frames
 
 if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do without

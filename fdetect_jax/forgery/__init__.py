@@ -5,6 +5,7 @@ from typing import Any
 
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.fields import known
 from fdetect_jax.forgery.base import DeviceForgery, Forged, Forgery, Scene, Setup
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes, without_fakes
@@ -20,7 +21,6 @@ from fdetect_jax.forgery.mix import Mix, deal
 from fdetect_jax.forgery.sbi import SelfBlend
 from fdetect_jax.forgery.swap import blended_swap
 from fdetect_jax.forgery.swap import stages as swap_stages
-from fdetect_jax.media.crop import CropRecipe
 from fdetect_jax.types import FAKE, HostForgery
 
 __all__ = [

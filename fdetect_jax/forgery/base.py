@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import flax.struct
 import jax
 
-from fdetect_jax.media.crop import CropRecipe
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.types import KINDS, ForgedPair, HostForgery, kind_number
 
 Classify = Callable[[jax.Array], jax.Array]  # images (B, S, S, 3) in [0, 1] -> logits (B, K), in eval mode

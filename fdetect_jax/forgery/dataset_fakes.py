@@ -9,7 +9,7 @@ import numpy as np
 
 from fdetect_jax.data.source import Source
 from fdetect_jax.data.sources import MIXTURE
-from fdetect_jax.media.crop import CropRecipe, face_area, face_crop, stretched
+from fdetect_jax.faces.crop import CropRecipe, face_area, face_crop, stretched
 from fdetect_jax.types import Example, ForgedPair
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fdetect_jax.media.crop import CropRecipe, face_area, stretched
-from fdetect_jax.media.landmarks import face_mask, mirror
+from fdetect_jax.faces.crop import CropRecipe, face_area, stretched
+from fdetect_jax.faces.landmarks import face_mask, mirror
 from fdetect_jax.types import Example, ForgedPair
 
 Area = tuple[int, int, int, int]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fdetect_jax.faces.crop import CropRecipe
+from fdetect_jax.faces.landmarks import usable
+from fdetect_jax.faces.warp import similarity
 from fdetect_jax.forgery.framing import draw_frame, framed_pair
 from fdetect_jax.forgery.sbi_transforms import Augmentation
-from fdetect_jax.media.crop import CropRecipe
-from fdetect_jax.media.landmarks import usable
-from fdetect_jax.media.warp import similarity
 from fdetect_jax.types import Example, ForgedPair
 
 # fmt: off

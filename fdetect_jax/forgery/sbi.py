@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fdetect_jax.faces.crop import CropRecipe
+from fdetect_jax.faces.landmarks import usable
 from fdetect_jax.forgery.framing import draw_frame, framed_pair
 from fdetect_jax.forgery.sbi_masks import HULLS, hull_mask, soften
 from fdetect_jax.forgery.sbi_transforms import Augmentation, Colour, Detail, draw_affine, elastic, farthest
-from fdetect_jax.media.crop import CropRecipe
-from fdetect_jax.media.landmarks import usable
 from fdetect_jax.types import Example, ForgedPair
 
 _DRAWS = 10  # of a mask, until it covers some of the face

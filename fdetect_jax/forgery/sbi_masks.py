@@ -6,7 +6,7 @@ Li et al., 2020 (Face X-ray) for the hulls; Shiohara and Yamasaki, 2022 (SBI, se
 import cv2
 import numpy as np
 
-from fdetect_jax.media.landmarks import forehead
+from fdetect_jax.faces.landmarks import forehead
 
 # fmt: off
 _PARTS = {
@@ -31,7 +31,7 @@ def hull_mask(landmarks: np.ndarray, hull: str, shape: tuple[int, int], above: b
     Args:
         hull: one of ``HULLS``: "dfl_full" jaw, nose ridge and eyes; "components" eight parts of the face; "extended"
             the same with the brows raised; "facehull" all points, with the forehead's if ``above``. The original has
-                13 points there from an 81-point predictor; this one uses ``media.landmarks.forehead``.
+                13 points there from an 81-point predictor; this one uses ``faces.landmarks.forehead``.
         shape: (H, W).
     """
     points = landmarks.astype(np.int32)

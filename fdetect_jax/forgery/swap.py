@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay, QhullError
 
-from fdetect_jax.media.landmarks import facing, forehead, mirror, usable
-from fdetect_jax.media.warp import similarity
+from fdetect_jax.faces.landmarks import facing, forehead, mirror, usable
+from fdetect_jax.faces.warp import similarity
 from fdetect_jax.types import Example, ForgedPair
 
 _SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, as a share of the image's side

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.clips import FaceCrop
 from fdetect_jax.inference.evidence import DETECTOR, Evidence
-from fdetect_jax.media.clips import FaceCrop
 
 UNITS = ("face", "clip", "file")
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import RECIPES, CropRecipe
 from fdetect_jax.loading import Loaded
-from fdetect_jax.media.crop import RECIPES, CropRecipe
 from fdetect_jax.types import KINDS
 
 _TWO = ("real", "fake")

@@ -17,11 +17,11 @@ from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
 from fdetect_jax.datasets.layouts.base import child
 from fdetect_jax.datasets.prepare import QUARANTINE
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.boxes import area
+from fdetect_jax.faces.clips import MediaFaces
+from fdetect_jax.faces.extract import extract_faces
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.media.boxes import area
-from fdetect_jax.media.clips import MediaFaces
-from fdetect_jax.media.extract import extract_faces
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES

@@ -67,7 +67,7 @@ class Scorer:
           path: weights that a training or ``fdetect convert efficientnet`` wrote, or the workdir of a finished
             training; None: the bundled demo detector.
           batch_size: rows of the one compilation, rounded up to a multiple of the number of devices; fewer are padded.
-          recipe: a name of ``media.crop.RECIPES`` in place of the file's own, at the detector's size. A converted
+          recipe: a name of ``faces.crop.RECIPES`` in place of the file's own, at the detector's size. A converted
             EfficientNet carries none: without a name it is "sbi" for SBI's weights, else "paper".
           dtype: what it computes in; None: bfloat16 on devices that have it natively, else float32. Parameters, logits
             and margins are float32 in any case. On 136 real faces bfloat16 moved the bundled detector's P(fake) by

@@ -1,1 +1,1 @@
-"""Bytes in, faces out: photographs, face detection and landmarks, crop recipes. No JAX."""
+"""Files to frames and back: discovery, photographs, videos, sound, limits and processes that may die. No JAX."""

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
+from fdetect_jax.faces.clips import MediaFaces
+from fdetect_jax.faces.extract import extract_faces
+from fdetect_jax.faces.models import load_models
 from fdetect_jax.inference.analyses import ANALYSES, Extracted, extract, extractions, weigh
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Predictions, Scorer
-from fdetect_jax.media.clips import MediaFaces
-from fdetect_jax.media.extract import extract_faces
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.models import load_models
 from fdetect_jax.predict.verdict import Verdict, decide, unable
 from fdetect_jax.predict.work import Heat
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from fdetect_jax.faces.boxes import area
+from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.protocol import Protocol, to_score
-from fdetect_jax.media.boxes import area
-from fdetect_jax.media.clips import MediaFaces
 
 VERDICTS = ("real", "fake", "not_applicable", "unable_to_evaluate")
 

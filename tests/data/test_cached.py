@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from fdetect_jax.data.cached import Cached
-from fdetect_jax.media.crop import RECIPES
+from fdetect_jax.faces.crop import RECIPES
 
 
 class Counted:

@@ -12,7 +12,7 @@ from fdetect_jax.data import pipeline
 from fdetect_jax.data.folder import SPLITS, FaceFolder
 from fdetect_jax.datasets.photos import prepare_folder
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.crop import RECIPES, context_crop, crop, make_recipe
+from fdetect_jax.faces.crop import RECIPES, context_crop, crop, make_recipe
 from fdetect_jax.media.photos import read_photo
 from tests.datasets.trees import write_people, write_photo
 

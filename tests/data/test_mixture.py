@@ -14,7 +14,7 @@ from fdetect_jax.data.pipeline import chosen_faces, eval_batches, train_batches
 from fdetect_jax.data.rows import Slot
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.crop import RECIPES
+from fdetect_jax.faces.crop import RECIPES
 from fdetect_jax.types import ForgedPair
 
 

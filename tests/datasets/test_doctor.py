@@ -10,8 +10,8 @@ from fdetect_jax.cli import main
 from fdetect_jax.datasets import installation
 from fdetect_jax.datasets.doctor import examine, guess
 from fdetect_jax.datasets.layouts import LAYOUTS
+from fdetect_jax.faces.models import ModelsUnavailable
 from fdetect_jax.media.limits import UnreadableMedia
-from fdetect_jax.media.models import ModelsUnavailable
 from fdetect_jax.media.whole import check_whole
 from tests.datasets import trees
 

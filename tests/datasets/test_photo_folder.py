@@ -15,7 +15,7 @@ from fdetect_jax.datasets import photo_crops
 from fdetect_jax.datasets import photos as module
 from fdetect_jax.datasets.photos import prepare_folder, published_splits, read_people
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.crop import RECIPES
+from fdetect_jax.faces.crop import RECIPES
 from fdetect_jax.media.limits import Rejected
 from tests.datasets.trees import write_people, write_photo
 
@@ -110,7 +110,7 @@ _TOGETHER = """
 import sys, time
 from pathlib import Path
 from fdetect_jax.datasets import photos
-from fdetect_jax.media.crop import RECIPES
+from fdetect_jax.faces.crop import RECIPES
 
 crop_photos, root, cache = photos.crop_photos, Path(sys.argv[1]), Path(sys.argv[2])
 

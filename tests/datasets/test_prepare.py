@@ -29,7 +29,7 @@ from fdetect_jax.datasets.prepare import MANIFEST, QUARANTINE, prepare
 from fdetect_jax.datasets.progress import watched
 from fdetect_jax.datasets.selection import Selection
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.crop import crop, make_recipe
+from fdetect_jax.faces.crop import crop, make_recipe
 from fdetect_jax.media.video import Sampling, read_frames
 from fdetect_jax.types import KINDS
 from tests.datasets import trees

@@ -12,7 +12,7 @@ from fdetect_jax.datasets.crop_store import CropReader, write_crops
 from fdetect_jax.datasets.photo_crops import Crop
 from fdetect_jax.datasets.shards import Shards
 from fdetect_jax.errors import UnreadableRecord
-from fdetect_jax.media.crop import RECIPES
+from fdetect_jax.faces.crop import RECIPES
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from fdetect_jax.cli import main
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.datasets.selection import Selection
 from fdetect_jax.evaluation.metrics import METRICS
+from fdetect_jax.faces.crop import crop
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.media.crop import crop
 from fdetect_jax.media.video import Sampling
 from tests.evaluation.models import RECIPE, save
 from tests.pages import Page

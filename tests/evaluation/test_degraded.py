@@ -12,11 +12,11 @@ from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.evaluation.degrade import CONDITIONS, degraded
 from fdetect_jax.evaluation.degraded import score_degraded, score_degraded_prepared
+from fdetect_jax.faces.crop import crop
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.labelled import Excluded, files_of, score_files, score_prepared
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.media.crop import crop
 from fdetect_jax.media.video import Sampling
 from tests.evaluation.models import RECIPE, save
 from tests.small import compilations

@@ -10,8 +10,8 @@ import pytest
 from fdetect_jax.evaluation import degraded_crops
 from fdetect_jax.evaluation.degrade import CONDITIONS, brightness, degraded, jpeg
 from fdetect_jax.evaluation.degraded_crops import CLIP, DegradedCrops, extract_degraded_faces, read_degraded
+from fdetect_jax.faces.crop import RECIPES, crop
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.crop import RECIPES, crop
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 from fdetect_jax.media.video import Sampling
 

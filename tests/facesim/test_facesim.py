@@ -201,7 +201,7 @@ def test_bad_arguments_are_named(make, named):
 
 
 def test_mediapipe_finds_the_faces():
-    faces = pytest.importorskip("fdetect_jax.media.faces")
+    faces = pytest.importorskip("fdetect_jax.faces.finder")
     try:
         finder = faces.Faces()
     except faces.ModelsUnavailable as e:

@@ -17,9 +17,9 @@ from fdetect_jax.data.rows import Slot
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import make_recipe
 from fdetect_jax.forgery import check_mix, make_forgery
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes
-from fdetect_jax.media.crop import make_recipe
 from fdetect_jax.media.video import Sampling
 from fdetect_jax.types import FAKE, KINDS, REAL, UNKNOWN
 from tests.datasets import trees

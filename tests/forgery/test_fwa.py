@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.crop import face_crop, make_recipe
+from fdetect_jax.faces.warp import similarity
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import fwa
 from fdetect_jax.forgery.framing import draw_frame
 from fdetect_jax.forgery.fwa import HULLS, MEAN_FACE, SIZE, WarpArtefacts, coarse_part, hull_mask
 from fdetect_jax.forgery.sbi_transforms import Augmentation, Colour
-from fdetect_jax.media.crop import face_crop, make_recipe
-from fdetect_jax.media.warp import similarity
 
 RECIPE = make_recipe("sbi", 96)
 

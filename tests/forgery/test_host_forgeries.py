@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from fdetect_jax.data.rows import MakeRow, Slot
+from fdetect_jax.faces.crop import face_crop, make_recipe
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import FORGERIES, Setup, make_forgery, make_mix, needs_context
-from fdetect_jax.media.crop import face_crop, make_recipe
 from fdetect_jax.types import KINDS, ForgedPair
 
 RECIPE = make_recipe("sbi", 64)

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.crop import face_area, face_crop, make_recipe
+from fdetect_jax.faces.landmarks import mirror
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import framing, sbi
 from fdetect_jax.forgery.sbi import SelfBlend, self_blend
 from fdetect_jax.forgery.sbi_masks import HULLS
 from fdetect_jax.forgery.sbi_transforms import Augmentation, Colour
-from fdetect_jax.media.crop import face_area, face_crop, make_recipe
-from fdetect_jax.media.landmarks import mirror
 
 RECIPE = make_recipe("sbi", 96)
 SERVING, TRAINING = SelfBlend(RECIPE, False), SelfBlend(RECIPE, True)

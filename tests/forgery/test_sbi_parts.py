@@ -6,11 +6,11 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+from fdetect_jax.faces.landmarks import forehead
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import sbi_masks, sbi_transforms
 from fdetect_jax.forgery.sbi_masks import HULLS, hull_mask, soften
 from fdetect_jax.forgery.sbi_transforms import Augmentation, Colour, Detail, draw_affine, elastic, farthest
-from fdetect_jax.media.landmarks import forehead
 
 
 def _rng(seed=0):

@@ -5,10 +5,10 @@ landmarks.
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.landmarks import face_mask, facing
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import swap
 from fdetect_jax.forgery.swap import blended_swap
-from fdetect_jax.media.landmarks import face_mask, facing
 
 
 @pytest.fixture(scope="module")

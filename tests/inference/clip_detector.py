@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fdetect_jax import weights
 from fdetect_jax.detectors import DETECTORS, Detector
-from fdetect_jax.media.crop import RECIPES
+from fdetect_jax.faces.crop import RECIPES
 from fdetect_jax.types import Outputs, to_unit
 from tests import tiny
 

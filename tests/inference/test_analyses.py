@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.clips import FaceCrop
 from fdetect_jax.inference.analyses import Analysis, Extracted, extract, extractions, weigh
 from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.protocol import Protocol
-from fdetect_jax.media.clips import FaceCrop
 
 
 def crops():

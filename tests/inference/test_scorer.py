@@ -11,10 +11,10 @@ import pytest
 from fdetect_jax import weights
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import RECIPES
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.inference.stream import Stream
-from fdetect_jax.media.crop import RECIPES
 from fdetect_jax.types import KINDS, score
 from tests import tiny
 from tests.inference import clip_detector

@@ -10,8 +10,8 @@ import pytest
 
 from fdetect_jax import weights
 from fdetect_jax.detectors import make_detector
+from fdetect_jax.faces.crop import RECIPES
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.crop import RECIPES
 from fdetect_jax.nn.once import jit_once
 from tests.small import DETECTOR
 

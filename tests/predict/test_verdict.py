@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
+from fdetect_jax.faces.clips import FaceCrop, MediaFaces
 from fdetect_jax.inference.evidence import Evidence
 from fdetect_jax.inference.protocol import Protocol
-from fdetect_jax.media.clips import FaceCrop, MediaFaces
 from fdetect_jax.media.video import VideoInfo
 from fdetect_jax.predict.verdict import decide, unable
 

@@ -15,10 +15,10 @@ from configs import common
 from fdetect_jax import parallel, weights
 from fdetect_jax.data.folder import SPLITS
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import make_recipe
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import FORGERIES, Forged, Forgery, make_mix
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.media.crop import make_recipe
 from fdetect_jax.train import held_out
 from fdetect_jax.train.detector import started_from
 from fdetect_jax.train.trainers import make_task

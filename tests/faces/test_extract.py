@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.clips import faces_of
+from fdetect_jax.faces.crop import RECIPES
+from fdetect_jax.faces.extract import extract_faces
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.clips import faces_of
-from fdetect_jax.media.crop import RECIPES
-from fdetect_jax.media.extract import extract_faces
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.video import Sampling
 

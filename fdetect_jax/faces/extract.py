@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fdetect_jax.media.clips import MediaFaces, faces_of
-from fdetect_jax.media.crop import CropRecipe, crop
-from fdetect_jax.media.faces import Face, open_faces, own_faces
+from fdetect_jax.faces.clips import MediaFaces, faces_of
+from fdetect_jax.faces.crop import CropRecipe, crop
+from fdetect_jax.faces.finder import Face, open_faces, own_faces
+from fdetect_jax.faces.models import load_models
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.media.models import load_models
 from fdetect_jax.media.video import Sampling
 
 

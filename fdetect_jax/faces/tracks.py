@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from fdetect_jax.media.boxes import overlap
-from fdetect_jax.media.faces import Face
+from fdetect_jax.faces.boxes import overlap
+from fdetect_jax.faces.finder import Face
 
 _GROWN = 1.5  # boxes are enlarged by this factor: between two samples a head may move by half its width
 _LEAST = 0.2  # lowest intersection over union of the enlarged boxes

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.crop import RECIPES, REGIONS, CropRecipe, context_crop, crop, face_area, face_crop, make_recipe
+from fdetect_jax.faces.finder import Face
+from fdetect_jax.faces.landmarks import eyes
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.crop import RECIPES, REGIONS, CropRecipe, context_crop, crop, face_area, face_crop, make_recipe
-from fdetect_jax.media.faces import Face
-from fdetect_jax.media.landmarks import eyes
 
 
 def _face(landmarks, angle=0.0):

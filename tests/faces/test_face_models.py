@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from fdetect_jax.media import faces, models
+from fdetect_jax.faces import finder as faces
+from fdetect_jax.faces import models
 
 
 @pytest.fixture

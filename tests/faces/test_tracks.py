@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from fdetect_jax.media.faces import Face
-from fdetect_jax.media.tracks import Tracker
+from fdetect_jax.faces.finder import Face
+from fdetect_jax.faces.tracks import Tracker
 
 
 def face(x: float, y: float = 100.0, side: float = 50.0) -> Face:

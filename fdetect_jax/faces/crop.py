@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.finder import Face
+from fdetect_jax.faces.landmarks import eyes, face_mask
+from fdetect_jax.faces.models import models_hash
+from fdetect_jax.faces.warp import similarity, turned_square
 from fdetect_jax.files import digest
-from fdetect_jax.media.faces import Face
-from fdetect_jax.media.landmarks import eyes, face_mask
-from fdetect_jax.media.models import models_hash
-from fdetect_jax.media.warp import similarity, turned_square
 
 if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do not load
     from fdetect_jax.types import Example

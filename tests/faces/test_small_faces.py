@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.boxes import overlap, same_face
+from fdetect_jax.faces.tiles import tiles
 from fdetect_jax.facesim.faces import render
 from fdetect_jax.facesim.person import person, shot
-from fdetect_jax.media.boxes import overlap, same_face
-from fdetect_jax.media.tiles import tiles
 
 SEED = 7
 

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.boxes import SAME, area, overlap, same_face
-from fdetect_jax.media.landmarks import MESH_TO_68
-from fdetect_jax.media.models import DETECTOR, MESH, SEARCH, ModelsUnavailable, load_models
-from fdetect_jax.media.tiles import tiles
-from fdetect_jax.media.warp import turned_square
+from fdetect_jax.faces.boxes import SAME, area, overlap, same_face
+from fdetect_jax.faces.landmarks import MESH_TO_68
+from fdetect_jax.faces.models import DETECTOR, MESH, SEARCH, ModelsUnavailable, load_models
+from fdetect_jax.faces.tiles import tiles
+from fdetect_jax.faces.warp import turned_square
 
 __all__ = ["Face", "Faces", "ModelsUnavailable"]
 
@@ -73,7 +73,7 @@ class Faces:
             min_confidence: lowest accepted score of a box, in (0, 1].
 
         Raises:
-            ModelsUnavailable: see ``media.models.load_models``.
+            ModelsUnavailable: see ``faces.models.load_models``.
             UserError: min_confidence out of range.
         """
         if not 0 < min_confidence <= 1:

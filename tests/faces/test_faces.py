@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.finder import Faces
+from fdetect_jax.faces.landmarks import MESH_TO_68, MIRRORED_68, eyes, face_mask, facing, mirror
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.faces import Faces
-from fdetect_jax.media.landmarks import MESH_TO_68, MIRRORED_68, eyes, face_mask, facing, mirror
 from fdetect_jax.media.photos import read_photo
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.media.boxes import area
+from fdetect_jax.faces.boxes import area
+from fdetect_jax.faces.crop import CropRecipe, crop
+from fdetect_jax.faces.finder import Face, Faces
+from fdetect_jax.faces.tracks import Tracker
 from fdetect_jax.media.container import kind_of
-from fdetect_jax.media.crop import CropRecipe, crop
-from fdetect_jax.media.faces import Face, Faces
 from fdetect_jax.media.fit import Fit
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.photos import read_photo
-from fdetect_jax.media.tracks import Tracker
 from fdetect_jax.media.video import Frame, Sampling, VideoInfo, probe, read_frames
 
 if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do not load

@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces.clips import faces_of
+from fdetect_jax.faces.crop import RECIPES
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.media.clips import faces_of
-from fdetect_jax.media.crop import RECIPES
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.video import Sampling
 
