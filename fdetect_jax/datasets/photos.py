@@ -103,7 +103,7 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
         f"{root}: {card['crops']} crops of {card['identities']} people from {card['photos']} photos, "
         f"{card['quarantined']} quarantined ({reasons(writer.rejected)}); cached in {done}"
     )
-    for note in left_out.notes():
+    for note in (*_folders_taken(photos), *left_out.notes()):
         print(f"{root}: {note}")
     return done
 
@@ -179,6 +179,18 @@ def _top(name: str) -> str:
 def _depth(names: Sequence[str]) -> int:
     """How many folders stand before a person's: 1 where the folders of the root are splits. Of photos or of people."""
     return int({_top(name) for name in names} <= set(SPLITS))
+
+
+def _folders_taken(photos: Sequence[str]) -> Iterator[str]:
+    """What the folders of the root were taken for, where some are named as splits."""
+    folders = sorted({_top(photo) for photo in photos if "/" in photo})
+    splits = [name for name in folders if name in SPLITS]
+    if splits and _depth(photos):
+        yield f"its folders {', '.join(splits)} are taken for splits"
+    elif splits:
+        others = sorted({_top(photo) for photo in photos} - set(splits))
+        shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        yield f"its folders are taken for people, {', '.join(splits)} too, because {shown} is no split"
 
 
 def _person(photo: str, depth: int) -> str:

@@ -130,6 +130,23 @@ def test_dfdc(tmp_path, published):
     assert "(dfdc)" in lines[0]
 
 
+def test_a_part_of_dfdc_without_its_metadata(tmp_path, published):
+    for part in (0, 1):
+        trees.touch(tmp_path, f"dfdc_train_part_{part}/a.mp4")
+    (tmp_path / "dfdc_train_part_0" / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}}))
+    found, lines = _kinds(tmp_path)
+    assert ["missing", "dfdc_train_part_1/metadata.json: 0 files, wanted 1"] in found
+    assert any("names: 1 (dfdc_train_part_1/a.mp4)" in line for line in lines)
+
+
+def test_kaggle_s_sample_of_dfdc(tmp_path, published):
+    trees.touch(tmp_path, "train_sample_videos/a.mp4")
+    (tmp_path / "train_sample_videos" / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "FAKE"}}))
+    found, lines = _kinds(tmp_path)
+    assert found == []
+    assert "  train: 1 dfdc" in lines
+
+
 def test_a_table_that_names_what_is_not_there(tmp_path):
     with open(tmp_path / "manifest.csv", "w", newline="") as file:
         csv.writer(file).writerows([("file", "label"), ("a.mp4", "real"), ("b.mp4", "fake")])

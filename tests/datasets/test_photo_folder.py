@@ -166,9 +166,48 @@ def test_errors_come_before_work(tmp_path, monkeypatch):
         prepare_folder(tmp_path, RECIPE)
 
 
+def test_what_may_pass_is_tried_again(people, tmp_path, monkeypatch):
+    """A killed process leaves another data set than the whole one, and the next call makes the whole one."""
+    crop = module.crop_photos
+
+    def killed(root, photos, recipe):
+        for photo, one in zip(photos, crop(root, photos, recipe), strict=True):
+            yield Rejected("its process died (SIGKILL)", passing=True) if photo == "p05/1.PNG" else one
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "crop_photos", killed)
+        partial = prepare_folder(people, RECIPE, tmp_path)
+        assert prepare_folder(people, RECIPE, tmp_path) == partial
+    asked = []
+
+    def watched(root, photos, recipe):
+        asked.append(photos)
+        return crop(root, photos, recipe)
+
+    monkeypatch.setattr(module, "crop_photos", watched)
+    whole = prepare_folder(people, RECIPE, tmp_path)
+    assert whole != partial
+    assert asked[0] == ["p05/1.PNG"]
+    assert partial.name.startswith(f"{whole.name}-")
+    mended, fresh = (
+        FaceFolder(people, "train", RECIPE, (1.0, 0.0, 0.0), cache=where) for where in (tmp_path, tmp_path / "fresh")
+    )
+    assert len(mended) == len(fresh) == 24
+    assert mended.fingerprint == fresh.fingerprint
+    for index in range(24):
+        np.testing.assert_array_equal(mended[index]["image"], fresh[index]["image"])
+
+
 def test_folders_named_as_splits():
     assert published_splits(["train/ann", "val/bob"]) == ["train", "val"]
     assert published_splits(["train/ann", "bob"]) is None
+    assert list(module._folders_taken(["train/ann/1.png", "val/bob/2.png"])) == [
+        "its folders train, val are taken for splits"
+    ]
+    assert list(module._folders_taken(["train/ann/1.png", "extra/2.png", "3.png"])) == [
+        "its folders are taken for people, train too, because 3.png, extra is no split"
+    ]
+    assert list(module._folders_taken(["ann/1.png", "bob/2.png"])) == []
 
 
 def test_hidden_and_other_files_are_no_photos(tmp_path):

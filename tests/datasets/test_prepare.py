@@ -30,6 +30,7 @@ from fdetect_jax.datasets.progress import watched
 from fdetect_jax.datasets.selection import Selection
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import crop, make_recipe
+from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.video import Sampling, read_frames
 from fdetect_jax.types import KINDS
 from tests.datasets import trees
@@ -443,6 +444,50 @@ def test_a_file_that_hangs_or_kills_its_process_is_a_record(tree, tmp_path, monk
     assert records.read(tasks[0].record).sha256 == hashlib.sha256(tasks[0].file.read_bytes()).hexdigest()
     monkeypatch.setattr(records, "run_isolated", lambda *_, **__: pytest.fail("tried again"))
     records.finish(tasks, 1, 3.0)
+
+
+def test_what_may_pass_is_tried_again(tmp_path, faces, monkeypatch, capsys):
+    """After a time limit that was too short, a second run makes what the first one should have made."""
+    for number, label in enumerate(("real", "fake", "real")):
+        trees.write_photo(tmp_path / "root" / label / f"{number}.png", number)
+    how = {"workers": 1, "sampling": THREE}
+    whole = prepare("folder", tmp_path / "root", tmp_path / "whole", RECIPE, **how)
+    run = records.run_isolated
+
+    def too_slow(function, items, **options):
+        for task, result in zip(items, run(function, items, **options), strict=True):
+            slow = task.file.name == "1.png"
+            if slow:
+                task.record.unlink()
+            yield Rejected("took over 1 seconds", passing=True) if slow else result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "run_isolated", too_slow)
+        prepare("folder", tmp_path / "root", tmp_path / "out", RECIPE, **how)
+        (left,) = json.loads((tmp_path / "out" / QUARANTINE).read_text())
+        assert (left["file"], left["passing"]) == ("fake/1.png", True)
+        prepare("folder", tmp_path / "root", tmp_path / "out", RECIPE, **how)
+        assert "nothing new" in capsys.readouterr().out
+    prepare("folder", tmp_path / "root", tmp_path / "out", RECIPE, **how)
+    assert json.loads((tmp_path / "out" / QUARANTINE).read_text()) == []
+    assert _hashes(tmp_path / "out") == _hashes(whole)
+    assert not (tmp_path / "out" / ".work").exists()
+
+
+def test_links_suffixes_and_letters_case(tmp_path, faces, capsys):
+    """What ``predict`` reads is prepared too, and what is left out is named."""
+    trees.write_photo(tmp_path / "elsewhere" / "0.png", 0)
+    trees.write_photo(tmp_path / "root" / "FAKE" / "m" / "1.png", 1)
+    (tmp_path / "root" / "FAKE" / "m" / "1.png").rename(tmp_path / "root" / "FAKE" / "m" / "1.jpg_large")
+    (tmp_path / "root" / "Real").mkdir()
+    (tmp_path / "root" / "Real" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "root" / "Real" / "broken.png").symlink_to(tmp_path / "nothing")
+    prepare("folder", tmp_path / "root", tmp_path / "out", RECIPE, workers=1)
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    assert {row["file"]: row["crops"] for row in manifest["files"]} == {"Real/linked/0.png": 1, "FAKE/m/1.jpg_large": 1}
+    assert "left out, a link to nothing: 1 (Real/broken.png)" in capsys.readouterr().err
+    assert main(["doctor", str(tmp_path / "root"), "--workers", "1"]) == 1
+    assert "unusable  left out, a link to nothing: 1 (Real/broken.png)" in capsys.readouterr().out
 
 
 def _task(tree, folder, name):

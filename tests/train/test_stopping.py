@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from fdetect_jax.train.loop import stoppable
+from fdetect_jax.errors import UserError
+from fdetect_jax.train.loop import _same_run, stoppable
 from fdetect_jax.train.writer import read_history
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(command, tmp_path):
     assert "Traceback" not in output
     steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
     assert max(steps) >= 3
+
+
+def test_a_finished_run_can_be_given_more_steps(tmp_path):
+    before = {"steps": 4, "seed": 0}
+    _same_run(before, before | {"steps": 6}, tmp_path, False)
+    with pytest.raises(UserError, match=r"steps: found 3, but .* holds a run with 4"):
+        _same_run(before, before | {"steps": 3}, tmp_path, False)
 
 
 def test_both_signals_stop_after_a_step():
