@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fdetect_jax.media.limits import UnreadableMedia
+from fdetect_jax.media.x264 import steady
 
 Clip = Sequence[np.ndarray]
 _BAND = 1 << 20  # values of noise that are drawn at once: a photograph may have 192 million
@@ -92,7 +93,7 @@ def h264(clip: Clip, crf: float, rng: np.random.Generator) -> list[np.ndarray]:
     encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
     encoder.width, encoder.height, encoder.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     # At other clocks x264 means another quality by the same factor: frames that last longer get more bits.
-    encoder.time_base, encoder.options = Fraction(1, 25), {"crf": f"{crf:g}"}
+    encoder.time_base, encoder.options = Fraction(1, 25), steady(crf=f"{crf:g}")
     encoder.thread_count = decoder.thread_count = 1
     packets, frames = [], []
     for number, image in enumerate(clip):

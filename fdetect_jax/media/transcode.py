@@ -19,9 +19,10 @@ from fdetect_jax.media.fit import on_canvas
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.sound import Sound
 from fdetect_jax.media.video import VideoInfo, probe, shots, to_rgb
+from fdetect_jax.media.x264 import steady
 
 # An MP4 says how long each packet lasts. Without B-frames these are in order, and so the frame lasts as long.
-_OPTIONS = {"crf": "20", "preset": "veryfast", "bf": "0"}
+_OPTIONS = steady(crf="20", preset="veryfast", bf="0")
 _BT709 = 1  # FFmpeg's number of this colour matrix, of its primaries and of its curve
 _TICK = Fraction(1, 90_000)  # seconds; one source's time base may be anything
 

@@ -13,7 +13,7 @@ import pytest
 from fdetect_jax import cli
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.predict import run
+from fdetect_jax.predict import engine, run
 from fdetect_jax.predict.run import predict
 from tests.predict.test_run import PROTOCOL
 
@@ -70,8 +70,11 @@ def test_what_may_pass_is_tried_again(scorer, media, tmp_path, monkeypatch):
     assert second[0]["annotated"]
     assert second[0]["note"] == ""
     assert len((output / "verdicts.jsonl").read_text().splitlines()) == 2  # of the second run, and no failure
-    slow = list(predict(files, scorer, PROTOCOL, tmp_path / "slow", workers=1, seconds=0.001))
-    assert {row["verdict"] for row in slow} == {"unable_to_evaluate"}
+    with monkeypatch.context() as patched:
+        slow = Rejected("took over 1 seconds", passing=True)
+        patched.setattr(engine, "extract_faces", lambda files, *_, **__: (slow for _ in files))
+        rows = list(predict(files, scorer, PROTOCOL, tmp_path / "slow", workers=1))
+    assert {row["verdict"] for row in rows} == {"unable_to_evaluate"}
     again = list(predict(files, scorer, PROTOCOL, tmp_path / "slow", workers=1))
     assert [row["verdict"] for row in again] == ["fake", "unable_to_evaluate"]
 
