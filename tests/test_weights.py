@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -133,3 +134,10 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_checkpoint_of_another_program_names_the_command(tmp_path):
+    (tmp_path / "best.pth.tar").write_bytes(b"PK\x03\x04 and more")
+    command = f"fdetect convert KIND --input {tmp_path}/best.pth.tar --output {tmp_path}/best.safetensors"
+    with pytest.raises(weights.WeightsError, match=re.escape(command)):
+        weights.read(tmp_path / "best.pth.tar")

@@ -33,7 +33,7 @@ from fdetect_jax.datasets.selection import Selection, select
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.clips import WHICH
 from fdetect_jax.faces.crop import CropRecipe
-from fdetect_jax.files import digest, sha256_of, write_atomic
+from fdetect_jax.files import digest, printable, sha256_of, write_atomic
 from fdetect_jax.media.files import media_kind
 from fdetect_jax.media.video import Sampling
 
@@ -296,5 +296,5 @@ def _account(plan: Plan, items: Sequence[Item], entries: Sequence[Entry]) -> tup
 def _print_summary(plan: Plan, manifest: dict[str, Any], quarantine: list[dict]) -> None:
     for split, methods in manifest["counts"].items():
         for method, count in methods.items():
-            print(f"{split:6s} {method:20s} {count['files']:6d} files {count['crops']:8d} crops")
+            print(f"{split:6s} {printable(method):20s} {count['files']:6d} files {count['crops']:8d} crops")
     print(f"{plan.output}: {len(quarantine)} quarantined ({reasons(quarantine)}), see {QUARANTINE}")

@@ -21,6 +21,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from fdetect_jax.datasets import records
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import CropRecipe
+from fdetect_jax.files import printable
 
 _UNKNOWN = cv2.imencode(".png", np.zeros((1, 1), np.uint8))[1].tobytes()
 
@@ -156,9 +157,9 @@ def _example(one: Entry, record: records.Record, k: int, image: bytes) -> dict[s
         "face": record.face[k],
         "label": one.label,
         "identity": one.identity,
-        "method": one.method,
-        "source": one.source,
-        "video": one.video,
+        "method": printable(one.method),
+        "source": printable(one.source),
+        "video": printable(one.video),
         "frame": record.frame[k],
         "time": record.time[k],
         "track": record.track[k],

@@ -482,9 +482,18 @@ def test_links_suffixes_and_letters_case(tmp_path, faces, capsys):
     (tmp_path / "root" / "Real").mkdir()
     (tmp_path / "root" / "Real" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (tmp_path / "root" / "Real" / "broken.png").symlink_to(tmp_path / "nothing")
+    odd = os.fsdecode(b"m\xfcde/J\xf6rg.png")  # no UTF-8
+    trees.write_photo(tmp_path / "root" / "FAKE" / "2.png", 2)
+    (tmp_path / "root" / "FAKE" / odd).parent.mkdir()
+    (tmp_path / "root" / "FAKE" / "2.png").rename(tmp_path / "root" / "FAKE" / odd)
     prepare("folder", tmp_path / "root", tmp_path / "out", RECIPE, workers=1)
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
-    assert {row["file"]: row["crops"] for row in manifest["files"]} == {"Real/linked/0.png": 1, "FAKE/m/1.jpg_large": 1}
+    assert {row["file"]: row["crops"] for row in manifest["files"]} == {
+        "Real/linked/0.png": 1,
+        "FAKE/m/1.jpg_large": 1,
+        f"FAKE/{odd}": 1,
+    }
+    assert sum(len(Prepared(tmp_path / "out", split)) for split in manifest["counts"]) == 3
     assert "left out, a link to nothing: 1 (Real/broken.png)" in capsys.readouterr().err
     assert main(["doctor", str(tmp_path / "root"), "--workers", "1"]) == 1
     assert "unusable  left out, a link to nothing: 1 (Real/broken.png)" in capsys.readouterr().out

@@ -227,9 +227,7 @@ def test_bad_files_are_refused_by_name(tmp_path):
         assert str(path) in str(error.value)
 
     refused(tmp_path / "none.safetensors", "no such file")
-    refused(
-        save(tmp_path / "a.safetensors", recipe="null"), "recipe: found none, .*wanted --recipe with one"
-    )
+    refused(save(tmp_path / "a.safetensors", recipe="null"), "recipe: found none, .*wanted --recipe with one")
     assert Scorer(tmp_path / "a.safetensors", recipe="paper").size == 64
     refused(tmp_path / "a.safetensors", "'nose'", recipe="nose")
     refused(save(tmp_path / "b.safetensors", calibration='{"slope": 1}'), "wanted the fields")
