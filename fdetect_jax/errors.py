@@ -46,7 +46,8 @@ def exit_status() -> Iterator[Status]:
     status = Status()
     try:
         yield status
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         status.code = INTERRUPTED
         print("stopped", file=sys.stderr)

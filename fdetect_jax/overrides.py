@@ -66,7 +66,8 @@ def apply(config: ConfigDict, late: Late) -> None:
         where = config
         for one in above:
             if one not in where:
-                where[one] = ConfigDict()
+                with where.unlocked():
+                    where[one] = ConfigDict()
             where = where[one]
         try:
             value = ast.literal_eval(text)

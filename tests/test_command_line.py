@@ -64,11 +64,14 @@ def test_a_mistake_is_one_line(arguments, message, capsys):
 
 
 def test_fields_that_a_config_leaves_open():
-    given = ["--config=adv", "--config.detector.overrides.dropout=0.3", "--config.detector.overrides.kind=plain"]
-    arguments, loaded, late = overrides.read(given)
+    fields = {"dropout": "0.3", "kind": "plain", "trunk.width": "2"}
+    given = [f"--config.detector.overrides.{name}={value}" for name, value in fields.items()]
+    arguments, loaded, late = overrides.read(["--config=adv", *given])
     assert len(arguments) == 1
+    loaded.fields.lock()
     overrides.apply(loaded.fields, late)
-    assert loaded.fields.detector.overrides.to_dict() == {"dropout": 0.3, "kind": "plain"}
+    found = loaded.fields.detector.overrides.to_dict()
+    assert found == {"dropout": 0.3, "kind": "plain", "trunk": {"width": 2}}
 
 
 def test_help_lists_variants_and_fields(capsys):

@@ -6,6 +6,7 @@ With an output folder every finished file is a line of ``verdicts.jsonl`` there.
 import collections
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def _rows(found, scorer, protocol, output, heat_map, workers, seconds) -> Iterat
     jobs = _jobs(found, diary, scorer, protocol, heat_map)
     done = {job.key: row for job in jobs if (row := diary.row(job.key)) is not None}
     left = [job for job in jobs if job.key not in done]
-    how = {"workers": workers, "seconds": seconds}
+    # A process takes seconds to start: no more of them than files.
+    how = {"workers": min(os.cpu_count() or 1, max(1, len(left))) if workers is None else workers, "seconds": seconds}
     rows: list[dict] = []
     with contextlib.ExitStack() as stack:
         made = verdicts([job.file for job in left], scorer, protocol, heat_map=heat_map, **how)

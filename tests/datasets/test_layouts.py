@@ -1,10 +1,12 @@
 """Published layouts, in miniature: labels, splits and the pitfalls of each."""
 
+import contextlib
 import json
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from fdetect_jax.datasets.layouts import LAYOUTS, find_layout
@@ -443,3 +445,30 @@ def test_a_divided_group_is_refused():
     item = Item("a.mp4", 0, "train", "real", "folder", "ann", "ann")
     with pytest.raises(ValueError, match=r"b\.mp4 is in test and a\.mp4 in train, and both are of 'ann'"):
         undivided([item, replace(item, file="b.mp4", split="test")], "one")
+
+
+LISTS = {
+    "folder": ("manifest.csv", "file,label,method,original,group\nr/a.mp4,real,,,g\nf/b.mp4,1,m,r/a.mp4,g\n"),
+    "dfdc": (
+        "dfdc_train_part_0/metadata.json",
+        '{"a.mp4": {"label": "REAL"}, "b.mp4": {"label": "FAKE", "original": "a.mp4"}}',
+    ),
+    "dfdc_preview": ("dataset.json", '{"method_A/1/1_A/1_2_A.mp4": {"label": "fake", "set": "test", "target_id": 1}}'),
+}
+PIECES = (b'"', b"\n", b"\r", b",", b";", b"../", b"/", b"\\", b"\0", b"null", b"[", b"1e999", b"\xff")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_mutant_of_a_list_gives_items_or_a_reason(tmp_path, name):
+    file, text = LISTS[name]
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        content = text.encode()
+        for _ in range(rng.integers(1, 5)):
+            at, length = rng.integers(len(content) + 1), rng.integers(8)
+            piece = PIECES[rng.integers(len(PIECES))] if rng.integers(2) else rng.bytes(3)
+            content = content[:at] + piece + content[at + length :]
+        (tmp_path / file).write_bytes(content)
+        with contextlib.suppress(UserError):
+            LAYOUTS[name].items(tmp_path)

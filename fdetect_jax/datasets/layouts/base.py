@@ -5,7 +5,9 @@ Labels are 0 = real and 1 = fake, whatever a data set's own lists say.
 
 import codecs
 import contextlib
+import csv
 import hashlib
+import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -137,7 +139,9 @@ def media_in(folder: Path, deep: bool = False, images: bool = False) -> list[Pat
 
 
 def relative(root: Path, path: Path) -> str:
-    """The path below the root, with "/"."""
+    """The path below the root, with "/". Raises UserError where it lies elsewhere, as a list may say."""
+    if not path.is_relative_to(root):
+        raise UserError(f"found the file {path}, wanted a path below {root}")
     return path.relative_to(root).as_posix()
 
 
@@ -221,13 +225,28 @@ def text_of(path: Path) -> str:
         with contextlib.suppress(UnicodeDecodeError):
             text = content.decode(encoding)
             if "\0" not in text:
-                return text.replace("\r\n", "\n")
+                return text.replace("\r\n", "\n").replace("\r", "\n")
     raise UserError(f"{path}: found bytes that are no text, wanted UTF-8, UTF-16 or cp1252")
 
 
 def listed(path: str) -> str:
     """A path as a list names it, with "/" where the list was made on Windows."""
     return path.replace("\\", "/")
+
+
+def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of a table with a header, in small letters, and its rows: CSV with commas or semicolons.
+
+    Raises UserError where it is no table.
+    """
+    text = text_of(path)
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",")
+    try:
+        columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        return columns, [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{path}: found no table ({error}), wanted a header and rows") from None
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

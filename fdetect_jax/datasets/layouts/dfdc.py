@@ -8,8 +8,6 @@ metadata.json: {"x.mp4": {"label": "REAL" | "FAKE", "split": "train", "original"
 with 1 = fake. Who is filmed was not published: a fake counts as the person of its original.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from fdetect_jax.datasets.layouts.base import (
@@ -22,7 +20,7 @@ from fdetect_jax.datasets.layouts.base import (
     json_table,
     relative,
     require,
-    text_of,
+    rows_of,
     undivided,
 )
 from fdetect_jax.errors import UserError
@@ -96,7 +94,7 @@ def _part(root: Path, part: Path) -> list[Item]:
 
 
 def _labels(path: Path) -> list[tuple[str, int]]:
-    rows = list(csv.DictReader(io.StringIO(text_of(path))))
+    _, rows = rows_of(path)
     for number, row in enumerate(rows, 2):
         if not row.get("filename") or (row.get("label") or "").strip() not in _LABELS:
             raise UserError(f"{path}, line {number}: found {row}, wanted filename and label (0 real, 1 fake)")

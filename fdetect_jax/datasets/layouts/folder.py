@@ -11,8 +11,6 @@ the split of the original. Only a table can say of whom a fake was made: in plai
 another split than the person.
 """
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +29,7 @@ from fdetect_jax.datasets.layouts.base import (
     media_in,
     relative,
     require,
-    text_of,
+    rows_of,
     undivided,
 )
 from fdetect_jax.errors import UserError
@@ -73,14 +71,10 @@ def _folders(root: Path) -> Iterator[Item]:
 
 
 def _table(path: Path) -> list[Item]:
-    text = text_of(path)
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",")
-    reader.fieldnames = columns = [name.strip().lower() for name in reader.fieldnames or []]
+    columns, rows = rows_of(path)
     unknown = sorted(set(columns) - set(COLUMNS))
     if not {"file", "label"} <= set(columns) or unknown:
         raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
-    rows = [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]
     for row in rows:
         row |= {name: listed(row[name]) for name in ("file", "mask", "original") if name in row}
     seen: set[str] = set()
