@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from fdetect_jax import cli
-from fdetect_jax.bench import measure, run
+from fdetect_jax import cli, parallel
+from fdetect_jax.bench import benchmarks, measure, run
 from fdetect_jax.bench.setting import NAMES, Setting
+from fdetect_jax.train.detector import DetectorTask
 
 TINY = Setting(
     batch=2,
@@ -151,3 +153,14 @@ def test_pytorch_computes_the_same(name):
     row = measure.measure(name, TINY, LIMITS, 1, vs_torch=True, variants=["eager"])
     assert row.peer == "eager"
     assert row.ratio > 0
+
+
+def test_the_config_of_a_step_has_what_a_training_reads():
+    """``adv_step`` and ``fdetect memory`` build their trainer from it; the step is traced from shapes alone."""
+    task = DetectorTask(benchmarks.adv_config(dataclasses.replace(TINY, detector="efficientnet_small64"), "facesim64"))
+    state = task.init(0)
+    batch = {"image": jax.ShapeDtypeStruct((2, 32, 32, 3), np.uint8)}
+    step = parallel.compile_step(task.step, parallel.make_mesh(1))
+    after, metrics = jax.eval_shape(step, state, batch, task.frozen)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert {"loss/total", "p_fake/adversary"} <= metrics.keys()
