@@ -25,6 +25,8 @@ _SOUNDS = (
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
 _DECODERS = ("libdav1d",)  # decoders whose name differs from the codec's
+# Names in a file may be of any bytes; PyAV 19 always reads them.
+_TOLERANT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 _STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WANTED = "wanted JPEG, PNG, WebP, BMP, TIFF, MP4, MOV, MKV, WebM, AVI or MPEG"
@@ -64,7 +66,7 @@ def open_video(path: str | Path, limits: Limits | None = None) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(path, "rb"))
         try:
-            container = av.open(file, format=demuxer, options=options, metadata_errors="replace")
+            container = av.open(file, format=demuxer, options=options, **_TOLERANT)
             stack.enter_context(container)
             codec = video_stream(container).codec_context
             check_size(codec, limits)
