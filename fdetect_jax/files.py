@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fdetect_jax.errors import UserError
 
@@ -55,6 +55,11 @@ def printable(text: str) -> str:
 def is_stdout(target: str | os.PathLike | None) -> bool:
     """Whether an output's name is that of the standard output."""
     return target is not None and os.fspath(target) in (STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def lines_beside(target: str | os.PathLike | None) -> TextIO:
+    """Where a job prints its lines: the standard output, or the standard error where that is the ``target`` of rows."""
+    return sys.stderr if is_stdout(target) else sys.stdout
 
 
 def check_output(path: str | os.PathLike, name: str) -> None:

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fdetect_jax.bench.measure import Row, compared, line, measure, peaks, require_torch
 from fdetect_jax.bench.setting import NAMES, VARIANTS, Setting
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import check_output, is_stdout, write_out
+from fdetect_jax.files import check_output, is_stdout, lines_beside, write_out
 
 
 def run(
@@ -37,7 +36,7 @@ def run(
         require_torch()
     if output is not None:
         check_output(output, "--json")
-    lines = sys.stderr if is_stdout(output) else sys.stdout
+    lines = lines_beside(output)
     limits = peaks(setting)
     roofline = f"roofline: {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, {limits['bytes_per_s'] / 1e9:.1f} GB/s"
     print(roofline, file=lines, flush=True)

@@ -227,7 +227,7 @@ def state_dict(found: Any, what: str) -> dict[str, Tensor]:
     return tensors
 
 
-def weights_of(found: Any, key: str | None) -> tuple[Any, str, list[str]]:
+def chosen_weights(found: Any, key: str | None) -> tuple[Any, str, list[str]]:
     """The weights of a file that keeps some under a key.
 
     Args:
@@ -251,7 +251,7 @@ def weights_of(found: Any, key: str | None) -> tuple[Any, str, list[str]]:
 
 def network_state(found: Any) -> dict[str, Tensor]:
     """The `state_dict` of a file of one network, alone or under one of `WRAPPERS`, without DataParallel's prefix."""
-    state = state_dict(weights_of(found, None)[0], "checkpoint")
+    state = state_dict(chosen_weights(found, None)[0], "checkpoint")
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 

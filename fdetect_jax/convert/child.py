@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdetect_jax.convert.checkpoint import read_checkpoint, weights_of
+from fdetect_jax.convert.checkpoint import chosen_weights, read_checkpoint
 from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
@@ -21,7 +21,7 @@ class Job:
     """One conversion.
 
     module: of the kind's converter. options: of its `convert`; files: those of them that are paths. output: the file to
-    write, in a folder of this job alone. keyed, weights_key: see `kinds.Converter` and `checkpoint.weights_of`.
+    write, in a folder of this job alone. keyed, weights_key: see `kinds.Converter` and `checkpoint.chosen_weights`.
     """
 
     kind: str
@@ -67,7 +67,7 @@ def _convert(job: Job) -> None:
     key, others = "", []
     if job.keyed:
         try:
-            found, key, others = weights_of(found, job.weights_key)
+            found, key, others = chosen_weights(found, job.weights_key)
         except CheckpointError as error:
             raise CheckpointError(f"{job.source}: {error}") from None
     if others and job.weights_key is None:

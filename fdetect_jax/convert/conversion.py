@@ -14,6 +14,7 @@ from fdetect_jax.convert.child import Job, set_limits, work
 from fdetect_jax.convert.kinds import CONVERTERS, SECONDS, Converter, names
 from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.errors import UserError
+from fdetect_jax.files import check_output, write_atomic
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 
@@ -104,7 +105,6 @@ def export(path: str | os.PathLike, output: str | os.PathLike, layout: str | Non
     from safetensors.numpy import save
 
     from fdetect_jax import weights
-    from fdetect_jax.files import write_atomic
 
     _check_output(output, path)
     config, variables, metadata = weights.read(path)
@@ -143,6 +143,7 @@ def _check_output(output: str | os.PathLike, *inputs: str | os.PathLike) -> None
         raise UserError(f"output: found {str(path)!r}, wanted a name that ends in .safetensors")
     if not path.parent.is_dir():
         raise UserError(f"output: found no folder {str(path.parent)!r}")
+    check_output(path, "output")
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise UserError(f"output: found the input itself, {str(path)!r}, wanted another file")

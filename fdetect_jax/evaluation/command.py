@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import check_folder, check_output, is_stdout
+from fdetect_jax.files import check_folder, check_output, lines_beside
 from fdetect_jax.host import set_up
 
 if TYPE_CHECKING:  # JAX comes after what host sets
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     content = evaluated.content
     content["data"]["sets"] = [{"name": one.name, "split": one.split} | counts[one.name] for one in sets]
     content["mistakes"] = mistakes.to_dict()
-    lines = sys.stderr if is_stdout(arguments.json) else sys.stdout
+    lines = lines_beside(arguments.json)
     for line in summary(content, evaluated.shown):
         print(line, file=lines)
     for reason, left_out in content["data"]["reasons"].items():
@@ -133,4 +133,4 @@ def _write(
         found = calibrate(files, [one.file.label for one in files], protocol, content["title"])
         write_calibrated(scorer.path, arguments.calibrate, found)
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
-        print(f"{arguments.calibrate}: {fitted}", file=sys.stderr if is_stdout(arguments.json) else sys.stdout)
+        print(f"{arguments.calibrate}: {fitted}", file=lines_beside(arguments.json))

@@ -98,6 +98,12 @@ def media_kind(path: Path) -> str | None:
         return None
 
 
+def written_for(row: Mapping) -> list[str]:
+    """The pictures that ``fdetect predict`` wrote for a row of its output, as paths below the output folder."""
+    written = [row["annotated"], row["heat_map"], *(one["picture"] for one in row["evidence"])]
+    return [path for path in written if path]
+
+
 def _below(folder: Path, above: tuple, written: tuple[int, int] | None) -> Iterator[tuple[Path, str]]:
     """above: identities of the folder and of those it was reached through. written: of the output."""
     try:
@@ -144,9 +150,8 @@ def _written_there(folder: Path) -> set[Path]:
     written = {diary, folder / "report.html"}
     for line in diary.read_text(errors="replace").splitlines():
         try:
-            row = json.loads(line)["row"]
-            names = [row["annotated"], row["heat_map"], *(one["picture"] for one in row["evidence"])]
+            names = written_for(json.loads(line)["row"])
         except (ValueError, KeyError, TypeError):  # a line that a kill cut off
             continue
-        written |= {folder / name for name in names if name}
+        written |= {folder / name for name in names}
     return written

@@ -17,7 +17,7 @@ FOUND_FAKE, NOT_ALL = 1, 3  # exit status
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each file and returns the exit status: 1 with a fake, 3 with none but unreadable files."""
     set_up()
-    from fdetect_jax.files import check_folder, check_output, is_stdout, write_out
+    from fdetect_jax.files import check_folder, check_output, lines_beside, write_out
     from fdetect_jax.inference.options import chosen
     from fdetect_jax.media.files import find_files
     from fdetect_jax.predict.run import predict
@@ -26,14 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(arguments.json, "--json")
     if arguments.output:
         check_folder(arguments.output, "--output")
-    lines = sys.stderr if is_stdout(arguments.json) else sys.stdout
+    lines = lines_beside(arguments.json)
     named = find_files(arguments.paths, arguments.output)
     for note in named.notes():
         print(note, file=sys.stderr)
     scorer, protocol = chosen(arguments)
     rows: list[dict] = []
     found = predict(
-        arguments.paths,
+        named,
         scorer,
         protocol,
         arguments.output,

@@ -18,7 +18,7 @@ from fdetect_jax.inference.analyses import ANALYSES
 from fdetect_jax.inference.evidence import DETECTOR
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.media.files import VERDICTS, Found, find_files
+from fdetect_jax.media.files import VERDICTS, Found, find_files, written_for
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.predict import work
@@ -41,7 +41,7 @@ class _Job:
 
 
 def predict(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path] | Found,
     scorer: Scorer,
     protocol: Protocol,
     output: str | Path | None = None,
@@ -52,7 +52,8 @@ def predict(
     """One row for each file, in order; a file that cannot be read is a row too.
 
     Args:
-      paths: files and folders. scorer: the detector. protocol: from scores of faces to that of a file.
+      paths: files and folders, or what ``find_files`` found of them. scorer: the detector. protocol: from scores of
+        faces to that of a file.
       output: a folder for annotated copies, ``verdicts.jsonl`` and ``report.html``; None: rows alone.
       heat_map: beside each annotated copy a picture of the detector's heat maps. workers: processes; None: one per
         core. seconds: that one file may take to be read, as many for its analyses, and as many to be drawn.
@@ -69,7 +70,7 @@ def predict(
     if heat_map and output is None:
         raise UserError("heat map: found no output folder, wanted one to write it to")
     output = None if output is None else Path(output)
-    found = find_files(paths, output)
+    found = paths if isinstance(paths, Found) else find_files(paths, output)
     check(scorer, heat_map)
     return _rows(found, scorer, protocol, output, heat_map, workers, seconds)
 
@@ -146,12 +147,6 @@ def _row(verdict: Verdict, shown: work.Shown | Rejected) -> dict[str, Any]:
     return row | {"annotated": shown.annotated, "heat_map": shown.heat_map, "note": "; ".join(notes)}
 
 
-def _files_of(row: dict) -> list[str]:
-    """What was written for a row, as paths below the output folder."""
-    written = [row["annotated"], row["heat_map"], *(one["picture"] for one in row["evidence"])]
-    return [path for path in written if path]
-
-
 class _Diary:
     """The finished rows of an output folder, by key; each line of its file is one.
 
@@ -178,7 +173,7 @@ class _Diary:
     def row(self, key: str) -> dict | None:
         row = self._rows.get(key)
         whole = row is not None and all(
-            self._writer[path] == key and (self._output / path).is_file() for path in _files_of(row)
+            self._writer[path] == key and (self._output / path).is_file() for path in written_for(row)
         )
         return row if whole else None
 
@@ -190,6 +185,6 @@ class _Diary:
                 file.write(json.dumps(entry) + "\n")
 
     def _take(self, key: str, source: str, name: Path, row: dict) -> None:
-        for path in _files_of(row):
+        for path in written_for(row):
             self._writer[path] = key
         self._rows[key], self.names[source] = row, name

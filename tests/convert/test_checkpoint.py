@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from fdetect_jax.convert import checkpoint
-from fdetect_jax.convert.checkpoint import module_at, module_state, read_checkpoint, state_dict, weights_of
+from fdetect_jax.convert.checkpoint import chosen_weights, module_at, module_state, read_checkpoint, state_dict
 from fdetect_jax.convert.pickles import Persistent
 from fdetect_jax.convert.tensors import CheckpointError
 
@@ -22,7 +22,7 @@ READERS = json.loads((GOLDEN / "checkpoints.json").read_text())["readers"]
 def test_both_formats_of_pytorch(name):
     found = read_checkpoint(GOLDEN / name)
     assert (found["epoch"], found["opts"]) == (3, {"rate": 0.1, "names": ["a"]})
-    state = state_dict(weights_of(found, None)[0], "file")
+    state = state_dict(chosen_weights(found, None)[0], "file")
     assert state.keys() == READERS.keys()
     for key, wanted in READERS.items():
         np.testing.assert_array_equal(state[key].array().astype(np.float32), np.float32(wanted), err_msg=key)
@@ -162,7 +162,7 @@ def test_the_pickle_inside_a_zip_is_bounded(tmp_path, monkeypatch):
 )
 def test_what_is_no_state_dict(found, wanted):
     with pytest.raises(CheckpointError, match=f"weights: {wanted}"):
-        state_dict(weights_of(found, None)[0], "weights")
+        state_dict(chosen_weights(found, None)[0], "weights")
 
 
 def test_a_state_dict_with_other_things_inside():

@@ -16,7 +16,7 @@ import fdetect_jax
 from fdetect_jax import weights
 from fdetect_jax.cli import main
 from fdetect_jax.convert import efficientnet, hyperinverter, ir_se50, stylegan2
-from fdetect_jax.convert.checkpoint import read_checkpoint, state_dict, weights_of
+from fdetect_jax.convert.checkpoint import chosen_weights, read_checkpoint, state_dict
 from fdetect_jax.convert.conversion import convert, export
 from fdetect_jax.convert.layout import Fixed, Pair, from_state, under
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor
@@ -245,13 +245,13 @@ def test_wrong_arrays_are_listed(b0, change, wanted, tmp_path):
 def test_averaged_weights_are_taken_before_others(b0, tmp_path, capfd):
     averaged = b0_with(b0, **{"_fc.bias": np.full(2, 0.25, np.float32)})
     found = {"state_dict": tensors(b0), "state_dict_ema": tensors(averaged), "epoch": 3}
-    assert weights_of(found, None)[1:] == ("state_dict_ema", ["state_dict"])
+    assert chosen_weights(found, None)[1:] == ("state_dict_ema", ["state_dict"])
     for key, wanted in ((None, averaged), ("state_dict_ema", averaged), ("state_dict", b0)):
-        chosen = weights_of(found, key)[0]
+        chosen = chosen_weights(found, key)[0]
         np.testing.assert_array_equal(chosen["_fc.bias"].array(), wanted["_fc.bias"])
     with pytest.raises(CheckpointError, match="weights key: found 'ema', wanted one of state_dict_ema, state_dict"):
-        weights_of(found, "ema")
-    assert weights_of(tensors(b0), None)[1:] == ("", [])
+        chosen_weights(found, "ema")
+    assert chosen_weights(tensors(b0), None)[1:] == ("", [])
     save_file(b0, tmp_path / "b0.safetensors")
     with pytest.raises(CheckpointError, match="weights key: found 'ema', wanted one of none: it has no keys"):
         convert("efficientnet", tmp_path / "b0.safetensors", tmp_path / "out.safetensors", weights_key="ema")
