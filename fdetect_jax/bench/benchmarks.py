@@ -20,6 +20,7 @@ import optax
 from ml_collections import ConfigDict
 
 from fdetect_jax import parallel
+from fdetect_jax.bench import groups
 from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting
 from fdetect_jax.convert import efficientnet
@@ -45,8 +46,8 @@ class Work:
     call: runs it once; the result may be asynchronous. images: number of images per call.
     outputs: what the peer must also compute, by name. arrays: inputs and weights that the peer starts from.
     programs: (times, compiled program), to sum XLA's cost analysis, which counts the body of a loop once.
-    stages: seconds per image pair for each part of the work, if it has several. prepare: untimed work before each
-    call.
+    stages: seconds per image pair for each part of the work, if it has several. figures: what else was measured, by
+    name. prepare: untimed work before each call.
     """
 
     call: Callable[[], Any]
@@ -55,6 +56,7 @@ class Work:
     arrays: Arrays = dataclasses.field(default_factory=dict)
     programs: tuple[tuple[int, Any], ...] = ()
     stages: dict[str, float] = dataclasses.field(default_factory=dict)
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
     prepare: Callable[[], Any] = lambda: None
 
 
@@ -376,6 +378,12 @@ class _Timed:
             self.seconds += time.perf_counter() - start
 
 
+def face_search(setting: Setting) -> Work:
+    """Finds 24 people in an image of 12 megapixels, see ``groups.face_search``; it has no peer in PyTorch."""
+    call, figures = groups.face_search()
+    return Work(call, 1, figures=figures)
+
+
 BENCHMARKS: dict[str, Callable[[Setting], Work]] = {
     "b4_forward": b4_forward,
     "b4_input_gradient": b4_input_gradient,
@@ -384,4 +392,5 @@ BENCHMARKS: dict[str, Callable[[Setting], Work]] = {
     "latent_pgd": latent_pgd,
     "adv_step": adv_step,
     "input_pipeline": input_pipeline,
+    "face_search": face_search,
 }

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fdetect_jax.bench.setting import Setting
+from fdetect_jax.bench.setting import ALONE, Setting
 from fdetect_jax.errors import UserError
 
 # Largest difference between the peer's outputs and ours: norm of the difference over the norm, per output. Gradients of
@@ -42,7 +42,8 @@ class Row:
     seconds: median of a call, spread: its interquartile range, both in seconds. peak_memory: bytes.
     flops_per_s, bytes_per_s: achieved, by XLA's cost analysis. roofline: share of the best speed that the machine's
     measured peaks allow for these operations and bytes. ratio: the peer's median over ours; peer: its variant.
-    stages: seconds of each part of the work on one core, per face and its fake. outruns: of ``input_pipeline``, its
+    stages: seconds of each part of the work on one core, per face and its fake. figures: of ``face_search``, see
+    ``groups``. outruns: of ``input_pipeline``, its
     images per second over those of ``b4_sam_step``, if that ran too.
     """
 
@@ -61,6 +62,7 @@ class Row:
     dtype: str
     device: str
     stages: dict[str, float]
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
     outruns: float | None = None
 
 
@@ -131,7 +133,7 @@ def measure(
     vs_torch: bool = False,
     variants: Sequence[str] | None = None,
 ) -> Row:
-    """One benchmark: a warm-up, then ``repeats`` turns of each side.
+    """One benchmark: a warm-up, then ``repeats`` turns of each side. Those in ``ALONE`` have no other side.
 
     Raises:
       BenchError: a side failed, or the peer's outputs differ.
@@ -142,7 +144,7 @@ def measure(
         with Side("ours", name, folder, options) as side:
             made = side.made
             side.run()
-            if vs_torch:
+            if vs_torch and name not in ALONE:
                 with Side("torch", name, folder, options | {"variants": variants}) as other:
                     peer = other.made["peer"]
                     agree(name, Path(folder), TOLERANCE[name] if setting.dtype == "float32" else HALF_PRECISION)
@@ -196,6 +198,7 @@ def summary(
         dtype=setting.dtype,
         device=made["device"],
         stages=made.get("stages", {}),
+        figures=made.get("figures", {}),
     )
 
 
@@ -220,6 +223,8 @@ def line(row: Row) -> str:
     if row.stages:
         parts = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in row.stages.items())
         cells.append(f"\n  a face and its fake on one core: {parts}")
+    if row.figures:
+        cells.append("\n  " + ", ".join(f"{name} {value:.4g}" for name, value in row.figures.items()))
     if row.outruns is not None:
         cells.append(f"\n  {row.outruns:.1f} times the images per second of b4_sam_step")
     return " ".join(cells)

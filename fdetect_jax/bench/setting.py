@@ -12,7 +12,9 @@ NAMES = (
     "latent_pgd",
     "adv_step",
     "input_pipeline",
+    "face_search",
 )
+ALONE = ("face_search",)  # without a side in PyTorch
 VARIANTS = ("eager", "eager channels-last", "compile", "compile channels-last")
 
 

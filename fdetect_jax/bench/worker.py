@@ -69,7 +69,8 @@ def _ours(name: str, folder: Path, setting: dict):
     np.savez(folder / "arrays.npz", **work.arrays)
     np.savez(folder / "ours.npz", **work.outputs)
     device = jax.devices()[0]
-    made = {"images": work.images, "device": device.device_kind, "flops": None, "bytes": None, "stages": work.stages}
+    made = {"images": work.images, "device": device.device_kind, "flops": None, "bytes": None}
+    made |= {"stages": work.stages, "figures": work.figures}
     if work.programs:
         costs = [(times, program.cost_analysis()) for times, program in work.programs]
         made["flops"] = sum(times * cost.get("flops", 0.0) for times, cost in costs)

@@ -91,9 +91,10 @@ def faces_of(
     else:
         info = probe(path, limits)
         frames, size = read_frames(path, sampling, limits), (info.width, info.height)
-    tracker, seen, crops, held = Tracker(), [], [], 0
-    for frame in frames:
-        found = faces.detect(frame.pixels)
+    tracker, seen, crops, held, found = Tracker(), [], [], 0, []
+    for number, frame in enumerate(frames):
+        turn = number if kind == "video" else None
+        found = faces.detect(frame.pixels, turn, [face.box for face in found])
         seen.append((frame.index, frame.time))
         fit = Fit.of((frame.pixels.shape[1], frame.pixels.shape[0]), size)  # the frame size may change within a video
         placed = [replace(face, box=fit.box(face.box)) for face in found]

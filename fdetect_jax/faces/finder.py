@@ -8,7 +8,8 @@ import ctypes
 import math
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -101,14 +102,17 @@ class Faces:
             self._boxes(blank)
             self._places(blank, blank)
             self._mesh.embed(self._image(blank))
+        self._beside = ThreadPoolExecutor(1, "search")  # searches while the detector and the mesh look at the image
         # MediaPipe's own __del__ fails while the interpreter shuts down, so it must never run.
         tasks = self._detector, self._search, self._mesh
         for task in tasks:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
-        self._finalizer = weakref.finalize(self, _close, *tasks)
+        self._finalizer = weakref.finalize(self, _close, self._beside, *tasks)
         self._finalizer.atexit = False
 
-    def detect(self, image: np.ndarray) -> list[Face]:
+    def detect(
+        self, image: np.ndarray, turn: int | None = None, known: Sequence[tuple[float, float, float, float]] = ()
+    ) -> list[Face]:
         """All faces, largest box first; an empty list if there are none.
 
         The short-range detector looks at the whole image, and with a wide black border if it finds nothing: it misses
@@ -119,10 +123,13 @@ class Faces:
 
         The smallest face, as the larger side of its 68 landmarks, of which at least 95 % were found among drawn faces:
         52 pixels in an image of 4000 x 3000, 84 in one of 1280 x 720, and 100 in one of 1920 x 1080, which has fewer
-        tiles so that a frame of a video takes about twice as long as without the search. Smaller ones may be missed.
+        tiles so that a frame of a video takes at most twice as long as without the search. Smaller ones may be missed.
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            turn: for a frame of a video, its number: it searches a share of the tiles, see ``tiles``. None: all.
+            known: boxes of the frame before. The detector looks there too, so a small face that was found once in its
+                tile's turn is followed.
 
         Raises:
             UserError: another shape or type.
@@ -130,8 +137,9 @@ class Faces:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise UserError(f"image: found {image.dtype} of shape {image.shape}, wanted uint8 (H, W, 3)")
         small = _shrunk(image)
-        faces = [self._face(image, one) for one in self._whole(image, small)]
-        for place in self._places(image, small):
+        places = self._beside.submit(self._places, image, small, turn)
+        faces = self._seen(image, small)
+        for place in [*known, *places.result()]:
             if any(_shows(face, place) for face in faces):
                 continue
             seen = self._second_look(image, small, place)
@@ -142,6 +150,10 @@ class Faces:
             if face.landmarks is not None:
                 faces.append(face)
         return sorted(faces, key=lambda face: -area(face.box))
+
+    def at_once(self, image: np.ndarray) -> list[Face]:
+        """The faces that ``detect`` finds without a search: large ones, in the detector's order."""
+        return self._seen(image, _shrunk(image))
 
     def close(self) -> None:
         """Frees the models."""
@@ -159,6 +171,9 @@ class Faces:
         """[(box, score, keypoints)] of the detector, in pixels of the image."""
         return self._run(self._detector, image)
 
+    def _seen(self, image: np.ndarray, small: np.ndarray) -> list[Face]:
+        return [self._face(image, one) for one in self._whole(image, small)]
+
     def _whole(self, image: np.ndarray, small: np.ndarray) -> list[tuple]:
         """The faces that the detector sees in the whole image, which is given shrunk too, or with a black border."""
         ratio = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]])
@@ -173,21 +188,18 @@ class Faces:
         ratio = np.array([wide.shape[1] / small.shape[1], wide.shape[0] / small.shape[0]])
         return [_moved(one, ratio, ratio / 2 - 0.5 - [x, y]) for one in self._boxes(small)]
 
-    def _places(self, image: np.ndarray, small: np.ndarray) -> list[tuple]:
+    def _places(self, image: np.ndarray, small: np.ndarray, turn: int | None = None) -> list[tuple]:
         """Boxes that the search finds in the tiles of the image, the surest first; a face may have several."""
-        height, width = image.shape[:2]
         found = []
-        for side, corners in tiles(width, height):
-            level, scale = small, width / small.shape[1]
+        for side, *corner in tiles(image.shape[1], image.shape[0], turn):
+            level, scale = small, image.shape[1] / small.shape[1]
             if side < _SEARCH_SIDE * scale:
                 level, scale = image, 1.0
+            x, y = (round(start / scale) for start in corner)
             factor = max(1, int(side / scale) // _SEARCH_SIDE)  # a whole number: OpenCV is several times as fast
-            level, scale = _reduced(level, factor), scale * factor
-            for corner in corners:
-                x, y = (round(start / scale) for start in corner)
-                tile = level[y : y + math.ceil(side / scale), x : x + math.ceil(side / scale)]
-                shift = scale * (np.array([x, y]) + 0.5) - 0.5
-                found += [_moved(one, scale, shift) for one in self._run(self._search, tile)]
+            tile = _reduced(level[y : y + math.ceil(side / scale), x : x + math.ceil(side / scale)], factor)
+            shift = scale * (np.array([x, y]) + factor / 2) - 0.5
+            found += [_moved(one, scale * factor, shift) for one in self._run(self._search, tile)]
         found.sort(key=lambda one: -one[1])
         return [box for box, _, _ in found]
 
@@ -281,7 +293,8 @@ def _moved(one: tuple, scale: Any, shift: Any) -> tuple:
     return tuple(map(float, corners.ravel())), score, (points * scale + shift).astype(np.float32)
 
 
-def _close(*tasks: Any) -> None:
+def _close(beside: ThreadPoolExecutor, *tasks: Any) -> None:
+    beside.shutdown()
     with _quiet():
         for task in tasks:
             task.close()

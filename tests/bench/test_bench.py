@@ -12,7 +12,7 @@ import pytest
 
 from fdetect_jax import cli, parallel
 from fdetect_jax.bench import benchmarks, measure, run
-from fdetect_jax.bench.setting import NAMES, Setting
+from fdetect_jax.bench.setting import ALONE, NAMES, Setting
 from fdetect_jax.train.detector import DetectorTask
 
 TINY = Setting(
@@ -34,7 +34,7 @@ def answers(*seconds: float) -> list[dict]:
 def test_names_are_those_of_the_registry():
     from fdetect_jax.bench.benchmarks import BENCHMARKS
 
-    assert tuple(BENCHMARKS) == NAMES == tuple(measure.TOLERANCE)
+    assert tuple(BENCHMARKS) == NAMES == (*measure.TOLERANCE, *ALONE)
 
 
 def test_summary_by_hand():
@@ -47,6 +47,19 @@ def test_summary_by_hand():
     assert row.bytes_per_s == 10.0
     # At best 0.4 s for the operations and 0.6 s for the bytes: memory bounds it.
     assert row.roofline == pytest.approx(0.6 / 3)
+
+
+def test_face_search_measures_its_recall():
+    from fdetect_jax.bench.benchmarks import BENCHMARKS
+
+    work = BENCHMARKS["face_search"](Setting())
+    assert len(work.call()) >= 0.95 * 24
+    assert work.figures["recall"] >= 0.95
+    assert work.figures["times"] == pytest.approx(work.figures["frame"] / work.figures["whole"])
+    row = measure.summary(
+        "x", Setting(), {"images": 1, "device": "cpu", "figures": work.figures}, {}, answers(2), [], None
+    )
+    assert "recall 1" in measure.line(row)
 
 
 def test_summary_alone_has_no_ratio():

@@ -4,50 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from fdetect_jax.faces.boxes import overlap, same_face
+from fdetect_jax.bench.groups import found_of, group, paste, wall
+from fdetect_jax.bench.groups import people as drawn
+from fdetect_jax.faces.boxes import same_face
 from fdetect_jax.faces.tiles import tiles
-from fdetect_jax.facesim.faces import render
-from fdetect_jax.facesim.person import person, shot
-
-SEED = 7
 
 
 @pytest.fixture(scope="module")
 def people():
-    """24 people: (picture of 256 px, 68 landmarks)."""
-    return [render(person(SEED, one), shot(SEED, one, 0), 256, [SEED, one, 0])[:2] for one in range(24)]
-
-
-def wall(height: int, width: int) -> np.ndarray:
-    """Blots of four sizes, without a face."""
-    rng = np.random.default_rng(0)
-    blots = np.zeros((height, width, 3), np.float32)
-    for size in (4, 16, 64, 256):
-        coarse = rng.standard_normal((height // size + 2, width // size + 2, 3), np.float32)
-        blots += 2.5 * size**0.5 * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(120 + blots, 0, 255).astype(np.uint8)
-
-
-def paste(scene: np.ndarray, who: tuple, face: float, x: int, y: int) -> tuple:
-    """Puts a person at (x, y), so that the landmarks' larger side is ``face`` pixels; returns their box."""
-    image, landmarks = who
-    factor = face / np.ptp(landmarks, axis=0).max()
-    side = round(256 * factor)
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    scene[y : y + side, x : x + side] = cv2.resize(image, (side, side), interpolation=method)
-    points = landmarks * side / 256 + [x, y]
-    return (*points.min(0), *points.max(0))
-
-
-def group(people, sizes: list[float]) -> tuple[np.ndarray, list[tuple]]:
-    """12 megapixels, in 4 rows of 6 people; and the box of each."""
-    scene, rng = wall(3000, 4000), np.random.default_rng(1)
-    boxes = []
-    for number, (who, size) in enumerate(zip(people, sizes, strict=True)):
-        row, column = divmod(number, 6)
-        x, y = np.array([column * 666, row * 750]) + rng.integers(0, 150, 2)
-        boxes.append(paste(scene, who, size, x, y))
-    return scene, boxes
+    return drawn()
 
 
 def at_once(faces, scene: np.ndarray) -> tuple:
@@ -56,10 +21,6 @@ def at_once(faces, scene: np.ndarray) -> tuple:
     small = cv2.resize(scene, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
     ((box, _, _),) = faces._boxes(small)
     return tuple(float(factor * (edge + 0.5) - 0.5) for edge in box)
-
-
-def found_of(boxes: list[tuple], found: list) -> int:
-    return sum(any(overlap(box, face.box) > 0.3 for face in found) for box in boxes)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["all small", "one large"])
@@ -100,13 +61,40 @@ def test_no_face_on_a_wall(faces):
 @pytest.mark.parametrize("size", [(1, 1), (300, 200), (1280, 720), (1920, 1080), (5, 3000), (4000, 3000), (8000, 8000)])
 def test_tiles_cover_the_image(size):
     width, height = size
-    levels = tiles(width, height)
-    for side, corners in levels:
-        for length, starts in ((width, {x for x, _ in corners}), (height, {y for _, y in corners})):
-            starts = sorted(starts)
+    squares = tiles(width, height)
+    sides = [side for side, _, _ in squares]
+    assert sides == sorted(sides, reverse=True)
+    assert sides[-1] <= 1280
+    assert len(squares) <= 200
+    for side in set(sides):
+        for length, axis in ((width, 1), (height, 2)):
+            starts = sorted({square[axis] for square in squares if square[0] == side})
             assert starts[0] == 0
             assert starts[-1] + side >= length
             assert np.all(np.diff(starts) <= 0.8 * side + 1)  # what lies on one tile's edge is inside another
-    assert [side for side, _ in levels] == sorted((side for side, _ in levels), reverse=True)
-    assert levels[-1][0] <= 1280
-    assert sum(len(corners) for _, corners in levels) <= 200
+
+
+def test_each_tile_has_its_turn_in_a_video():
+    squares = tiles(3840, 2160)
+    shares = [tiles(3840, 2160, turn) for turn in range(len(squares))]
+    assert {square for share in shares for square in share} == set(squares)
+    assert max(map(len, shares)) <= 3
+    assert tiles(1920, 1080, 5) == tiles(1920, 1080)
+
+
+def test_a_small_face_of_a_video_is_found_in_its_turn_and_then_followed(faces, people):
+    scene, found, first = wall(2160, 3840), [], None
+    box = paste(scene, people[0], 90, 3000, 1500)
+    for turn in range(30):
+        found = faces.detect(scene, turn, [face.box for face in found])
+        first = turn if first is None and found else first
+        assert len(found) == (first is not None)
+    assert first <= 24
+    assert found_of([box], found) == 1
+
+
+def test_faces_at_the_ends_of_a_panorama(faces, people):
+    scene = wall(1200, 16000)
+    boxes = [paste(scene, people[n], 200, x, 400) for n, x in enumerate((150, 5000, 15300))]
+    found = faces.detect(scene)
+    assert found_of(boxes, found) == len(found) == 3
