@@ -30,6 +30,11 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def split(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """The sharding in which every device holds its share of the rows."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
 def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
     """``step(state, batch, frozen) -> (state, metrics)`` for every device at once; the state is donated."""
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
@@ -121,7 +126,7 @@ def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
       UserError: the rows do not divide among this process's devices.
     """
     share = mesh.local_mesh.size
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    sharding = split(mesh)
 
     def place(rows: np.ndarray) -> jax.Array:
         if rows.shape[0] % share:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from fdetect_jax.errors import UserError
 from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
+from fdetect_jax.nn.initial import drawn
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import FEATURES, Outputs, to_unit
 
@@ -209,7 +210,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-        kernel = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features))
+        kernel = self.param("kernel", drawn(self, init), (self.kernel, self.kernel, x.shape[-1], self.features))
         return conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.pads)
 
 
@@ -224,7 +225,7 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init = nn.initializers.normal(math.sqrt(2.0) / self.kernel)
-        kernel = self.param("kernel", init, (self.kernel, self.kernel, 1, x.shape[-1]))
+        kernel = self.param("kernel", drawn(self, init), (self.kernel, self.kernel, 1, x.shape[-1]))
         return depthwise_conv2d(x.astype(self.dtype), kernel[:, :, 0].astype(self.dtype), self.stride, self.pads)
 
 
@@ -246,7 +247,7 @@ class MBConv(nn.Module):
 
         def dense(features: int, name: str) -> nn.Dense:
             init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-            return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=name)
+            return nn.Dense(features, kernel_init=drawn(self, init), dtype=self.dtype, name=name)
 
         wide = block.inputs * block.expand
         h = x
@@ -332,5 +333,5 @@ class EfficientNet(nn.Module):
         embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
         h = nn.Dropout(config.dropout, deterministic=not train)(embedding)
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        logits = nn.Dense(config.num_classes, kernel_init=init, name="fc")(h)
+        logits = nn.Dense(config.num_classes, kernel_init=drawn(self, init), name="fc")(h)
         return Outputs(logits, {"embedding": embedding} | named(features))

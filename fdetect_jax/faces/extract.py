@@ -23,7 +23,9 @@ def extract_faces(
     workers: int | None = None,
     seconds: float = 600.0,
 ) -> Iterator[MediaFaces | Rejected]:
-    """``clips.faces_of`` for every file, in order; each crop holds only its image. Close it to end the processes early.
+    """``clips.faces_of`` for every file, in order; each crop holds only its image.
+
+    The processes start now. Close it to end them early.
 
     workers: processes; None: one per core. seconds: time limit per file.
 
@@ -33,7 +35,7 @@ def extract_faces(
     recipe.require_detector()
     load_models()  # fetched once; a failure is raised here rather than in every worker
     tasks = ((file, recipe, sampling, which) for file in files)
-    return run_isolated(_look, tasks, workers=workers, seconds=seconds, initializer=open_faces)
+    return run_isolated(_look, tasks, workers=workers, seconds=seconds, initializer=open_faces, at_once=True)
 
 
 def _look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:

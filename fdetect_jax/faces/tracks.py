@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fdetect_jax.faces.boxes import overlap
 from fdetect_jax.faces.finder import Face
@@ -29,6 +28,8 @@ class Tracker:
         likeness = np.array([[overlap(box, self._last[track][1]) for track in open_] for box in boxes])
         numbers = [-1] * len(faces)
         if likeness.size:
+            from scipy.optimize import linear_sum_assignment  # a tenth of a second that no photograph needs
+
             for row, column in zip(*linear_sum_assignment(likeness, maximize=True), strict=True):
                 if likeness[row, column] >= _LEAST:
                     numbers[row] = open_[column]

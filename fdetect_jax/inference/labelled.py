@@ -119,6 +119,7 @@ def _scored(
     files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected], scorer: Scorer
 ) -> Iterator[ScoredFile | Excluded]:
     with closing(seen_files):
+        scorer.compile()  # while the processes start
         groups = (
             ((file, seen), [one.example["image"] for one in crops], [one.track for one in crops])
             for file, seen in zip(files, seen_files, strict=True)

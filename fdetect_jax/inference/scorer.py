@@ -98,12 +98,16 @@ class Scorer:
             self.frames = clip_frames(loaded)
             crop = (self.size, self.size, 3)
             self.row_shape = crop if self.unit == "face" else (self.frames, *crop)
-            self.classes = class_names(loaded.metadata, self._count_classes(loaded.variables))
+            self._predict = parallel.compile_rows(partial(_predict, loaded.run), self._mesh)
+            self._attend = parallel.compile_rows(partial(_attend, loaded.run), self._mesh)
+            self._variables = parallel.put(loaded.variables, self._mesh)
+            self.classes = class_names(loaded.metadata, self._count_classes())
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
-        self._variables = parallel.put(loaded.variables, self._mesh)
-        self._predict = parallel.compile_rows(partial(_predict, loaded.run), self._mesh)
-        self._attend = parallel.compile_rows(partial(_attend, loaded.run), self._mesh)
+
+    def compile(self) -> None:
+        """Compiles the predictions now, not at the first batch."""
+        self._predict.lower(self._variables, self._batch()).compile()
 
     @property
     def description(self) -> str:
@@ -231,13 +235,16 @@ class Scorer:
     def _one_row(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, *self.row_shape), jnp.uint8)
 
-    def _count_classes(self, variables: Any) -> int:
-        """The number of logits, from shapes alone; refuses weights that are not this network's."""
+    def _batch(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.batch_size, *self.row_shape), jnp.uint8, sharding=parallel.split(self._mesh))
+
+    def _count_classes(self) -> int:
+        """The number of logits; refuses weights that are not this network's. Traces what ``compile`` compiles."""
         try:
-            logits = jax.eval_shape(self._run, variables, self._one_row()).logits
+            _, classes = self._predict.eval_shape(self._variables, self._batch())
         except (ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeParamShapeError) as error:
             raise UserError(f"found other arrays than {self._name} has ({error})") from None
-        return logits.shape[-1]
+        return classes.shape[-1]
 
 
 def _predict(run: Callable, variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -47,6 +47,7 @@ def run_isolated(
     initializer: Callable[..., None] | None = None,
     initargs: Sequence[Any] = (),
     ahead: int = 4,
+    at_once: bool = False,
 ) -> Iterator[Value | Rejected]:
     """Yields ``function(item)`` for every item, in order; an item that kills its process does not stop the others.
 
@@ -58,6 +59,7 @@ def run_isolated(
         function, initializer, initargs: pickled by name into spawned processes; the initializer runs once in each.
         workers: processes; None: one per core. seconds: time limit per item, without the start of its process.
         ahead: items per worker that are started before the first result is asked for.
+        at_once: whether the processes start and draw their first items now, not when the first result is asked for.
 
     Raises:
         UserError: workers or seconds not positive.
@@ -66,16 +68,22 @@ def run_isolated(
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1 or not seconds > 0:
         raise UserError(f"workers, seconds: found {workers}, {seconds}, wanted at least 1 and more than 0")
-    return _results(function, items, workers, seconds, (initializer, initargs), ahead)
+    results = _results(function, items, workers, seconds, (initializer, initargs), ahead, at_once)
+    if at_once:
+        next(results)
+    return results
 
 
-def _results(function, items, workers, seconds, start, ahead) -> Iterator:
+def _results(function, items, workers, seconds, start, ahead, at_once) -> Iterator:
     todo, window, restarts = iter(items), collections.deque(), 0
     pool = _Pool(function, workers, seconds, start)
     try:
         while True:
             for item in itertools.islice(todo, ahead * workers - len(window)):
                 window.append((item, pool.submit(item)))
+            if at_once:  # stops here until the first result is asked for
+                at_once = False
+                yield
             if not window:
                 return
             try:

@@ -65,7 +65,9 @@ def verdicts(
     how = {"workers": workers, "seconds": seconds}
     with contextlib.ExitStack() as stack:
         found = extract_faces(files, scorer.recipe, protocol.sampling, protocol.faces, **how)
-        scored = _scored(zip(files, stack.enter_context(contextlib.closing(found)), strict=True), scorer)
+        stack.enter_context(contextlib.closing(found))
+        scorer.compile()  # while the processes start
+        scored = _scored(zip(files, found, strict=True), scorer)
         for (file, seen, predictions), extracted in _extracted(scored, extractions(analyses), how, stack):
             if isinstance(seen, Rejected):
                 yield unable(str(file), seen.reason, protocol, seen.passing), None

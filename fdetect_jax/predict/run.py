@@ -25,7 +25,6 @@ from fdetect_jax.predict import work
 from fdetect_jax.predict.copies import distinct
 from fdetect_jax.predict.engine import SECONDS, check, verdicts
 from fdetect_jax.predict.verdict import Verdict
-from fdetect_jax.report.verdicts_page import write_page
 
 _SCHEMA = 3  # of a line of the diary; lines of another one are not continued
 
@@ -101,6 +100,8 @@ def _rows(found, scorer, protocol, output, heat_map, workers, seconds) -> Iterat
             rows.append(row)
             yield row
     if output:
+        from fdetect_jax.report.verdicts_page import write_page  # templates, which rows alone do not need
+
         write_page(output, rows, scorer.description, protocol)
 
 
