@@ -27,7 +27,7 @@ def test_the_cache_of_compiled_functions_is_the_users_unless_told_otherwise(monk
     monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
     keep_compiled()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
-    assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "1.0"
+    assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0.3"
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     keep_compiled()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "fdetect_jax" / "compiled")
