@@ -44,10 +44,11 @@ class Loaded:
     def __call__(self, images: jax.Array) -> Outputs:
         """Runs the network on images, RGB in [0, 1] or uint8 -> `Outputs`; it is compiled once for each shape.
 
-        detector, efficientnet: images (B, H, W, 3), or of a detector of clips (B, T, H, W, 3) -> logits and its heads.
-        ir_se50: aligned faces (B, 112, 112, 3) -> embedding (B, 512) of length 1. hyperinverter: images (B, R, R, 3)
-        of its generator's resolution -> reconstruction in [0, 1] and embedding, w (B, w_dim). stylegan2: latents z
-        (B, z_dim) in place of images -> reconstruction in [0, 1] and embedding, w. The last three have no logits.
+        detector, efficientnet, efficientnet_lite: images (B, H, W, 3), or of a detector of clips (B, T, H, W, 3) ->
+        logits and its heads. ir_se50: aligned faces (B, 112, 112, 3) -> embedding (B, 512) of length 1. hyperinverter:
+        images (B, R, R, 3) of its generator's resolution -> reconstruction in [0, 1] and embedding, w (B, w_dim).
+        stylegan2: latents z (B, z_dim) in place of images -> reconstruction in [0, 1] and embedding, w. The last three
+        have no logits.
 
         Raises:
           UserError: the input has another shape.
@@ -156,6 +157,7 @@ def _from_fields(cls: type, values: Any) -> Any:
 _KINDS: dict[str, Callable[[dict, Any, jnp.dtype], _Network]] = {
     "detector": _detector,
     "efficientnet": _efficientnet,
+    "efficientnet_lite": _efficientnet,
     "stylegan2": _stylegan2,
     "hyperinverter": _hyperinverter,
     "ir_se50": _ir_se50,

@@ -51,7 +51,7 @@ def _lukemelas(config: EfficientNetConfig) -> Iterator[Row]:
             yield from batch_norm(f"{there}._bn0", here, "bn0")
         yield Pair(f"{there}._depthwise_conv.weight", ("params", here, "depthwise_conv", "kernel"), CONV)
         yield from batch_norm(f"{there}._bn1", here, "bn1")
-        for name in ("se_reduce", "se_expand"):
+        for name in ("se_reduce", "se_expand") if config.squeeze else ():
             yield Pair(f"{there}._{name}.weight", ("params", here, name, "kernel"), POINT)
             yield Pair(f"{there}._{name}.bias", ("params", here, name, "bias"))
         yield Pair(f"{there}._project_conv.weight", ("params", here, "project_conv", "kernel"), CONV)
@@ -90,15 +90,25 @@ def convert(found: Any, normalization: str | None = None) -> tuple[dict, Variabl
       CheckpointError: not an EfficientNet, or not a whole one.
     """
     state = network_state(found)
-    layout = _layout(state)
-    config = _config(state, layout)
+    layout = _layout(state, "b0")
+    normalization = normalization or ("none" if layout == "sbi" else "imagenet")
+    return converted(state, layout, "b", normalization=normalization)
+
+
+def convert_lite(found: Any) -> tuple[dict, Variables, str]:
+    """As ``convert``, of a checkpoint of any Lite0 to Lite4."""
+    state = network_state(found)
+    return converted(state, _layout(state, "lite0"), "lite")
+
+
+def converted(state: State, layout: str, family: str, **fields: Any) -> tuple[dict, Variables, str]:
+    """What ``convert`` gives, for the nearest of the variants whose names begin with ``family``."""
+    config = dataclasses.replace(_config(state, layout, family), **fields)
     if layout != "timm":
         # lukemelas' port pads every input as it would one of the size that the variant is made for.
         config = dataclasses.replace(config, static_padding_size=config.resolution)
     else:
         config = dataclasses.replace(config, bn_momentum=0.9)
-    normalization = normalization or ("none" if layout == "sbi" else "imagenet")
-    config = dataclasses.replace(config, normalization=normalization)
     table = list(rows(config, layout))
     what = f"state dict of an EfficientNet ({layout})"
     variables = from_state(what, state, table)
@@ -111,9 +121,9 @@ def export(config: dict, variables: Variables, layout: str) -> dict[str, np.ndar
     return to_state("variables of an EfficientNet", variables, rows(EfficientNetConfig(**config), layout))
 
 
-def _layout(state: State) -> str:
-    """The layout that shares most keys with this state dict."""
-    common = {layout: len(set(state) & set(_keys(VARIANTS["b0"], layout))) for layout in LAYOUTS}
+def _layout(state: State, variant: str) -> str:
+    """The layout in which this variant shares most keys with the state dict."""
+    common = {layout: len(set(state) & set(_keys(VARIANTS[variant], layout))) for layout in LAYOUTS}
     layout = max(common, key=common.get)
     if not common[layout]:
         raise CheckpointError(f"found keys {sorted(state)[:6]} …, wanted an EfficientNet of lukemelas, timm or SBI")
@@ -129,16 +139,13 @@ def _axis(state: State, key: str, axis: int) -> int:
     return shape[axis] if len(shape) > axis else 0
 
 
-def _config(state: State, layout: str) -> EfficientNetConfig:
-    """The variant nearest in keys, then in the widths of stem and head, with as many classes as the file has."""
-    stem, *_, head, _, _, _, _, _, fc, _ = _keys(VARIANTS["b0"], layout)
-    widths = (_axis(state, stem, 0), _axis(state, head, 0))
+def _config(state: State, layout: str, family: str) -> EfficientNetConfig:
+    """The variant of the family nearest in keys, then in the shapes that its width sets, with the file's classes."""
+    *_, head, _, _, _, _, _, fc, _ = _keys(VARIANTS[f"{family}0"], layout)
+    widths = (_axis(state, head, 1), _axis(state, head, 0))  # of the last block, and of the head
 
     def distance(config: EfficientNetConfig) -> tuple[int, bool]:
-        return len(set(state) ^ set(_keys(config, layout))), widths != (
-            config.channels(config.stem),
-            config.channels(config.head),
-        )
+        return len(set(state) ^ set(_keys(config, layout))), widths != (config.blocks()[-1].outputs, config.ends[1])
 
-    nearest = min((config for name, config in VARIANTS.items() if name.startswith("b")), key=distance)
+    nearest = min((config for name, config in VARIANTS.items() if name.startswith(family)), key=distance)
     return dataclasses.replace(nearest, num_classes=max(_axis(state, fc, 0), 1))

@@ -33,6 +33,7 @@ CONVERTERS = {
     "efficientnet": Converter(
         "fdetect_jax.convert.efficientnet", choices={"normalization": ("imagenet", "half", "none")}
     ),
+    "efficientnet_lite": Converter("fdetect_jax.convert.efficientnet_lite"),
     "stylegan2": Converter("fdetect_jax.convert.stylegan2", keyed=False),
     "hyperinverter": Converter(
         "fdetect_jax.convert.hyperinverter", files={"generator": "the StyleGAN2 checkpoint it was made for"}

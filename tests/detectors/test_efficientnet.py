@@ -288,7 +288,7 @@ def test_unknown_detector():
         ("bn_momentum", "0.9", r"found '0\.9', wanted a number"),
         ("stem", 0, r"found 0, wanted a whole number"),
         ("static_padding_size", 0, r"found 0, wanted a whole number of at least 1, or None"),
-        ("normalization", "caffe", r"found 'caffe', wanted one of \['half', 'imagenet', 'none'\]"),
+        ("normalization", "caffe", r"found 'caffe', wanted one of \['half', 'imagenet', 'lite', 'none'\]"),
         ("stages", ((1, 3, 1),), r"found \(\(1, 3, 1\),\), wanted rows of"),
     ],
 )

@@ -92,7 +92,7 @@ def test_every_size_of_trunk(trunk):
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     outputs, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), images)
     assert outputs.logits.shape == (1, 2)
-    assert outputs.heads["embedding"].shape == (1, 2 * VARIANTS[trunk].channels(VARIANTS[trunk].head))
+    assert outputs.heads["embedding"].shape == (1, 2 * VARIANTS[trunk].ends[1])
 
 
 def test_training_changes_the_branch_statistics():

@@ -1,6 +1,7 @@
-"""Writes efficientnet.json: what EfficientNet-PyTorch answers to made-up weights and images.
+"""Writes efficientnet.json: what EfficientNet-PyTorch and its Lite port answer to made-up weights and images.
 
-Run in an environment of its own: pip install torch efficientnet_pytorch==0.7.1; python make_efficientnet.py
+Run in an environment of its own: pip install torch efficientnet_pytorch==0.7.1 efficientnet_lite_pytorch==0.1.0;
+python make_efficientnet.py
 """
 
 import json
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from efficientnet_lite_pytorch import EfficientNet as Lite
 from efficientnet_pytorch import EfficientNet
 from random_weights import random_array, random_images
 
 # Name, size of the images, size that the static padding is computed for, batch. 163 halves to other parities than
 # 224, so that there the static padding differs from SAME.
-CASES = (("b0", 224, 224, 2), ("b0", 163, 224, 2), ("b4", 380, 380, 1))
+CASES = (("b0", 224, 224, 2), ("b0", 163, 224, 2), ("b4", 380, 380, 1), ("lite0", 163, 224, 2), ("lite2", 260, 260, 1))
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -26,13 +28,16 @@ def corners(feature: torch.Tensor) -> list[float]:
 def run(name: str, size: int, static: int, batch: int) -> dict:
     """The answers of one case, with the facts needed to repeat it."""
     torch.set_num_threads(2)
-    net = EfficientNet.from_name(f"efficientnet-{name}", image_size=static, num_classes=2).eval()
+    lite = name.startswith("lite")
+    library = Lite if lite else EfficientNet
+    net = library.from_name(f"efficientnet-{name}", image_size=static, num_classes=2).eval()
     state = net.state_dict()
     for key, value in state.items():
         if not key.endswith("num_batches_tracked"):
             state[key] = torch.from_numpy(random_array(key, tuple(value.shape)))
     net.load_state_dict(state)
-    images = (random_images(size, batch, size) - np.float32(MEAN)) / np.float32(DEVIATION)
+    mean, deviation = ((127 / 255,) * 3, (128 / 255,) * 3) if lite else (MEAN, DEVIATION)
+    images = (random_images(size, batch, size) - np.float32(mean)) / np.float32(deviation)
     found = {}
 
     def keep(key):
@@ -43,10 +48,11 @@ def run(name: str, size: int, static: int, batch: int) -> dict:
 
     for i, block in enumerate(net._blocks):
         block.register_forward_hook(keep(f"block{i}"))
-    net._bn1.register_forward_hook(keep("before_head_swish"))
+    net._bn1.register_forward_hook(keep("before_head_activation"))
     with torch.no_grad():
         logits = net(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
-        head = torch.nn.functional.silu(found.pop("before_head_swish"))
+        before = found.pop("before_head_activation")
+        head = torch.nn.functional.relu6(before) if lite else torch.nn.functional.silu(before)
     stages = {key: corners(value) for key, value in [*found.items(), ("head", head)]}
     return {
         "name": name,

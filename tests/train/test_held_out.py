@@ -13,6 +13,7 @@ from tiny import save_pair
 
 from configs import common
 from fdetect_jax import parallel, weights
+from fdetect_jax.convert.pretrained import start_from
 from fdetect_jax.data.folder import SPLITS
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import make_recipe
@@ -20,7 +21,6 @@ from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import FORGERIES, Forged, Forgery, make_mix
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.train import held_out
-from fdetect_jax.train.detector import started_from
 from fdetect_jax.train.trainers import make_task
 from fdetect_jax.types import KINDS, Outputs, to_unit
 
@@ -118,22 +118,25 @@ def test_one_person_cannot_be_swapped(tmp_path):
 
 
 def test_weights_to_start_from(tmp_path):
-    own = {"params": {"stem": {"kernel": jnp.zeros((2, 3))}, "fc": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}}}
+    own = {"params": {"blocks_0": {"kernel": jnp.zeros((2, 3))}, "fc": {"kernel": jnp.zeros((3, 2))}}}
     file = tmp_path / "weights.safetensors"
 
-    def start(stem, classes):
-        params = {"stem": {"kernel": stem}, "fc": {"kernel": np.ones((3, classes)), "bias": np.ones(classes)}}
+    def start(classes=2, **layers):
+        params = {"blocks_0": {"kernel": np.ones((2, 3))}, "fc": {"kernel": np.ones((3, classes))}} | layers
         weights.save(file, "efficientnet", {}, {"params": params})
-        return started_from(own, str(file))["params"]
+        return set(start_from(str(file), own))
 
-    found = start(np.ones((2, 3)), 2)
-    assert (found["stem"]["kernel"] == 1).all()
-    assert (found["fc"]["bias"] == 1).all()
-    found = start(np.ones((2, 3)), 1000)
-    assert (found["stem"]["kernel"] == 1).all()
-    assert (found["fc"]["kernel"] == 0).all()
-    with pytest.raises(ValueError, match=r"detector\.weights: found .*other arrays \(params/stem/kernel, …\)"):
-        start(np.ones((2, 4)), 2)
+    assert start() == {"params/blocks_0/kernel", "params/fc/kernel"}
+    assert start(1000) == {"params/blocks_0/kernel"}
+    # Another detector on the same trunk has layers of its own.
+    own["params"]["attention"] = {"kernel": jnp.zeros(3)}
+    assert start(conv_head={"kernel": np.ones(4)}) == {"params/blocks_0/kernel", "params/fc/kernel"}
+    for other in ({"blocks_0": {"kernel": np.ones((2, 4))}}, {"blocks_1": {"kernel": np.ones(2)}}):
+        name = next(iter(other))
+        with pytest.raises(ValueError, match=rf"detector\.weights: .*found other arrays \(params/{name}/kernel, …\)"):
+            start(**other)
+    with pytest.raises(ValueError, match=r"detector\.weights: efficientnet_lite7: "):
+        start_from("efficientnet_lite7", own)
 
 
 def test_a_run_starts_from_the_weights_it_is_given(tmp_path):

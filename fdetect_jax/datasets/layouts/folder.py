@@ -4,7 +4,9 @@
     manifest.csv: file,label[,split,method,source,identity,group,mask,original,kind]
 
 In the folders, the first sub-folder of real/ names a person and that of fake/ a method. In the table, file, mask and
-original are paths below the root, label is real, fake, 0 or 1, and kind is one of ``types.KINDS`` or unknown. group is
+original are paths below the root, label is real, fake, 0 or 1, and kind is one of ``types.KINDS`` or unknown. Other
+columns are ignored; path stands for file, generator for method, and type for kind, where it may say "entire" or "none"
+(of a real one). source names the data set or the camera that a file comes from. group is
 what must stay in one split: the identity where the column is absent or empty, and the file without that. Where no split
 stands in the table, a hash of the group draws one: 90 % train, 5 % val, 5 % test; a fake that names an original is in
 the split of the original. Only a table can say of whom a fake was made: in plain folders a person's fakes can be in
@@ -37,6 +39,8 @@ from fdetect_jax.types import FAKE, REAL
 
 TABLE = "manifest.csv"
 COLUMNS = ("file", "label", "split", "method", "source", "identity", "group", "mask", "original", "kind")
+_ALSO = {"path": "file", "generator": "method", "type": "kind"}  # other names of columns
+_KINDS = {"entire": "entire synthesis", "none": ""}  # other names of kinds
 _LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
 
 
@@ -72,11 +76,13 @@ def _folders(root: Path) -> Iterator[Item]:
 
 def _table(path: Path) -> list[Item]:
     columns, rows = rows_of(path)
-    unknown = sorted(set(columns) - set(COLUMNS))
-    if not {"file", "label"} <= set(columns) or unknown:
+    also = {other: name for other, name in _ALSO.items() if other in columns and name not in columns}
+    if not {"file", "label"} <= {*columns, *also.values()}:
         raise UserError(f"{path}: found columns {columns}, wanted file, label and any of {', '.join(COLUMNS[2:])}")
     for row in rows:
+        row |= {name: row[other] for other, name in also.items()}
         row |= {name: listed(row[name]) for name in ("file", "mask", "original") if name in row}
+        row["kind"] = _KINDS.get(kind := row.get("kind", ""), kind)
     seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         _check(path, number, row)
