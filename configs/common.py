@@ -128,6 +128,11 @@ def augment() -> dict:
         "resample_factor": (0.5, 1.0),
         "jpeg": 0.3,
         "jpeg_quality": (40, 95),
+        "resample_kernels": False,
+        "noise": 0.0,
+        "noise_sigma": (1.0, 6.0),
+        "webp": 0.0,
+        "full_chroma": 0.0,
     }
 
 
@@ -181,7 +186,9 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "momentum": 0.9,  # Adam's b1
             "b2": 0.99,  # Adam's
             "weight_decay": 0.0,
+            "warmup": 0.0,
             "decay_after": 0.75,
+            "average": 0.0,  # of the weights
             "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},
         },
         evaluation={

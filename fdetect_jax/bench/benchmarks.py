@@ -318,7 +318,7 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
             "evaluation": {"split": "test", "limit": 2, "seed": 0, "skip": (), "forgeries": {}},
             "losses": {"cross_entropy": {"weight": 1.0}},
             "objective": {"mode": "joint", "lam": 1.0, "turn": "step", "trainable": ("*",), "stages": ()},
-            "optimizer": optimizer | {"decay_after": 0.75, "sam": sam},
+            "optimizer": optimizer | {"warmup": 0.0, "decay_after": 0.75, "average": 0.0, "sam": sam},
         }
     )
 

@@ -13,13 +13,16 @@ import numpy as np
 from fdetect_jax.errors import UserError
 
 _LIMITS = {"flip": 1, "translate": 0.5, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}
-_LIMITS |= {"blur": 1, "resample": 1, "jpeg": 1}
+_LIMITS |= {"blur": 1, "resample": 1, "jpeg": 1, "noise": 1, "webp": 1, "full_chroma": 1}
 _RANGES = {
     "scale": (1e-3, 1e3),
     "blur_sigma": (1e-3, 1e3),
     "resample_factor": (1e-3, 1),
     "jpeg_quality": (1, 100),
+    "noise_sigma": (1e-3, 255),
 }
+_SHRINK = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+_ENLARGE = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_NEAREST)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,10 @@ class Augment:
     factor from 1. hue: largest rotation of the hue, as a share of the circle, in [0, 0.5].
     blur: probability of a Gaussian blur; blur_sigma: range in pixels, > 0.
     resample: probability of shrinking and enlarging again; resample_factor: range of the shrunk size, in (0, 1].
-    jpeg: probability of JPEG compression; jpeg_quality: range, in [1, 100].
+    resample_kernels: whether the two kernels are drawn too; if not, areas are averaged and enlarged linearly.
+    noise: probability of Gaussian noise; noise_sigma: range of its deviation, of 255.
+    jpeg: probability of compression; jpeg_quality: range, in [1, 100]. webp: share of compressions that are WebP, not
+    JPEG; full_chroma: share of JPEGs whose colours are not subsampled (4:4:4, else 4:2:0).
     """
 
     flip: float = 0.5
@@ -48,6 +54,11 @@ class Augment:
     resample_factor: tuple[float, float] = (0.5, 1.0)
     jpeg: float = 0.3
     jpeg_quality: tuple[int, int] = (40, 95)
+    resample_kernels: bool = False
+    noise: float = 0.0
+    noise_sigma: tuple[float, float] = (1.0, 6.0)
+    webp: float = 0.0
+    full_chroma: float = 0.0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -84,12 +95,27 @@ class Augment:
         if draw.blur < self.blur:
             image = cv2.GaussianBlur(image, (0, 0), _within(self.blur_sigma, draw.blur_sigma))
         if draw.resample < self.resample:
-            image = _resample(image, _within(self.resample_factor, draw.resample_factor))
+            kernels = _SHRINK[0], _ENLARGE[0]
+            if self.resample_kernels:
+                kernels = _SHRINK[int(4 * draw.shrink)], _ENLARGE[int(4 * draw.enlarge)]
+            image = _resample(image, _within(self.resample_factor, draw.resample_factor), *kernels)
+        if draw.noise < self.noise:
+            own = np.random.default_rng(int(2**53 * draw.noise_seed))  # the same noise for every image of the call
+            added = own.normal(0, _within(self.noise_sigma, draw.noise_sigma), image.shape)
+            image = np.clip(np.round(image + added), 0, 255).astype(np.uint8)
         if draw.jpeg < self.jpeg:
-            quality = round(_within(self.jpeg_quality, draw.jpeg_quality))
-            encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+            image = self._compress(image, draw)
         return np.ascontiguousarray(image)
+
+    def _compress(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
+        quality = round(_within(self.jpeg_quality, draw.jpeg_quality))
+        suffix, options = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]
+        if draw.webp < self.webp:
+            suffix, options = ".webp", [cv2.IMWRITE_WEBP_QUALITY, quality]
+        elif draw.full_chroma < self.full_chroma:
+            options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+        encoded = cv2.imencode(suffix, image[..., ::-1], options)[1]
+        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
 
     def _move(self, image: np.ndarray, draw: "_Draw") -> np.ndarray:
         image = np.ascontiguousarray(image[:, ::-1] if draw.flip < self.flip else image)
@@ -138,6 +164,14 @@ class _Draw:
     resample_factor: float
     jpeg: float
     jpeg_quality: float
+    # Further choices stand here: the draws of those above stay as they were.
+    shrink: float
+    enlarge: float
+    noise: float
+    noise_sigma: float
+    noise_seed: float
+    webp: float
+    full_chroma: float
 
 
 def _within(bounds: tuple[float, float], draw: float) -> float:
@@ -148,11 +182,11 @@ def _signed(draw: float) -> float:
     return 2 * draw - 1
 
 
-def _resample(image: np.ndarray, factor: float) -> np.ndarray:
+def _resample(image: np.ndarray, factor: float, shrink: int, enlarge: int) -> np.ndarray:
     height, width = image.shape[:2]
     small = max(1, round(width * factor)), max(1, round(height * factor))
-    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
+    shrunk = cv2.resize(image, small, interpolation=shrink)
+    return cv2.resize(shrunk, (width, height), interpolation=enlarge)
 
 
 FLIP = replace(Augment.off(), flip=0.5)

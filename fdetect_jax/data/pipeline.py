@@ -26,6 +26,7 @@ _UNUSABLE = "unusable"  # key of a batch inside the pipeline: one line of UTF-8 
 _LINE = 300  # bytes
 _TRIES = 50  # replacements tried for an unusable face
 _STRIDE = 7919  # batches between one replacement and the next
+_ROUNDS = 8  # passes over a source whose faces are drawn unequally often, until all were drawn
 _LEAST = 200  # rows drawn before the share of unusable faces is checked
 
 
@@ -189,7 +190,16 @@ def _placed(position: int, index: int) -> tuple[int, int]:
 
 
 def _order(source: Source, seed: int) -> grain.MapDataset:
-    return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
+    shares = getattr(source, "shares", None)
+    if shares is None or np.all(shares == 1):
+        return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
+    return grain.MapDataset.source(_dealt(shares)).seed(seed).shuffle().repeat(None)
+
+
+def _dealt(shares: np.ndarray) -> np.ndarray:
+    """The indices of ``_ROUNDS`` passes: each in proportion to its share, and at least once."""
+    counts = np.maximum(1, np.diff(np.floor(np.cumsum(np.r_[0.5, _ROUNDS * shares])))).astype(int)
+    return np.repeat(np.arange(len(shares)), counts)
 
 
 def chosen_faces(source: Source, limit: int | None = None, seed: int = 0) -> list[int]:

@@ -58,6 +58,10 @@ class PreparedFile:
     indices: tuple[int, ...]
 
 
+class NoCrops(UserError):
+    """No crop of a prepared folder is chosen."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """The crops of one split; random access, cheap to send to a worker process.
@@ -76,6 +80,9 @@ class Prepared:
     context: bool = False
     landmarks: bool = False
     altered: bool = False
+    without: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    only_those: bool = False
+    balance: float = 1.0
 
     def __post_init__(self):
         counts = self.manifest["counts"]
@@ -86,8 +93,12 @@ class Prepared:
         unknown = sorted(set(self.methods or ()) - set(counts[self.split]))
         if unknown:
             raise UserError(f"methods: found {unknown}, wanted some of {sorted(counts[self.split])}")
+        for column, names in self.without:
+            known = {row[column] for row in self.manifest["files"]}
+            if unknown := sorted(set(names) - known):
+                raise UserError(f"{column}: found {unknown}, wanted some of {sorted(known)}")
         if not len(self._kinds):  # read here: worker processes then do not need the manifest
-            raise UserError(f"{self.folder}: found no crop of {self}, wanted at least one")
+            raise NoCrops(f"{self.folder}: found no crop of {self}, wanted at least one")
 
     @cached_property
     def recipe(self) -> CropRecipe:
@@ -111,6 +122,8 @@ class Prepared:
             self.landmarks,
             self.altered,
         ]
+        if self.without or self.balance != 1:  # the fingerprints of others stay as they were
+            chosen += [self.without, self.only_those, self.balance]
         return digest(chosen)
 
     def __len__(self) -> int:
@@ -151,6 +164,19 @@ class Prepared:
         identities = np.array([number[row["source"], row["identity"]] for row in files], np.int32)
         table = self._table[self._rows]
         return np.c_[identities[table[:, 0]], table[:, :2]]
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """(N,) float: how often training draws each crop, 1 on average.
+
+        The crops of a method (of real faces: of a source) together are drawn in proportion to n^``balance``, n their
+        number. 1: every crop as often; 0: every method as often.
+        """
+        files = [(row["method"] if row["label"] else row["source"]) for row in self.manifest["files"]]
+        _, number = np.unique(files, return_inverse=True)
+        own = number[self._table[self._rows, 0]]
+        share = np.bincount(own)[own] ** (self.balance - 1.0)
+        return share / share.mean()
 
     @property
     def video(self) -> bool:
@@ -207,8 +233,10 @@ class Prepared:
         return Shards(self.folder, self.split)
 
     def _chosen(self, row: dict[str, Any]) -> bool:
+        left_out = any(row[column] in names for column, names in self.without)
         return (
             row["split"] == self.split
+            and left_out == self.only_those
             and (self.labels is None or row["label"] in self.labels)
             and (self.methods is None or row["method"] in self.methods)
         )

@@ -1,5 +1,6 @@
 """Sources by name: from ``config.data`` and a split to random access over face crops."""
 
+import contextlib
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ from fdetect_jax.data.source import Source
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.types import REAL
 
+LEAVE_OUT = {"generator": "method", "source": "source"}  # fields of data.leave_out, and what they are in a manifest
 CACHED_BYTES = 2**29  # bytes of rendered faces that a process keeps; larger sources are rendered again on each pass
 
 
@@ -37,11 +39,36 @@ def _facesim(data, split: str, context: bool, label: int) -> Source:
 
 
 def _prepared(data, split: str, context: bool, label: int) -> Source:
-    from fdetect_jax.data.prepared import Prepared
+    from fdetect_jax.data.prepared import NoCrops, Prepared
 
     # Forgeries start from real faces and their landmarks; a fake video may show people unaltered.
     real = label == REAL
-    return Prepared(data.root, split, labels=(label,), context=context, landmarks=real, altered=not real)
+    names = data.get("leave_out", {})
+    without = tuple((column, tuple(names.get(field, ()))) for field, column in LEAVE_OUT.items() if names.get(field))
+
+    def part(split: str, without: tuple = without, only_those: bool = False) -> Source:
+        return Prepared(
+            data.root,
+            split,
+            labels=(label,),
+            context=context,
+            landmarks=real,
+            altered=not real,
+            without=without,
+            only_those=only_those,
+            balance=data.get("balance", 1.0),
+        )
+
+    if split != "test" or not without:
+        return part(split)
+    # What was left out is tested, in whatever split it lies: it was neither trained nor chosen on.
+    held = []
+    for other in ("train", "val", "test"):
+        with contextlib.suppress(NoCrops):
+            held.append(Part(other, part(other, without, True), 1.0))
+    if not held:  # of this label nothing was left out
+        return part(split, ())
+    return Mixture(tuple(held))
 
 
 def _folder(data, split: str, context: bool, label: int) -> Source:

@@ -36,9 +36,9 @@ def without_fakes(data: Any) -> str:
 class DatasetFakes:
     """A HostForgery: a random fake of the same person, at the frame nearest to the face's.
 
-    For a person without fakes the fake is of any person. The mask is where the data set marks an alteration, None if
-    the data set has no mask. Face and fake are cropped with the same margins (random in training if the recipe has a
-    range), because a difference in cropping would separate them.
+    For a person without fakes the fake is of any person, drawn by the ``shares`` of the source. The mask is where the
+    data set marks an alteration, None if the data set has no mask. Face and fake are cropped with the same margins
+    (random in training if the recipe has a range), because a difference in cropping would separate them.
     """
 
     fakes: Located
@@ -47,8 +47,9 @@ class DatasetFakes:
 
     def __call__(self, rng: np.random.Generator, face: Example, donor: Callable[[], Example]) -> ForgedPair:
         """face: with ``identity`` and ``frame``."""
-        videos = self._videos.get(int(face["identity"]), self._all)
-        crops = videos[int(rng.integers(len(videos)))]
+        own = self._videos.get(int(face["identity"]))
+        chosen = int(rng.integers(len(own))) if own else int(np.searchsorted(self._ends, rng.random(), side="right"))
+        crops = (own or self._all)[chosen]
         apart = np.abs(self.fakes.origins[crops, 2] - int(face["frame"]))
         fake = self.fakes[int(crops[np.argmin(apart)])]
         targets = {name: fake[name] for name in ("kind",) if name in fake}
@@ -74,6 +75,15 @@ class DatasetFakes:
         for crops in self._all:
             found.setdefault(int(self.fakes.origins[crops[0], 0]), []).append(crops)
         return found
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Where the share of each video ends, in (0, 1]."""
+        shares = getattr(self.fakes, "shares", None)
+        weights = np.array([1.0 if shares is None else shares[crops].mean() for crops in self._all])
+        ends = np.cumsum(weights) / weights.sum()
+        ends[-1] = 1.0
+        return ends
 
     @cached_property
     def _all(self) -> list[np.ndarray]:

@@ -8,6 +8,9 @@ Fields that the optimisers share:
 - ``weight_decay``: applies to kernels only (``decayed``). SGD adds weight_decay·w to the gradient, as PyTorch's SGD
   does. AdamW subtracts learning_rate·weight_decay·w from the weights (arXiv 1711.05101), so a schedule of the learning
   rate scales the decay as well. Adam refuses it, because Adam would divide an L2 term by the gradient's scale.
+- ``warmup``, ``decay_after``: shares of the steps over which the learning rate rises, and after which it falls.
+- ``average``: decay of the moving average of the weights and batch statistics, which then replace them in tests and in
+  the exported file. In [0, 1); 0: none. Early steps count more: step t decays by (1 + t) / (10 + t) at most.
 """
 
 from collections.abc import Callable, Mapping
@@ -90,8 +93,16 @@ def check_optimizer(config: Mapping[str, Any]) -> None:
     decay_rate(config, "optimizer.momentum")
     decay_rate(config, "optimizer.b2")
     between(config, "optimizer.decay_after", 0, 1)
+    between(config, "optimizer.warmup", 0, config["optimizer"]["decay_after"])
+    decay_rate(config, "optimizer.average")
     at_least(config, "optimizer.weight_decay", 0)
     at_least(config, "optimizer.sam.rho", 0)
     one_of(config, "optimizer.sam.adaptive", (False, True))
     one_of(config, "optimizer.sam.batch_stats", BATCH_STATS)
     make_optimizer(config["optimizer"])
+
+
+def averaged(average: Any, new: Any, decay: float, step: jax.Array) -> Any:
+    """The moving average of a tree of float arrays after ``step`` (from 0): see ``average`` above."""
+    keep = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda old, now: (keep * old + (1 - keep) * now).astype(now.dtype), average, new)

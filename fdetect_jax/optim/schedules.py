@@ -5,12 +5,16 @@ from collections.abc import Callable
 import optax
 
 
-def constant_then_linear(rate: float, steps: int, decay_after: float) -> optax.Schedule:
-    """``rate`` for the first ``decay_after`` (a fraction) of ``steps``, then linearly to zero at ``steps``."""
-    begin = round(decay_after * steps)
-    return optax.join_schedules(
-        [optax.constant_schedule(rate), optax.linear_schedule(rate, 0.0, max(1, steps - begin))], [begin]
-    )
+def constant_then_linear(rate: float, steps: int, decay_after: float, warmup: float = 0.0) -> optax.Schedule:
+    """``rate`` for the first ``decay_after`` (a fraction) of ``steps``, then linearly to zero at ``steps``.
+
+    warmup: a fraction of the steps, over which the rate rises linearly from zero first; at most ``decay_after``.
+    """
+    begin, rise = round(decay_after * steps), round(min(warmup, decay_after) * steps)
+    parts = [optax.constant_schedule(rate), optax.linear_schedule(rate, 0.0, max(1, steps - begin))]
+    if not rise:
+        return optax.join_schedules(parts, [begin])
+    return optax.join_schedules([optax.linear_schedule(0.0, rate, rise), *parts], [rise, begin])
 
 
 def cosine(rate: float, steps: int) -> optax.Schedule:

@@ -31,7 +31,7 @@ from fdetect_jax.losses.objective import check_objective, hold, make_objective
 from fdetect_jax.losses.terms import find_term, require
 from fdetect_jax.nn.keys import purpose
 from fdetect_jax.nn.once import jit_once
-from fdetect_jax.optim.base import check_optimizer, make_optimizer
+from fdetect_jax.optim.base import averaged, check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train.held_out import HeldOut, check_tests
@@ -132,7 +132,8 @@ class DetectorTask:
         self.objective = make_objective(config, self.steps_per_epoch)
         # The learning rate multiplies the updates of an optimiser of rate 1: each phase has its own optimiser state,
         # and a schedule inside would count only the steps of its own phase.
-        self.rate = constant_then_linear(config.optimizer.learning_rate, config.steps, config.optimizer.decay_after)
+        own = config.optimizer
+        self.rate = constant_then_linear(own.learning_rate, config.steps, own.decay_after, own.warmup)
         self.optimizer = make_optimizer(config.optimizer, 1.0)
         shapes = check_network(config)
         self.held = self.objective.frozen(shapes)
@@ -147,7 +148,8 @@ class DetectorTask:
         # One optimiser state per phase, stacked; the phase selects its own.
         state = self.optimizer.init(variables["params"])
         opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.phases), state)
-        return TrainState(jnp.zeros((), jnp.int32), dict(variables), opt_state, purpose(key, "training"), {})
+        extra = {"average": jax.tree.map(jnp.copy, dict(variables))} if self.config.optimizer.average else {}
+        return TrainState(jnp.zeros((), jnp.int32), dict(variables), opt_state, purpose(key, "training"), extra)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -223,7 +225,10 @@ class DetectorTask:
         metrics = {f"loss/{name}": term for name, term in terms.items()}
         right = ((margin(outputs.logits) > 0) == (rows.label == FAKE)).astype(jnp.float32)
         metrics |= {"loss/total": value, "accuracy": jnp.mean(right), "learning_rate": self.rate(state.step)}
-        return TrainState(state.step + 1, variables, opt_state, state.rng, state.extra), metrics
+        extra = state.extra
+        if decay := self.config.optimizer.average:
+            extra = {"average": averaged(extra["average"], variables, decay, state.step)}
+        return TrainState(state.step + 1, variables, opt_state, state.rng, extra), metrics
 
     def _kept_stats(self, phase: jax.Array, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         """Batch statistics; those of norms that this phase does not train stay as they were."""
@@ -237,7 +242,7 @@ class DetectorTask:
 
     def evaluate(self, state, devices, show) -> EvaluationResult:
         """See ``HeldOut``."""
-        return self.held_out.evaluate(state.variables, devices, show)
+        return self.held_out.evaluate(_final(state), devices, show)
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}
@@ -255,13 +260,18 @@ class DetectorTask:
             folder / "detector.safetensors",
             "detector",
             description,
-            state.variables,
+            _final(state),
             source=self.source.fingerprint,
             description=self.config.description,
             **notes,
         )
         if result.embeddings:
             weights.save(folder / EMBEDDINGS, "embeddings", description, result.embeddings, np.float16)
+
+
+def _final(state: TrainState) -> Any:
+    """The variables that are tested and exported: their average, where there is one."""
+    return state.extra.get("average", state.variables)
 
 
 def pair_up(images: jax.Array, fakes: jax.Array, targets: Mapping[str, jax.Array]) -> Batch:

@@ -37,6 +37,7 @@ ONLY = {
     "blur": {"blur": 1.0, "blur_sigma": (1.0, 2.0)},
     "resample": {"resample": 1.0, "resample_factor": (0.3, 0.5)},
     "jpeg": {"jpeg": 1.0, "jpeg_quality": (20, 40)},
+    "noise": {"noise": 1.0, "noise_sigma": (3.0, 4.0)},
 }
 
 
@@ -57,6 +58,10 @@ def test_all_parts_are_covered():
         "blur_sigma",
         "resample_factor",
         "jpeg_quality",
+        "noise_sigma",
+        "resample_kernels",
+        "webp",
+        "full_chroma",
     }
     assert set(ONLY) == numbers
 
@@ -162,3 +167,24 @@ def test_masks_are_not_lit():
     augment = dataclasses.replace(OFF, brightness=0.5, blur=1.0, jpeg=1.0)
     _, (kept,) = augment(np.random.default_rng(0), [np.zeros((8, 8, 3), np.uint8)], [mask])
     np.testing.assert_array_equal(kept, mask)
+
+
+def test_how_it_is_compressed_and_resampled(image):
+    """Each choice changes the result, and none of them where its part is off."""
+    jpeg = dataclasses.replace(OFF, jpeg=1.0, jpeg_quality=(40, 40))
+    made = {name: _run(dataclasses.replace(jpeg, **{name: 1.0}), image)[0] for name in ("webp", "full_chroma")}
+    made["neither"] = _run(jpeg, image)[0]
+    assert len({one.tobytes() for one in made.values()}) == 3
+    resample = dataclasses.replace(OFF, resample=1.0, resample_factor=(0.6, 0.6))
+    kernels = dataclasses.replace(resample, resample_kernels=True)
+    assert len({_run(kernels, image, seed=seed)[0].tobytes() for seed in range(60)}) == 16
+    assert len({_run(resample, image, seed=seed)[0].tobytes() for seed in range(60)}) == 1
+    off = dataclasses.replace(OFF, webp=1.0, full_chroma=1.0, resample_kernels=True)
+    np.testing.assert_array_equal(_run(off, image)[0], image)
+
+
+def test_noise_has_its_deviation(image):
+    grey = np.full((128, 128, 3), 120, np.uint8)
+    noisy = _run(dataclasses.replace(OFF, noise=1.0, noise_sigma=(5.0, 5.0)), grey)[0].astype(float)
+    assert noisy.std() == pytest.approx(5, rel=0.02)
+    assert noisy.mean() == pytest.approx(120, abs=0.1)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.errors import UserError
-from fdetect_jax.optim.base import OPTIMIZERS, check_optimizer, decayed, make_optimizer
+from fdetect_jax.optim.base import OPTIMIZERS, averaged, check_optimizer, decayed, make_optimizer
 
 W = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.5, -1.0])}
 G = {"kernel": jnp.array([[0.3, 0.1], [-0.2, 0.4]]), "bias": jnp.array([1.0, -0.5])}
@@ -26,7 +26,9 @@ def options(optimizer: str, **fields) -> dict:
         "momentum": 0.9,
         "b2": 0.99,
         "weight_decay": 0.0,
+        "warmup": 0.0,
         "decay_after": 0.75,
+        "average": 0.0,
     }
     return plain | {"sam": {"rho": 0.0, "adaptive": False, "batch_stats": "first"}} | fields
 
@@ -133,6 +135,8 @@ class Compiled(chex.TestCase):
         ({"learning_rate": 0.0}, r"optimizer\.learning_rate: found 0\.0"),
         ({"momentum": 1.0}, r"optimizer\.momentum: found 1\.0, wanted a value in \[0, 1\)"),
         ({"b2": 1.0}, r"optimizer\.b2: found 1\.0, wanted a value in \[0, 1\)"),
+        ({"warmup": 0.8}, r"optimizer\.warmup: found 0\.8"),
+        ({"average": 1.0}, r"optimizer\.average: found 1\.0, wanted a value in \[0, 1\)"),
         ({"decay_after": 1.5}, r"optimizer\.decay_after: found 1\.5"),
         ({"weight_decay": -0.1}, r"optimizer\.weight_decay: found -0\.1"),
         ({"weight_decay": 0.1}, r"optimizer\.weight_decay: found 0\.1, wanted 0 with adam; adamw"),
@@ -152,3 +156,16 @@ def test_a_missing_field_is_named():
     del config.optimizer.b2
     with pytest.raises(UserError, match=r"^optimizer\.b2: found no such field"):
         check_optimizer(config)
+
+
+def test_the_average_of_weights():
+    """The closed form: weights of 1 / 10, then those of the decay."""
+    values = [np.float32(v) for v in (4.0, 1.0, 7.0)]
+    average = {"w": np.float32(2.0)}
+    for step, value in enumerate(values):
+        average = averaged(average, {"w": value}, 0.15, np.int32(step))
+    expected = 2.0
+    for step, value in enumerate(values):
+        keep = min(0.15, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * value
+    assert float(average["w"]) == pytest.approx(expected, rel=1e-6)

@@ -24,3 +24,9 @@ def test_cosine():
     rate = cosine(0.4, 100)
     found = [float(rate(i)) for i in (0, 25, 50, 100, 120)]
     assert found == pytest.approx([0.4, 0.2 * (1 + math.sqrt(0.5)), 0.2, 0.0, 0.0], abs=1e-6)
+
+
+def test_warmup_rises_to_the_rate_and_leaves_the_rest():
+    plain, warm = (constant_then_linear(0.4, 100, 0.5, warmup) for warmup in (0.0, 0.1))
+    assert [float(warm(step)) for step in (0, 5, 10, 49)] == pytest.approx([0.0, 0.2, 0.4, 0.4])
+    assert [float(warm(step)) for step in (50, 75, 99)] == pytest.approx([float(plain(s)) for s in (50, 75, 99)])

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import tiny
 from flax.traverse_util import flatten_dict
 from small import compilations, moved, run, small_adv, small_baseline, without_generator
 
-from fdetect_jax import parallel
+from fdetect_jax import parallel, weights
 from fdetect_jax.config import check
 from fdetect_jax.detectors import DETECTORS, Detector
 from fdetect_jax.errors import UserError
@@ -180,7 +181,8 @@ def stepped(task, count, devices=1, batches=None):
 
 
 def host(state):
-    return jax.tree.map(np.array, {"variables": state.variables, "opt_state": state.opt_state})
+    kept = {"variables": state.variables, "opt_state": state.opt_state, "extra": state.extra}
+    return jax.tree.map(np.array, kept)
 
 
 def test_alternating_objectives_keep_a_state_each_and_share_the_schedule():
@@ -235,6 +237,21 @@ def test_a_stage_moves_its_parameters_and_no_others():
     assert steps[0] == steps[1] == head
     assert steps[2] == steps[3] == head | norm
     assert steps[4] >= norm | paths(seen[0], "params/conv_stem", "batch_stats/")
+
+
+def test_the_average_of_the_weights_is_what_is_exported(tmp_path):
+    config = cheap()
+    config.optimizer.average, config.steps = 0.5, 2
+    task = make_task(config)
+    seen, _ = stepped(task, 2, jax.device_count())
+    expected = seen[0]["variables"]
+    for step, one in enumerate(seen[1:]):
+        keep = min(0.5, (1 + step) / (10 + step))
+        expected = jax.tree.map(lambda old, new, keep=keep: keep * old + (1 - keep) * new, expected, one["variables"])
+    assert moved(expected, seen[-1]["variables"])
+    run(config, tmp_path)
+    exported = weights.read(tmp_path / "detector.safetensors")[1]
+    chex.assert_trees_all_close(exported, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05])
