@@ -22,7 +22,7 @@ _RANGES = {
     "noise_sigma": (1e-3, 255),
 }
 _SHRINK = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-_ENLARGE = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_NEAREST)
+_ENLARGE = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Augment:
         if draw.resample < self.resample:
             kernels = _SHRINK[0], _ENLARGE[0]
             if self.resample_kernels:
-                kernels = _SHRINK[int(4 * draw.shrink)], _ENLARGE[int(4 * draw.enlarge)]
+                kernels = _SHRINK[int(4 * draw.shrink)], _ENLARGE[int(3 * draw.enlarge)]
             image = _resample(image, _within(self.resample_factor, draw.resample_factor), *kernels)
         if draw.noise < self.noise:
             own = np.random.default_rng(int(2**53 * draw.noise_seed))  # the same noise for every image of the call

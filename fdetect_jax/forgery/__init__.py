@@ -8,6 +8,8 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.fields import known
 from fdetect_jax.forgery.base import DeviceForgery, Forged, Forgery, Scene, Setup
+from fdetect_jax.forgery.composite import composite
+from fdetect_jax.forgery.composite import stages as composite_stages
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes, without_fakes
 from fdetect_jax.forgery.fwa import WarpArtefacts
 from fdetect_jax.forgery.latent import (
@@ -88,6 +90,12 @@ FORGERIES: dict[str, Forgery] = {
         lambda setup: DatasetFakes(setup.fakes(), setup.recipe, setup.training),
         crop="context",
         allows=without_fakes,
+    ),
+    "composite": Forgery(
+        "Composites",
+        "attribute",
+        lambda setup: composite,
+        stages=lambda forge, rng, face, donor: composite_stages(rng, face, donor),
     ),
 }
 

@@ -60,23 +60,23 @@ def stages(rng: np.random.Generator, target: Example, donor: Callable[[], Exampl
             other, off = np.ascontiguousarray(other[:, ::-1]), mirror(off, other.shape[1])
         onto, off = (np.concatenate([points, forehead(points)]).astype(np.float64) for points in (onto, off))
     else:
-        onto, off = _stand_in(size), _stand_in(other.shape[0])
-    columns, rows = _warp_field(onto, off, size)
+        onto, off = stand_in(size), stand_in(other.shape[0])
+    columns, rows = warp_field(onto, off, size)
     warped = cv2.remap(other, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     mask = _soft_mask(onto if with_forehead else onto[:68], size, softness)
-    matched = _match_colour(warped, image, mask, colour)
+    matched = match_colour(warped, image, mask, colour)
     mixed = image + mask[..., None] * (matched - image)
     fake = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
     return Swap(other, warped, matched), ForgedPair(image, fake, mask, target.get("mask"))
 
 
-def _stand_in(size: int) -> np.ndarray:
+def stand_in(size: int) -> np.ndarray:
     """(78, 2) points of an upright face in the middle of the image."""
     turn = np.linspace(0, 2 * np.pi, 78, endpoint=False)
     return size * np.stack([0.5 + 0.32 * np.cos(turn), 0.5 + 0.4 * np.sin(turn)], 1)
 
 
-def _warp_field(onto: np.ndarray, off: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def warp_field(onto: np.ndarray, off: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The position in the source of each target pixel: two (size, size) float32 fields.
 
     Affine in every triangle of the target's Delaunay triangulation; one similarity outside of it.
@@ -110,7 +110,7 @@ def _soft_mask(points: np.ndarray, size: int, softness: float) -> np.ndarray:
     return cv2.GaussianBlur(mask, (0, 0), softness)
 
 
-def _match_colour(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, amount: float) -> np.ndarray:
+def match_colour(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, amount: float) -> np.ndarray:
     """Matches mean and spread of ``image`` in CIELAB under ``mask`` to the reference's (Reinhard et al., 2001).
 
     Both (S, S, 3) uint8; returns float32 in [0, 255].

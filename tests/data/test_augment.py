@@ -177,7 +177,7 @@ def test_how_it_is_compressed_and_resampled(image):
     assert len({one.tobytes() for one in made.values()}) == 3
     resample = dataclasses.replace(OFF, resample=1.0, resample_factor=(0.6, 0.6))
     kernels = dataclasses.replace(resample, resample_kernels=True)
-    assert len({_run(kernels, image, seed=seed)[0].tobytes() for seed in range(60)}) == 16
+    assert len({_run(kernels, image, seed=seed)[0].tobytes() for seed in range(60)}) == 12
     assert len({_run(resample, image, seed=seed)[0].tobytes() for seed in range(60)}) == 1
     off = dataclasses.replace(OFF, webp=1.0, full_chroma=1.0, resample_kernels=True)
     np.testing.assert_array_equal(_run(off, image)[0], image)

@@ -78,7 +78,7 @@ def test_a_face_onto_itself_is_itself(people):
 
 def test_features_land_on_the_targets_features(people):
     onto, off = (np.float64(people[number]["landmarks"]) for number in (0, 1))
-    columns, rows = swap._warp_field(onto, off, 64)
+    columns, rows = swap.warp_field(onto, off, 64)
     for point in (36, 45, 30, 48, 54):
         x, y = np.round(onto[point]).astype(int)
         away = [x, y] - onto[point]  # at most half a pixel, stretched by the triangle
