@@ -37,8 +37,13 @@ def facesim(size: int = 64) -> dict:
 
 
 def folder(recipe: str = "aligned64", size: int = 64) -> dict:
-    """A folder of photographs; set ``root`` on the command line."""
-    return {"source": "folder", "root": "", "recipe": recipe, "size": size, **_READING}
+    """A folder of photographs, or of prepared crops; set ``root`` on the command line.
+
+    balance, leave_out: of prepared crops alone; see ``Prepared.shares``, and the methods ("generator") and sources that
+    are not trained on but tested.
+    """
+    prepared = {"balance": 1.0, "leave_out": {"generator": (), "source": ()}}
+    return {"source": "folder", "root": "", "recipe": recipe, "size": size, **prepared, **_READING}
 
 
 def mixture(**parts: dict) -> dict:
@@ -104,7 +109,7 @@ def forgery(inverter: str, **mix: float) -> dict:
 
     Every forgery has an entry in the mix, so that the command line can set its weight: --config.forgery.mix.sbi=2.
     """
-    names = ("latent", "reconstruction", "swap", "sbi", "fwa", "given")
+    names = ("latent", "reconstruction", "swap", "composite", "sbi", "fwa", "given")
     return {
         "mix": dict.fromkeys(names, 0.0) | mix,
         "latent": latent(inverter),
