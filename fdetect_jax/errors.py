@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fdetect_jax import interrupts
+
 WRONG_USE, FAILED, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141  # exit status; 1 is a verdict of ``fdetect predict``
 
 
@@ -45,7 +47,8 @@ def exit_status() -> Iterator[Status]:
             stream.reconfigure(errors="backslashreplace")  # names of files can be of any bytes
     status = Status()
     try:
-        yield status
+        with interrupts.kept():
+            yield status
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:

@@ -185,6 +185,11 @@ def is_held(path: str | os.PathLike) -> bool:
     return False
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that ``replacing`` gives: what a killed process left."""
+    return name.startswith(".") and name.endswith(_TEMPORARY)
+
+
 def sha256_of(path: str | os.PathLike) -> str:
     """SHA-256 of a file's content, 64 hex digits. Raises OSError where it cannot be read."""
     with open(path, "rb") as file:

@@ -27,7 +27,7 @@ ROOMS = (
     ("detectors",),
     ("faces",),
     ("media",),
-    ("nn", "parallel", "weights", "assets", "fields", "host", "wheels", "types", "files", "errors"),
+    ("nn", "parallel", "weights", "assets", "fields", "host", "wheels", "types", "files", "errors", "interrupts"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from fdetect_jax import interrupts
 from fdetect_jax.bench.setting import ALONE, Setting
 from fdetect_jax.errors import UserError
 
@@ -78,13 +79,14 @@ class Side:
         command = [sys.executable, "-m", "fdetect_jax.bench.worker", side, name, str(folder), json.dumps(setting)]
         # OpenMP's threads spin while they wait: one other busy process then makes PyTorch a hundred times slower.
         environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        with interrupts.left_to_parent():
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            )
         try:
             self.made = self._read()
         except BaseException:
-            self.__exit__()
+            self._end("")
             raise
 
     def run(self) -> dict[str, Any]:
@@ -105,9 +107,12 @@ class Side:
     def __enter__(self) -> "Side":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._end("end\n" if error is None else "")  # after an error, such as Ctrl-C, nobody waits for its work
+
+    def _end(self, last: str) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._process.communicate("end\n", timeout=10)  # so that it can end its own child processes
+            self._process.communicate(last, timeout=10)  # so that it can end its own child processes
         self._process.kill()
         self._process.communicate()
 

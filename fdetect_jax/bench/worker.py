@@ -9,7 +9,6 @@ import json
 import os
 import queue
 import resource
-import signal
 import sys
 import threading
 import time
@@ -18,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from fdetect_jax import interrupts
 from fdetect_jax.bench.setting import Setting
 from fdetect_jax.host import keep_freed_memory, use_wide_vectors
 
 
 def main(side: str, name: str, folder: str, setting: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; this process ends with its parent
+    interrupts.ignore()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # output of libraries must not look like an answer
     keep_freed_memory()  # for both sides

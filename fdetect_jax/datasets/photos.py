@@ -3,7 +3,7 @@
 The cache's name is a hash of the recipe and of every photograph's path below the folder and content: the same
 photographs elsewhere, under another name or with other times, have the same cache. Where a photograph gave no crop by a
 failure that may pass (a time limit, a killed process), the name says which were missing, and the next call tries those
-again: what it adds is another data set.
+again: what it adds is another data set. A call that is stopped leaves its crops in ``.crops-*``, see ``CropDiary``.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fdetect_jax.datasets.content import hash_files
+from fdetect_jax.datasets.crop_diary import CropDiary
 from fdetect_jax.datasets.crop_store import read_crops, write_crops
 from fdetect_jax.datasets.layouts.base import SPLITS
 from fdetect_jax.datasets.photo_crops import Crop, crop_photos, find_photos
@@ -60,51 +61,18 @@ def prepare_folder(root: str | Path, recipe: CropRecipe, cache: str | Path | Non
     done = cache / fingerprint
     if (done / _CARD).is_file():
         return done
-    known: dict[str, Crop | Rejected] = {}
-    for partial in cache.glob(f"{fingerprint}-*/{_CARD}"):
-        known = _known(partial.parent)
-        again = [photo for photo in photos if photo not in known]
-        results = dict(zip(again, crop_photos(root, again, recipe), strict=True))
-        settled = {photo: one for photo, one in results.items() if not (isinstance(one, Rejected) and one.passing)}
-        if not settled:
-            return partial.parent
-        known |= results
-    with working_folder(cache) as working:
-        writer = _Rows(root, photos, recipe, known)
-        # Closed here, and not when a traceback lets go of it: that stops the worker processes.
-        with contextlib.closing(iter(writer)) as rows:
-            first = next(rows, None)
-            if first is None:
-                raise UserError(
-                    f"data.root: found {len(photos)} photos under {root} and no usable face "
-                    f"({reasons(writer.rejected)}), wanted at least one"
-                )
-            shards = write_crops(itertools.chain([first], rows), recipe, working)
-        missing = [row["file"] for row in writer.rejected if row["passing"]]
-        name = f"{fingerprint}-{digest(missing)}" if missing else fingerprint
-        done = cache / name
-        card = {
-            "format": _FORMAT,
-            "fingerprint": name,
-            "folder": root.resolve().name,
-            "recipe": recipe.to_dict(),
-            "photos": len(photos),
-            "crops": len(writer.identities),
-            "identities": len(set(writer.identities)),
-            "quarantined": len(writer.rejected),
-            "left_out": {reason: len(paths) for reason, paths in left_out.left_out.items()},
-        }
-        write_atomic(shards / _QUARANTINE, json.dumps(writer.rejected, indent=1))
-        np.save(shards / _IDENTITIES, np.array(writer.identities, np.int32))
-        write_atomic(shards / _PEOPLE, json.dumps(_people(photos)))
-        write_atomic(shards / _CARD, json.dumps(card, indent=1))
-        _publish(shards, done)
-    print(
-        f"{root}: {card['crops']} crops of {card['identities']} people from {card['photos']} photos, "
-        f"{card['quarantined']} quarantined ({reasons(writer.rejected)}); cached in {done}"
-    )
-    for note in (*_folders_taken(photos), *left_out.notes()):
-        print(f"{root}: {note}")
+    with CropDiary(cache, fingerprint) as diary:
+        known: dict[str, Crop | Rejected] = {}
+        for partial in cache.glob(f"{fingerprint}-*/{_CARD}"):
+            known = _known(partial.parent)
+            missing = [photo for photo in photos if photo not in known]
+            with contextlib.closing(_Rows(root, missing, recipe, {}, diary).results()) as fresh:
+                results = dict(zip(missing, fresh, strict=True))
+            if all(isinstance(one, Rejected) and one.passing for one in results.values()):
+                return partial.parent
+            known |= results
+        done = _write(_Rows(root, photos, recipe, known, diary), left_out, cache, fingerprint)
+        diary.remove()
     return done
 
 
@@ -121,21 +89,69 @@ def published_splits(people: Sequence[str]) -> list[str] | None:
     return [_top(name) for name in people] if _depth(people) else None
 
 
+def _write(crops: "_Rows", left_out: Found, cache: Path, fingerprint: str) -> Path:
+    """Writes the cache and gives it its name."""
+    with working_folder(cache) as working:
+        # Closed here, and not when a traceback lets go of it: that stops the worker processes.
+        with contextlib.closing(iter(crops)) as rows:
+            first = next(rows, None)
+            if first is None:
+                raise UserError(
+                    f"data.root: found {len(crops.photos)} photos under {crops.root} and no usable face "
+                    f"({reasons(crops.rejected)}), wanted at least one"
+                )
+            shards = write_crops(itertools.chain([first], rows), crops.recipe, working)
+        missing = [row["file"] for row in crops.rejected if row["passing"]]
+        name = f"{fingerprint}-{digest(missing)}" if missing else fingerprint
+        done = cache / name
+        card = {
+            "format": _FORMAT,
+            "fingerprint": name,
+            "folder": crops.root.resolve().name,
+            "recipe": crops.recipe.to_dict(),
+            "photos": len(crops.photos),
+            "crops": len(crops.identities),
+            "identities": len(set(crops.identities)),
+            "quarantined": len(crops.rejected),
+            "left_out": {reason: len(paths) for reason, paths in left_out.left_out.items()},
+        }
+        write_atomic(shards / _QUARANTINE, json.dumps(crops.rejected, indent=1))
+        np.save(shards / _IDENTITIES, np.array(crops.identities, np.int32))
+        write_atomic(shards / _PEOPLE, json.dumps(_people(crops.photos)))
+        write_atomic(shards / _CARD, json.dumps(card, indent=1))
+        _publish(shards, done)
+    print(
+        f"{crops.root}: {card['crops']} crops of {card['identities']} people from {card['photos']} photos, "
+        f"{card['quarantined']} quarantined ({reasons(crops.rejected)}); cached in {done}"
+    )
+    for note in (*_folders_taken(crops.photos), *left_out.notes()):
+        print(f"{crops.root}: {note}")
+    return done
+
+
 class _Rows:
     """The rows for ``write_crops``; keeps a record of who is in them and what was rejected."""
 
-    def __init__(self, root: Path, photos: Sequence[str], recipe: CropRecipe, known: Mapping[str, Crop | Rejected]):
-        """known: what is known of some of the photos already."""
-        self._work, self._known = (root, photos, recipe), known
+    def __init__(
+        self,
+        root: Path,
+        photos: Sequence[str],
+        recipe: CropRecipe,
+        known: Mapping[str, Crop | Rejected],
+        diary: CropDiary,
+    ):
+        """known: what is known of some of the photos. diary: knows others, and notes what is found of the rest."""
+        self.root, self.photos, self.recipe = root, photos, recipe
+        self._known, self._diary = known, diary
         self.identities: list[int] = []
         self.rejected: list[dict[str, str]] = []
 
     def __iter__(self) -> Iterator[tuple[Crop, int, str]]:
-        root, photos, _ = self._work
-        number, depth = {name: index for index, name in enumerate(_people(photos))}, _depth(photos)
-        results = contextlib.closing(self._results())
+        photos, depth = self.photos, _depth(self.photos)
+        number = {name: index for index, name in enumerate(_people(photos))}
+        results = contextlib.closing(self.results())
         # Only a terminal gets a bar.
-        with results as found, tqdm(total=len(photos), desc=root.name, unit="photo", disable=None) as bar:
+        with results as found, tqdm(total=len(photos), desc=self.root.name, unit="photo", disable=None) as bar:
             for photo, result in zip(photos, found, strict=True):
                 bar.update()
                 if isinstance(result, Rejected):
@@ -144,12 +160,19 @@ class _Rows:
                 self.identities.append(number[_person(photo, depth)])
                 yield result, self.identities[-1], photo
 
-    def _results(self) -> Iterator[Crop | Rejected]:
-        root, photos, recipe = self._work
-        fresh = crop_photos(root, [photo for photo in photos if photo not in self._known], recipe)
-        with contextlib.closing(fresh):
-            for photo in photos:
-                yield self._known[photo] if photo in self._known else next(fresh)
+    def results(self) -> Iterator[Crop | Rejected]:
+        """One for each photo, in order."""
+        left = [photo for photo in self.photos if photo not in self._known and photo not in self._diary]
+        with contextlib.closing(crop_photos(self.root, left, self.recipe)) as fresh:
+            for photo in self.photos:
+                if photo in self._known:
+                    yield self._known[photo]
+                elif photo in self._diary:
+                    yield self._diary[photo]
+                else:
+                    found = next(fresh)
+                    self._diary.add(photo, found)
+                    yield found
 
 
 def _known(partial: Path) -> dict[str, Crop | Rejected]:

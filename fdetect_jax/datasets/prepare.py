@@ -33,7 +33,7 @@ from fdetect_jax.datasets.selection import Selection, select
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.clips import WHICH
 from fdetect_jax.faces.crop import CropRecipe
-from fdetect_jax.files import digest, printable, sha256_of, write_atomic
+from fdetect_jax.files import digest, is_temporary, printable, sha256_of, write_atomic
 from fdetect_jax.media.files import media_kind
 from fdetect_jax.media.video import Sampling
 
@@ -171,9 +171,8 @@ def _still(entries: Sequence[Entry]) -> int:
 
 def _ours(name: str) -> bool:
     # Shards are moved here before the manifest is written, and a run may be killed between the two.
-    return name in (_WORK, "dataset_info.json", "features.json", QUARANTINE) or name.startswith(
-        ("prepared_faces-", "rows-")
-    )
+    whole = (_WORK, "dataset_info.json", "features.json", QUARANTINE)
+    return name in whole or name.startswith(("prepared_faces-", "rows-")) or is_temporary(name)
 
 
 def _named(row: dict[str, Any]) -> list:
@@ -235,10 +234,7 @@ def _assemble(
 ) -> None:
     work = plan.output / _WORK / "shards"
     shutil.rmtree(work, ignore_errors=True)
-    (plan.output / MANIFEST).unlink(missing_ok=True)  # it would speak of shards that are no more
-    for old in (*plan.output.glob("prepared_faces-*"), *plan.output.glob("rows-*")):
-        old.unlink()  # of a run that was killed, perhaps with other options
-    infos, builder = [], None
+    infos, builder, made = [], None, []
     for split in SPLITS:
         own = [entry for entry, item in zip(entries, items, strict=True) if item.split == split]
         if own:
@@ -246,8 +242,13 @@ def _assemble(
             print(f"{split}: writing {len(shards)} shards", file=sys.stderr, flush=True)
             builder = write_shards(split, shards, plan.recipe, (work / split).absolute(), beam)
             infos.append(builder.info.splits[split])
-            for path in sorted(Path(builder.data_dir).glob("*.array_record-*")):
-                os.replace(path, plan.output / path.name)
+            made += sorted(Path(builder.data_dir).glob("*.array_record-*"))
+    # An earlier preparation, of which some files are tried again, stays whole until all shards are written.
+    (plan.output / MANIFEST).unlink(missing_ok=True)  # it would speak of shards that are no more
+    for old in (*plan.output.glob("prepared_faces-*"), *plan.output.glob("rows-*")):
+        old.unlink()  # or of a run that was killed, perhaps with other options
+    for path in made:
+        os.replace(path, plan.output / path.name)
     builder.info.set_splits(tfds.core.SplitDict(infos))
     builder.info.write_to_directory(plan.output)
     manifest, quarantine = _account(plan, items, entries)

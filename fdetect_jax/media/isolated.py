@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from fdetect_jax import interrupts
 from fdetect_jax.errors import UserError
 from fdetect_jax.host import end_with_parent
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
@@ -132,9 +133,13 @@ class _Pool:
 
     def close(self) -> None:
         self._pool.stop()
-        for process in self._context.alive():  # pebble would wait for each, and a starting one would log an error
-            process.kill()
+        self._kill()  # pebble would wait for each process, and a starting one would log an error
         self._pool.join()
+        self._kill()  # what pebble's threads were starting
+
+    def _kill(self) -> None:
+        for process in self._context.alive():
+            process.kill()
 
 
 class _Context(multiprocessing.context.SpawnContext):
@@ -164,7 +169,8 @@ class _Process(multiprocessing.context.SpawnProcess):
             kept = {name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__}
             main.__spec__ = None
             try:
-                return multiprocessing.context.SpawnProcess._Popen(process)
+                with interrupts.left_to_parent():
+                    return multiprocessing.context.SpawnProcess._Popen(process)
             finally:
                 main.__dict__.update(kept)
 
@@ -183,7 +189,7 @@ def _cause(exitcode: int) -> str:
 def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> None:
     global _failure
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    interrupts.ignore()
     with contextlib.suppress(OSError):  # when memory runs out, the kernel kills a worker before the main process
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from fdetect_jax.data.folder import FaceFolder
 from fdetect_jax.datasets import photo_crops
 from fdetect_jax.datasets import photos as module
+from fdetect_jax.datasets.crop_diary import CropDiary
+from fdetect_jax.datasets.crop_store import read_crops
 from fdetect_jax.datasets.photos import prepare_folder, published_splits, read_people
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import RECIPES
@@ -33,8 +36,8 @@ def cache(tmp_path_factory):
 
 
 def _caches(folder):
-    """All that lies in a folder of caches, but not the index of hashes."""
-    return [path for path in folder.iterdir() if not path.name.startswith(".hashes-")]
+    """All that lies in a folder of caches, but not the index of hashes and what a stopped job goes on from."""
+    return [path for path in folder.iterdir() if not path.name.startswith((".hashes-", ".crops-"))]
 
 
 def test_what_is_written(people, cache, capsys):
@@ -136,15 +139,46 @@ def test_two_processes_at_once_end_with_the_same_cache(faces, tmp_path):
     assert len(FaceFolder(tmp_path / "in", "train", RECIPE, (1.0, 0.0, 0.0), cache=tmp_path / "cache")) == 2
 
 
-def test_an_interrupt_leaves_nothing(people, tmp_path, monkeypatch):
+def test_a_stopped_call_is_continued(people, cache, tmp_path, monkeypatch):
+    asked = []
+
     def interrupted(root, photos, recipe):
-        yield from list(photo_crops.crop_photos(root, photos[:3], recipe))
+        asked.append(photos)
+        yield from list(photo_crops.crop_photos(root, photos[:9], recipe))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "crop_photos", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        prepare_folder(people, RECIPE, tmp_path)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            prepare_folder(people, RECIPE, tmp_path)
     assert _caches(tmp_path) == []
+    _, second = sorted(tmp_path.glob(".crops-*"), key=lambda path: path.stat().st_mtime_ns)
+    second.write_bytes(second.read_bytes()[:-1])  # the last row, cut off by a kill
+    monkeypatch.setattr(module, "crop_photos", lambda *how: asked.append(how[1]) or photo_crops.crop_photos(*how))
+    done = prepare_folder(people, RECIPE, tmp_path)
+    assert [len(photos) for photos in asked] == [26, 17, 9]
+    whole = prepare_folder(people, RECIPE, cache)
+    assert (done / "card.json").read_text() == (whole / "card.json").read_text()
+    found, wanted = read_crops(done), read_crops(whole)
+    assert {photo: crop.image for photo, crop in found.items()} == {photo: crop.image for photo, crop in wanted.items()}
+    assert all(np.array_equal(crop.landmarks, wanted[photo].landmarks) for photo, crop in found.items())
+    assert not list(tmp_path.glob(".crops-*"))
+
+
+def test_old_diaries_go(people, tmp_path):
+    old, new = tmp_path / ".crops-0-0", tmp_path / ".crops-0-1"
+    for path in (old, new):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    with CropDiary(tmp_path, "1") as diary:
+        diary.add("a.png", Rejected("took over 60 seconds", passing=True))
+        assert old.exists()
+        diary.add("b.png", Rejected("no face"))
+    assert not old.exists()
+    assert new.exists()
+    with CropDiary(tmp_path, "1") as diary:
+        assert "a.png" not in diary
+        assert diary["b.png"] == Rejected("no face")
 
 
 def test_no_usable_face(faces, tmp_path):
