@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         "--calibrate", type=Path, metavar="OUT", help="write the weights with a calibration fitted here"
     )
     measure.add_argument(
+        "--false-alarms",
+        type=float,
+        nargs=2,
+        metavar=("SUSPICIOUS", "FAKE"),
+        help="with --calibrate: thresholds that these shares of the real files of the worst source reach (0.05 0.01)",
+    )
+    measure.add_argument(
         "--suite",
         choices=("robustness",),
         help="also measure under JPEG, H.264, resizing, blur, noise and colour, at five severities each: 41 times the "

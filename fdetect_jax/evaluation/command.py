@@ -105,6 +105,11 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             check_output(path, f"--{name}")
     if arguments.output is not None:
         check_folder(arguments.output, "--output")
+    if arguments.false_alarms is not None:
+        suspicious, fake = arguments.false_alarms
+        if arguments.calibrate is None or not 0 <= fake <= suspicious < 1:
+            found, wanted = f"{suspicious:g} {fake:g}", "two shares in [0, 1), the larger first, with --calibrate"
+            raise UserError(f"--false-alarms: found {found}, wanted {wanted}")
     if arguments.calibrate is not None and arguments.calibrate.suffix != ".safetensors":
         raise UserError(f"{arguments.calibrate}: wanted a name that ends in .safetensors")
 
@@ -130,7 +135,9 @@ def _write(
         schema.write(arguments.output, content, page_of(evaluated, scorer.calibration, mistakes, sample))
         print(arguments.output / schema.PAGE, file=sys.stderr)
     if arguments.calibrate:
-        found = calibrate(files, [one.file.label for one in files], protocol, content["title"])
+        labels, sources = [one.file.label for one in files], [one.file.source for one in files]
+        found = calibrate(files, labels, protocol, content["title"], sources, arguments.false_alarms)
         write_calibrated(scorer.path, arguments.calibrate, found)
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
+        fitted += "" if found.suspicious is None else f", suspicious from {found.suspicious:.4g} on"
         print(f"{arguments.calibrate}: {fitted}", file=lines_beside(arguments.json))

@@ -1,4 +1,4 @@
-"""From a detector's margins to P(fake) and a verdict: Platt scaling and a threshold, fitted on held-out files.
+"""From a detector's margins to P(fake) and a verdict: Platt scaling and thresholds, fitted on held-out files.
 
 A margin is log P(fake) / P(real) as the detector gives it; without a calibration P(fake) is its logistic function.
 Temperature and bias are fitted to the margins of frames, the threshold to the scores of files, each what it is later
@@ -20,6 +20,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import FAKE, REAL
 
+_ENOUGH = 20  # real files of a source that counts by itself
 KEY = "calibration"  # of the metadata of a safetensors file
 
 
@@ -28,7 +29,8 @@ class Calibration:
     """P(fake) = 1 / (1 + exp(-(margin / temperature + bias))), and the score from which a file counts as fake.
 
     temperature: > 0, so that no order changes. threshold: in [0, 1]. data: what it was fitted on, "" where nothing was
-    fitted. n_real, n_fake: how many margins of each class that was.
+    fitted. n_real, n_fake: how many margins of each class that was. suspicious: the score from which a file
+    counts as suspicious, at most the threshold; None: no file does.
     """
 
     temperature: float = 1.0
@@ -37,12 +39,15 @@ class Calibration:
     data: str = ""
     n_real: int = 0
     n_fake: int = 0
+    suspicious: float | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (("temperature", 0, math.inf), ("bias", -math.inf, math.inf), ("threshold", 0, 1)):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
                 raise UserError(f"calibration.{name}: found {value!r}, wanted a finite number in [{low}, {high}]")
+        if self.suspicious is not None and not 0 <= self.suspicious <= self.threshold:
+            raise UserError(f"calibration.suspicious: found {self.suspicious!r}, wanted one in [0, {self.threshold}]")
         if not self.temperature:
             raise UserError("calibration.temperature: found 0, wanted a number above it")
 
@@ -56,7 +61,10 @@ class Calibration:
 
     def to_json(self) -> str:
         """The text that ``from_metadata`` reads."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if self.suspicious is None:
+            del fields["suspicious"]
+        return json.dumps(fields, sort_keys=True)
 
     def to_metadata(self) -> dict[str, str]:
         """A note for ``weights.save``."""
@@ -122,15 +130,24 @@ def grouped(margins: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tupl
     return [file for file, _ in found], np.array([label for _, label in found])
 
 
-def calibrate(files: Sequence[ScoredFaces], labels: Sequence[int], protocol: Protocol, data: str) -> Calibration:
+def calibrate(
+    files: Sequence[ScoredFaces],
+    labels: Sequence[int],
+    protocol: Protocol,
+    data: str,
+    sources: Sequence[str] = (),
+    false_alarms: tuple[float, float] | None = None,
+) -> Calibration:
     """Temperature and bias from the margins of frames, the threshold from the scores of files under the protocol.
 
     Args:
       files: that the detector was not trained on, each with a face. labels: (F,) 0 = real, 1 = fake; both must occur.
       protocol: as the detector will be used; its threshold is ignored. data: what the files are, for whoever reads it.
+      sources: (F,) of each file, the camera or collection. false_alarms: shares of the worst source's real files that
+        count as suspicious and as fake, see ``worst_source``; None: one threshold, of the highest balanced accuracy.
 
     Raises:
-      UserError: as ``fit`` does.
+      UserError: as ``fit`` and ``worst_source`` do.
     """
 
     def of_frames(one: ScoredFaces, margins: np.ndarray) -> np.ndarray:
@@ -141,7 +158,41 @@ def calibrate(files: Sequence[ScoredFaces], labels: Sequence[int], protocol: Pro
         raise UserError("calibration: found no file with a face, wanted real and fake ones")
     found = fit(np.concatenate(frames), np.repeat(labels, [len(own) for own in frames]), data)
     margins = [protocol.file_margin(of_frames(one, found.margins(one.margins))) for one in files]
-    return dataclasses.replace(found, threshold=best_threshold(expit(margins), np.asarray(labels)))
+    scores, labels = expit(margins), np.asarray(labels)
+    if false_alarms is None:
+        return dataclasses.replace(found, threshold=best_threshold(scores, labels))
+    real = scores[labels == REAL], np.asarray(sources)[labels == REAL]
+    suspicious, threshold = (worst_source(*real, share) for share in false_alarms)
+    return dataclasses.replace(found, threshold=threshold, suspicious=suspicious)
+
+
+def worst_source(scores: np.ndarray, sources: np.ndarray, share: float) -> float:
+    """The least score that at most ``share`` of the real files reach, of every source that has enough of them.
+
+    A source counts if it has 20 files; those that have fewer count together. The score lies halfway to the next one
+    below.
+
+    Args:
+      scores: (N,) of real files. sources: (N,) their sources. share: in [0, 1).
+
+    Raises:
+      UserError: another share, or no file.
+    """
+    if not 0 <= share < 1:
+        raise UserError(f"false_alarms: found {share!r}, wanted a share in [0, 1)")
+    if not len(scores):
+        raise UserError("false_alarms: found no real file, wanted some")
+    names, counts = np.unique(sources, return_counts=True)
+    few = np.isin(sources, names[counts < _ENOUGH])
+    groups = [sources == name for name in names[counts >= _ENOUGH]] + ([few] if few.any() else [])
+
+    def least(own: np.ndarray) -> float:
+        own = np.sort(own)[::-1]
+        allowed = int(share * len(own))
+        above = own[allowed - 1] if allowed else 1.0
+        return (above + own[allowed]) / 2
+
+    return float(max(least(scores[group]) for group in groups))
 
 
 def fit(margins: np.ndarray, labels: np.ndarray, data: str) -> Calibration:

@@ -54,11 +54,15 @@ class Evidence:
         }
 
 
-def of_detector(score: float, fake: bool, protocol: Protocol, words: str) -> Evidence:
+def of_detector(score: float, word: str, protocol: Protocol, words: str) -> Evidence:
     """The main detector's evidence. Its strength is 0 at the threshold and 1 at P(fake) = 0 or 1, linear between.
 
-    score: P(fake) of the file. fake: the verdict.
+    score: P(fake) of the file. word: the verdict; what is suspicious speaks for neither, and what is real is measured
+    from where suspicion ends.
     """
-    room = 1 - protocol.threshold if fake else protocol.threshold
-    strength = abs(score - protocol.threshold) / room if room else 0.0
-    return Evidence(DETECTOR, score, "fake" if fake else "real", min(strength, 1.0), words)
+    if word == "suspicious":
+        return Evidence(DETECTOR, score, "neither", 0.0, words)
+    edge = protocol.threshold if word == "fake" or protocol.suspicious is None else protocol.suspicious
+    room = 1 - edge if word == "fake" else edge
+    strength = abs(score - edge) / room if room else 0.0
+    return Evidence(DETECTOR, score, word, min(strength, 1.0), words)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.video import Sampling
@@ -14,7 +15,7 @@ def chosen(arguments: argparse.Namespace) -> tuple[Scorer, Protocol]:
     """The detector and the protocol; where no model is named, a line on stderr says that the bundled demo is used.
 
     arguments: model, recipe, dtype, frames, per_second, faces, min_face_share, multi_face, aggregation, threshold.
-    Where threshold is None, the threshold of the model is used.
+    Where threshold is None, the thresholds of the model are used.
 
     Raises:
       UserError: as ``Scorer``, ``Protocol`` and ``Sampling`` do.
@@ -24,6 +25,8 @@ def chosen(arguments: argparse.Namespace) -> tuple[Scorer, Protocol]:
     scorer = Scorer(arguments.model, recipe=arguments.recipe, dtype=arguments.dtype)
     if arguments.model is None:
         print(f"no --model given: using the bundled demo detector ({scorer.description})", file=sys.stderr)
-    threshold = scorer.threshold if arguments.threshold is None else arguments.threshold
+    own = scorer.calibration if arguments.threshold is None else Calibration(threshold=arguments.threshold)
     rules = {name: getattr(arguments, name) for name in _RULES}
-    return scorer, Protocol(sampling, arguments.faces or "all", threshold=threshold, **rules)
+    return scorer, Protocol(
+        sampling, arguments.faces or "all", threshold=own.threshold, suspicious=own.suspicious, **rules
+    )

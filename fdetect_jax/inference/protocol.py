@@ -55,7 +55,8 @@ class Protocol:
     multi_face: the score of a frame: "max" or "mean" over the faces that count, or that of the "largest".
     aggregation: the score of a file from its frames with a face: "mean", "median", "max", or "top_third", the mean of
       the highest third of them, rounded down, but at least one (FWA; Li and Lyu 2019).
-    threshold: a file counts as fake from this score on, in [0, 1].
+    threshold: a file counts as fake from this score on, in [0, 1]. suspicious: it counts as suspicious from this score
+      on and below the threshold; None: never.
 
     Raises:
       UserError: names ``protocol.<field>``, what was found and what was wanted.
@@ -67,6 +68,7 @@ class Protocol:
     multi_face: str = "max"
     aggregation: str = "mean"
     threshold: float = 0.5
+    suspicious: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.sampling, Sampling):
@@ -78,6 +80,9 @@ class Protocol:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise UserError(f"protocol.{name}: found {value!r}, wanted a number in [0, 1]")
+
+        if self.suspicious is not None and not 0 <= self.suspicious <= self.threshold:
+            raise UserError(f"protocol.suspicious: found {self.suspicious!r}, wanted one in [0, {self.threshold}]")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -140,6 +145,12 @@ class Protocol:
     def is_fake(self, margin: float) -> bool:
         """Whether a file of this calibrated margin counts as fake: its score is at or above the threshold."""
         return bool(margin >= logit(self.threshold))
+
+    def word(self, margin: float) -> str:
+        """The verdict on a file of this calibrated margin: "fake", "suspicious" or "real"."""
+        if self.is_fake(margin):
+            return "fake"
+        return "suspicious" if self.suspicious is not None and margin >= logit(self.suspicious) else "real"
 
 
 def _of_largest(areas: np.ndarray, margins: np.ndarray) -> float:

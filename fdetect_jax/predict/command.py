@@ -10,7 +10,8 @@ from tqdm import tqdm
 from fdetect_jax.host import set_up
 from fdetect_jax.inference.evidence import DETECTOR
 
-_WORDS = {"real": "real", "fake": "FAKE", "not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
+_WORDS = {"real": "real", "suspicious": "suspicious", "fake": "FAKE"}
+_WORDS |= {"not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
 FOUND_FAKE, NOT_ALL = 1, 3  # exit status
 
 

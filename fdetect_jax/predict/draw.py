@@ -14,8 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from fdetect_jax.predict.verdict import Sighting, TrackVerdict, Verdict
 
 _PAPER, _INK, _MUTED, _GRID = (22, 27, 34), (236, 240, 245), (140, 150, 163), (52, 60, 72)
-COLOURS = {"real": (64, 156, 255), "fake": (255, 112, 51), "not_applicable": _MUTED, "unable_to_evaluate": _MUTED}
-_WORDS = {"real": "REAL", "fake": "FAKE", "not_applicable": "NO FACE", "unable_to_evaluate": "NOT EVALUATED"}
+COLOURS = {"real": (64, 156, 255), "suspicious": (240, 190, 60), "fake": (255, 112, 51)}
+COLOURS |= dict.fromkeys(("not_applicable", "unable_to_evaluate"), _MUTED)
+_WORDS = {"real": "REAL", "suspicious": "SUSPICIOUS", "fake": "FAKE"}
+_WORDS |= {"not_applicable": "NO FACE", "unable_to_evaluate": "NOT EVALUATED"}
 _HELD = 0.75  # of the time between two samples: how long a box stays after the last one of its track
 
 
@@ -50,7 +52,11 @@ class Painter:
         return max(1, round(self._scale))
 
     def _box(self, frame: np.ndarray, track: TrackVerdict, seen: Sighting) -> None:
-        colour = COLOURS["fake" if seen.score >= self._verdict.threshold else "real"]
+        verdict = self._verdict
+        word = "fake" if seen.score >= verdict.threshold else "real"
+        if word == "real" and verdict.suspicious is not None and seen.score >= verdict.suspicious:
+            word = "suspicious"
+        colour = COLOURS[word]
         x0, y0, x1, y1 = (round(value) for value in seen.box)
         cv2.rectangle(frame, (x0, y0), (x1, y1), colour, max(2, round(2 * self._scale)), cv2.LINE_AA)
         number = f"#{track.track + 1} " if len(self._verdict.tracks) > 1 else ""

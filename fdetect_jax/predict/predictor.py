@@ -35,7 +35,7 @@ class Predictor:
         Args:
           model: weights, or the workdir of a finished training; None: the bundled demo detector.
           recipe: the name of a crop recipe, for weights that carry none, see ``Scorer``.
-          protocol: None: that of SBI with the model's own threshold. dtype: what the detector computes in; None:
+          protocol: None: that of SBI with the model's own thresholds. dtype: what the detector computes in; None:
             bfloat16 on devices that have it natively, else float32. workers: processes that read files; None: one per
             core.
 
@@ -47,7 +47,8 @@ class Predictor:
         from fdetect_jax.inference.scorer import Scorer
 
         self.scorer = Scorer(model, recipe=recipe, dtype=dtype)
-        self.protocol = Protocol(threshold=self.scorer.threshold) if protocol is None else protocol
+        own = self.scorer.calibration
+        self.protocol = Protocol(threshold=own.threshold, suspicious=own.suspicious) if protocol is None else protocol
         self._workers = workers
 
     def predict(self, paths: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[Verdict]:

@@ -12,7 +12,7 @@ from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.protocol import Protocol, to_score
 
-VERDICTS = ("real", "fake", "not_applicable", "unable_to_evaluate")
+VERDICTS = ("real", "suspicious", "fake", "not_applicable", "unable_to_evaluate")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class TrackVerdict:
 class Verdict:
     """The verdict on one file.
 
-    verdict: one of ``VERDICTS``: fake from ``threshold`` on; not_applicable: readable, and without a face;
+    verdict: one of ``VERDICTS``: fake from ``threshold`` on; suspicious below it, from ``suspicious`` on where the
+    detector has such a threshold; not_applicable: readable, and without a face;
     unable_to_evaluate: not readable. score: P(fake), None for the last two. reason: a sentence.
     kind: "image", "video", or None where that is unknown. duration: seconds, 0 for an image.
     frames: (seconds, P(fake) or None where no face was usable) of every sampled frame.
@@ -52,6 +53,7 @@ class Verdict:
     score: float | None
     reason: str
     threshold: float
+    suspicious: float | None = None
     kind: str | None = None
     duration: float = 0.0
     frames: tuple[tuple[float, float | None], ...] = ()
@@ -71,6 +73,7 @@ class Verdict:
             "evidence": [one.to_row() for one in self.evidence],
             "classes": {name: _rounded(value) for name, value in self.classes.items()},
             "threshold": self.threshold,
+            "suspicious": self.suspicious,
             "kind": self.kind,
             "duration": round(self.duration, 3),
             "frames": [[round(time, 3), _rounded(score)] for time, score in self.frames],
@@ -111,7 +114,13 @@ def decide(
     """
     crops, image = seen.crops, seen.kind == "image"
     duration = seen.info.duration if seen.info else 0.0
-    known = {"file": file, "threshold": protocol.threshold, "kind": seen.kind, "duration": duration}
+    known = {
+        "file": file,
+        "threshold": protocol.threshold,
+        "suspicious": protocol.suspicious,
+        "kind": seen.kind,
+        "duration": duration,
+    }
     known["notes"] = tuple(notes)
     if not crops:
         reason = "no face in the image" if image else f"no face in any of the {len(seen.frames)} sampled frames"
@@ -122,19 +131,20 @@ def decide(
     areas = np.array([area(one.box) for one in crops])
     found, of_frames = protocol.frame_margins(index, areas, margins, image=image)
     margin = protocol.file_margin(of_frames)
-    score, fake = to_score(margin), protocol.is_fake(margin)
+    score, word = to_score(margin), protocol.word(margin)
     shares = {}
     if len(names) > 2:
         shares = dict(zip(names, np.mean(classes, axis=0).tolist(), strict=True))
     over = f", {protocol.aggregation} over {len(found)} of {len(seen.frames)} frames, those with a face"
-    reason = (
-        f"P(fake) {score:.3f}{'' if image else over}, is {'at or above' if fake else 'below'} the threshold "
-        f"{protocol.threshold:.3f}{_kind(shares) if fake else ''}"
-    )
+    side = "at or above" if word == "fake" else "below"
+    reason = f"P(fake) {score:.3f}{'' if image else over}, is {side} the threshold {protocol.threshold:.3f}"
+    if word == "suspicious":
+        reason += f" and not below {protocol.suspicious:.3f}, from which on a file is suspicious"
+    reason += "" if word == "real" else _kind(shares)
     at = dict(zip(found.tolist(), expit(of_frames).tolist(), strict=True))
     scores = expit(margins)
     return Verdict(
-        verdict="fake" if fake else "real",
+        verdict=word,
         score=score,
         reason=reason,
         frames=tuple((time, at.get(frame)) for frame, time in seen.frames),
@@ -150,7 +160,7 @@ def decide(
             )
             for track, value in protocol.track_margins(tracks, margins).items()
         ),
-        evidence=(of_detector(score, fake, protocol, reason), *evidence),
+        evidence=(of_detector(score, word, protocol, reason), *evidence),
         classes=shares,
         **known,
     )
@@ -164,7 +174,7 @@ def _kind(classes: Mapping[str, float]) -> str:
 
 def unable(file: str, reason: str, protocol: Protocol, passing: bool = False) -> Verdict:
     """The verdict on a file that could not be read."""
-    return Verdict(file, "unable_to_evaluate", None, reason, protocol.threshold, passing=passing)
+    return Verdict(file, "unable_to_evaluate", None, reason, protocol.threshold, protocol.suspicious, passing=passing)
 
 
 def _rounded(score: float | None) -> float | None:

@@ -13,7 +13,8 @@ from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.report.pages import render
 
 PAGE = "report.html"
-_WORDS = {"fake": "fake", "real": "real", "not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
+_WORDS = {"fake": "fake", "suspicious": "suspicious", "real": "real"}
+_WORDS |= {"not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
 
 
 def write_page(output: Path, rows: Sequence[Mapping], detector: str, protocol: Protocol) -> None:
@@ -30,7 +31,8 @@ def write_page(output: Path, rows: Sequence[Mapping], detector: str, protocol: P
         description=detector,
         facts=tuple(f"{counts[word]:,} {shown}" for word, shown in _WORDS.items() if counts[word]),
         rule=f"In a frame: {protocol.multi_face} over its faces; over frames: {protocol.aggregation}; "
-        f"fake from P(fake) = {protocol.threshold:.3f} on.",
+        f"fake from P(fake) = {protocol.threshold:.3f} on"
+        f"{'' if protocol.suspicious is None else f', suspicious from {protocol.suspicious:.3f} on'}.",
         shown=[_row(row) for row in order if row["annotated"]],
         others=[_row(row) for row in order if not row["annotated"]],
     )
@@ -70,4 +72,4 @@ def _address(path: str | None) -> str:
 
 
 def _side(word: str) -> str:
-    return word if word in ("fake", "real") else "none"
+    return word if word in ("fake", "suspicious", "real") else "none"

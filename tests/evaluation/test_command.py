@@ -131,6 +131,7 @@ def test_arguments_reach_the_protocol(model, data, tmp_path, faces):
         "multi_face": "mean",
         "aggregation": "median",
         "threshold": 0.3,
+        "suspicious": None,
     }
     assert (report["model"]["recipe"]["scale"], report["model"]["recipe"]["size"]) == (1.3, 64)
 

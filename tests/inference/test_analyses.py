@@ -126,7 +126,7 @@ def test_a_row_is_plain():
     ("score", "threshold", "strength"), [(0.4, 0.4, 0.0), (0.7, 0.4, 0.5), (1.0, 0.4, 1.0), (0.1, 0.4, 0.75), (0, 0, 0)]
 )
 def test_the_detectors_strength_grows_from_the_threshold(score, threshold, strength):
-    found = of_detector(score, score >= threshold, Protocol(threshold=threshold), "because")
+    found = of_detector(score, "fake" if score >= threshold else "real", Protocol(threshold=threshold), "because")
     assert found.strength == pytest.approx(strength)
     assert (found.name, found.value, found.words) == ("detector", score, "because")
     assert found.speaks_for == ("fake" if score >= threshold else "real")

@@ -17,6 +17,7 @@ from fdetect_jax.inference.calibration import (
     calibrate,
     fit,
     grouped,
+    worst_source,
     write_calibrated,
 )
 from fdetect_jax.inference.protocol import Protocol
@@ -193,7 +194,7 @@ def test_file_keeps_it_and_its_arrays(tmp_path):
     write_calibrated(path, output, calibration)
     config, found, metadata = weights.read(output)
     assert Calibration.from_metadata(metadata) == calibration
-    assert json.loads(metadata["calibration"]) == dataclasses.asdict(calibration)
+    assert json.loads(metadata["calibration"]) == json.loads(calibration.to_json())
     assert (config, metadata["size"], metadata["dtype"]) == ({"name": "n"}, "64", "float16")
     before = weights.read(path)[1]
     np.testing.assert_array_equal(found["params"]["kernel"], before["params"]["kernel"])
@@ -209,3 +210,36 @@ def test_metadata_without_or_with_another_calibration():
     for text in ('{"slope": 1}', "[1, 2]", '"x"', "temperature 2"):
         with pytest.raises(ValueError, match="wanted the fields"):
             Calibration.from_metadata({"calibration": text})
+
+
+def test_thresholds_of_the_worst_source():
+    """Sources of 100, 40 and 5 + 4 real files; the worst decides, and small ones count together."""
+    rng = np.random.default_rng(0)
+    sources = np.repeat(["a", "b", "c", "d"], [100, 40, 5, 4])
+    scores = rng.uniform(0, 0.5, len(sources))
+    scores[sources == "b"] += 0.3
+    found = worst_source(scores, sources, 0.05)
+    alarms = {name: (scores[sources == name] >= found).mean() for name in "ab"}
+    assert alarms["b"] == pytest.approx(0.05)
+    assert alarms["a"] == 0
+    assert found == pytest.approx(np.sort(scores[sources == "b"])[[-3, -2]].mean())
+    # None of nine may reach it: above the highest.
+    scores[sources == "d"] = 0.9
+    assert worst_source(scores, sources, 0.05) == pytest.approx(0.95)
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="false_alarms: found"):
+            worst_source(scores, sources, share)
+
+
+def test_two_thresholds_are_fitted_and_kept():
+    rng = np.random.default_rng(1)
+    labels = np.arange(400) % 2
+    files, of_files = grouped(rng.normal(2 * labels), labels, np.arange(400))
+    found = calibrate(files, of_files, Protocol(), "two", ["one"] * 400, (0.05, 0.01))
+    scores = found.scores(np.array([file.margins[0] for file in files]))[of_files == 0]
+    assert (scores >= found.suspicious).mean() == pytest.approx(0.05)
+    assert (scores >= found.threshold).mean() == pytest.approx(0.01)
+    assert Calibration.from_metadata(found.to_metadata()) == found
+    assert "suspicious" not in Calibration().to_json()  # files of one threshold stay as they were
+    with pytest.raises(ValueError, match=r"calibration\.suspicious: found 0\.9, wanted one in \[0, 0\.5\]"):
+        Calibration(suspicious=0.9)

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logit
 
 from fdetect_jax.faces.clips import FaceCrop, MediaFaces
-from fdetect_jax.inference.evidence import Evidence
+from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.video import VideoInfo
 from fdetect_jax.predict.verdict import decide, unable
@@ -105,3 +105,23 @@ def test_rows_survive_json(verdict):
         assert row[name] == getattr(verdict, name)
     assert row["score"] == (verdict.score and pytest.approx(verdict.score, abs=1e-6))
     assert [one["name"] for one in row["evidence"]] == [one.name for one in verdict.evidence]
+
+
+@pytest.mark.parametrize(
+    ("margin", "word", "side"), [(3.0, "fake", "fake"), (0.0, "suspicious", "neither"), (-3.0, "real", "real")]
+)
+def test_between_two_thresholds_a_file_is_suspicious(margin, word, side):
+    protocol = Protocol(threshold=0.8, suspicious=0.3)
+    verdict = decide("a.mp4", clip(), np.full(4, margin), protocol)
+    assert (verdict.verdict, verdict.evidence[0].speaks_for) == (word, side)
+    assert (verdict.to_row()["threshold"], verdict.to_row()["suspicious"]) == (0.8, 0.3)
+    assert ("from which on a file is suspicious" in verdict.reason) == (word == "suspicious")
+    assert decide("a.mp4", clip(), np.full(4, margin), Protocol(threshold=0.8)).verdict != "suspicious"
+
+
+def test_what_is_real_is_measured_from_where_suspicion_ends():
+    protocol = Protocol(threshold=0.8, suspicious=0.4)
+    assert of_detector(0.4, "real", protocol, "").strength == 0
+    assert of_detector(0.1, "real", protocol, "").strength == pytest.approx(0.75)
+    assert of_detector(0.9, "fake", protocol, "").strength == pytest.approx(0.5)
+    assert of_detector(0.7, "suspicious", protocol, "").strength == 0
