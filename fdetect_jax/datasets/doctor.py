@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdetect_jax.datasets import audit
 from fdetect_jax.datasets.layouts import LAYOUTS, Item, Layout, find_layout
 from fdetect_jax.datasets.layouts.base import Expected, descend, lines_of
 from fdetect_jax.datasets.left_out import HARMLESS, listing
@@ -26,7 +27,8 @@ _SECONDS = 300.0  # the most that one file may take
 
 @dataclass(frozen=True)
 class Finding:
-    """kind: "missing", "misnamed", "corrupt", "unusable", "leftover" or "note"; all but a note are problems."""
+    """kind: "missing", "misnamed", "corrupt", "unusable", "leftover", "shortcut" or "note"; all but the last two are
+    problems."""
 
     kind: str
     text: str
@@ -38,7 +40,8 @@ def examine(
     """Checks a download; or the output of ``prepare``, whose shards are compared with their hashes.
 
     Args:
-        name: of a layout; None: guessed. open_files: whether to read every video and image to its end. workers: number
+        name: of a layout; None: guessed. open_files: whether to read every video and image to its end, and to look for
+            shortcuts (``audit``). workers: number
             of processes that do; None: one per core.
 
     Returns:
@@ -65,9 +68,10 @@ def examine(
     result = [*_leftovers(found), *result, *_absent(root, items), *_left_out(found)]
     if open_files:
         result += _opened(root, items, workers)
+        result += [Finding("shortcut", line) for line in audit.lines(audit.measure(root, items, workers))]
     lines += [f"  {split}: {text}" for split, text in _counts(items).items()]
     lines += [f"{one.kind:9s} {one.text}" for one in dict.fromkeys(result)]
-    sound = all(one.kind == "note" for one in result)
+    sound = all(one.kind in ("note", "shortcut") for one in result)
     if layout.where and not sound:
         lines.append(f"where it comes from: {layout.where}")
     return lines, sound

@@ -1,6 +1,5 @@
 """Platt scaling finds what it should, and the threshold and the file keep it."""
 
-import dataclasses
 import json
 
 import numpy as np
