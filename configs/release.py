@@ -67,7 +67,7 @@ def get_config(variant: str = "labelled"):
     config.losses.contrastive.weight = 0.0
     config.losses.kinds = {"weight": 0.5}
     config.optimizer.update(
-        name="adamw", learning_rate=8e-4, weight_decay=0.02, warmup=0.05, decay_after=0.05, average=0.998
+        name="adamw", learning_rate=4e-4, weight_decay=0.02, warmup=0.05, decay_after=0.05, average=0.998
     )
     config.optimizer.sam.rho = 0.0
     config.steps, config.log_every, config.checkpoint_every = 2400, 20, 100
