@@ -11,6 +11,8 @@ from fdetect_jax import interrupts
 
 WRONG_USE, FAILED, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141  # exit status; 1 is a verdict of ``fdetect predict``
 
+_LONGEST = 2000  # characters of a message
+
 
 class UserError(ValueError):
     """A mistake in what was asked for: a field, a file or a folder that cannot be used.
@@ -59,7 +61,7 @@ def exit_status() -> Iterator[Status]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
     except (UserError, OSError) as error:
         status.code = WRONG_USE
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
     except Exception as error:
         if (line := backend_trouble(error)) is not None:
             status.code = WRONG_USE
@@ -70,6 +72,12 @@ def exit_status() -> Iterator[Status]:
             traceback.print_exc()
         if line:
             print(f"error: {line}", file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    """The message, its middle cut out where it is long: it may quote what a damaged file holds."""
+    text = " ".join(str(error).splitlines())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def backend_trouble(error: Exception) -> str | None:

@@ -4,15 +4,93 @@
 mapping itself lies in the run's config, for the message.
 """
 
+import dataclasses
+import json
+import types
+import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from fdetect_jax.errors import UserError
+
+Made = TypeVar("Made")
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_SHOWN = 200  # characters of a value in a message
+
+
+def from_json(text: str | bytes) -> Any:
+    """What JSON text holds. Raises ValueError, with a short reason, for whatever Python cannot make a value of."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+
+
+def from_fields(cls: type[Made], values: Any, path: str) -> Made:
+    """The dataclass with the fields of a file or of a command line.
+
+    Numbers, text, truth values and tuples of them must be of their field's type, and a dataclass among them is made
+    likewise; finer checks are those of ``cls``.
+
+    Raises:
+      UserError: no mapping, a field that ``cls`` lacks, one that is missing, or a value of another type.
+    """
+    hints = typing.get_type_hints(cls)
+    if not isinstance(values, Mapping):
+        refuse(path, values, f"the fields {sorted(hints)}")
+    known(values, hints, path)
+    made = {}
+    for field in dataclasses.fields(cls):
+        name, hint = field.name, hints[field.name]
+        if name in values:
+            value = values[name]
+            if dataclasses.is_dataclass(hint):
+                value = from_fields(hint, value, _full(name, path))
+            elif not _fits(value, hint):
+                refuse(_full(name, path), value, _words(hint))
+            made[name] = _frozen(value)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{_full(name, path)}: found no such field, wanted one")
+    return cls(**made)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value may be that of a field with this type; also True for types that are not known here."""
+    inner = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, one) for one in inner)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool) and abs(value) < 2**63  # NaN is not
+    if hint in (bool, str, types.NoneType):
+        return isinstance(value, hint)
+    if typing.get_origin(hint) is Mapping:
+        return isinstance(value, Mapping)
+    if typing.get_origin(hint) is tuple:
+        inner = inner[:1] * len(value) if isinstance(value, list | tuple) and inner[1:] == (...,) else inner
+    elif isinstance(hint, type) and issubclass(hint, tuple):
+        inner = tuple(typing.get_type_hints(hint).values())
+    else:
+        return True
+    return isinstance(value, list | tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
+
+
+def _words(hint: Any) -> str:
+    (first, *_) = typing.get_args(hint) or (None,)
+    if isinstance(first, type) and issubclass(first, tuple):
+        return f"rows of {tuple(typing.get_type_hints(first))}"
+    return _WORDS.get(hint, f"{hint}")
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples: JSON has only lists."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def refuse(field: str, found: Any, wanted: str) -> NoReturn:
     """Raises the UserError of a field that cannot be used."""
-    raise UserError(f"{field}: found {found!r}, wanted {wanted}")
+    text = repr(found)
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+    raise UserError(f"{field}: found {text}, wanted {wanted}")
 
 
 def get(config: Mapping[str, Any], field: str, path: str = "") -> Any:

@@ -12,6 +12,7 @@ from fdetect_jax import weights
 from fdetect_jax.detectors import find_detector, make_detector
 from fdetect_jax.detectors.efficientnet import EfficientNet, EfficientNetConfig
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_fields
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.perceptual_nets import ArcFace
 from fdetect_jax.gan.stylegan2 import Generator, GeneratorConfig, from_signed, to_signed
@@ -74,7 +75,7 @@ def load(path: str | os.PathLike, dtype: Any = jnp.float32) -> Loaded:
     config, variables, metadata = weights.read(path)
     kind = metadata["kind"]
     if kind not in _KINDS:
-        raise weights.WeightsError(f"{path}: found weights of kind {kind!r}, wanted one of {sorted(_KINDS)}")
+        raise weights.WeightsError(f"{path}: found weights of kind {kind!r:.200}, wanted one of {sorted(_KINDS)}")
     try:
         network = _KINDS[kind](config, variables, jnp.dtype(dtype))
     except UserError as error:
@@ -95,14 +96,14 @@ def _detector(config: dict, variables: Any, dtype: jnp.dtype) -> _Network:
 
 
 def _efficientnet(config: dict, variables: Any, dtype: jnp.dtype) -> _Network:
-    module = EfficientNet(_from_fields(EfficientNetConfig, config), dtype=dtype)
+    module = EfficientNet(from_fields(EfficientNetConfig, config, "detector"), dtype=dtype)
     return module, variables, module.apply, "face", _IMAGES["face"]
 
 
 def _stylegan2(config: dict, variables: Any, dtype: jnp.dtype) -> _Network:
     _check_fields(config, {"generator": dict})
     _check_fields(variables, {"generator": dict})
-    module = Generator(_from_fields(GeneratorConfig, config["generator"]))
+    module = Generator(from_fields(GeneratorConfig, config["generator"], "generator"))
 
     def run(variables: Any, z: jax.Array) -> Outputs:
         w = module.apply(variables, z, method=Generator.map)
@@ -142,14 +143,6 @@ def _check_fields(found: Any, wanted: Mapping[str, type]) -> None:
     for name, kind in wanted.items():
         if not isinstance(found.get(name), kind):
             raise UserError(f"{name}: found {found.get(name)!r}, wanted a {kind.__name__}")
-
-
-def _from_fields(cls: type, values: Any) -> Any:
-    """The dataclass with these fields, which checks their values itself; UserError where one is unknown."""
-    known = [field.name for field in dataclasses.fields(cls)]
-    if not isinstance(values, dict) or not set(values) <= set(known):
-        raise UserError(f"found {values!r}, wanted fields among {known}")
-    return cls(**values)
 
 
 # kind -> (config, variables, dtype) -> the network, its variables, run, unit and input shape; UserError where the

@@ -5,17 +5,23 @@ The metadata holds ``kind``, ``config`` (JSON), ``dtype`` and notes of the write
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import flax.traverse_util
+import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_json
 from fdetect_jax.files import write_atomic
+
+_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 
 class WeightsError(UserError):
@@ -65,6 +71,35 @@ def read(path: str | os.PathLike, kind: str | None = None) -> tuple[dict, dict, 
     return _open(path, kind, tensors=True)
 
 
+def difference(module: nn.Module, variables: Any, *inputs: Any) -> str:
+    """Says of the first array that is not as the module wants it for these inputs what was found and what was wanted.
+
+    ``variables`` may be anything; arrays beside the module's own do not matter. Returns "" where nothing differs, and
+    the reason where the module's own fields, which a file gives, do not go together.
+    """
+    try:
+        tree = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    except Exception as error:  # of Flax, JAX and NumPy: the module's fields do not go together
+        return f"its config gives no network: {' '.join(str(error).split()):.200}"
+    variables = variables if isinstance(variables, dict) else {"all": variables}
+    if loose := sorted(name for name, value in variables.items() if not isinstance(value, dict)):
+        return f"{loose[0]:.200}: found an array, wanted a collection of them"
+    found = flax.traverse_util.flatten_dict(variables, sep="/")
+    for name, leaf in sorted(flax.traverse_util.flatten_dict(tree, sep="/").items()):
+        shape = getattr(found.get(name), "shape", "nothing")
+        if shape != leaf.shape:
+            return f"{name}: found {shape}, wanted {leaf.shape}"
+    return ""
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """Raises WeightsError unless the names are places in nested dicts."""
+    above = {name[:end] for name in names for end, letter in enumerate(name) if letter == "/"}
+    for name in names:
+        if name in above or not all(name.split("/")):
+            raise WeightsError(f"{path}: found an array called {name[:200]!r}, wanted names like params/fc/kernel")
+
+
 def _open(path: str | os.PathLike, kind: str | None, tensors: bool) -> tuple[dict, dict, dict]:
     path = Path(path)
     if not path.is_file():
@@ -72,7 +107,12 @@ def _open(path: str | os.PathLike, kind: str | None, tensors: bool) -> tuple[dic
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
+            names = list(file.keys()) if tensors else []
+            _check_names(path, names)
+            for name in names:
+                if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
+                    raise WeightsError(f"{path}: {name}: found values of type {dtype}, wanted one of {_DTYPES}")
+            flat = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         if path.suffix in (".pt", ".pth", ".tar", ".pkl", ".bin", ".ckpt"):
             output = path.with_name(f"{path.name.split('.')[0]}.safetensors")
@@ -85,11 +125,13 @@ def _open(path: str | os.PathLike, kind: str | None, tensors: bool) -> tuple[dic
             "`fdetect convert KIND` makes one of a public checkpoint"
         )
     if kind is not None and metadata["kind"] != kind:
-        raise WeightsError(f"{path}: found weights of kind {metadata['kind']!r}, wanted {kind!r}")
+        raise WeightsError(f"{path}: found weights of kind {metadata['kind']!r:.200}, wanted {kind!r}")
     try:
-        config = json.loads(metadata["config"])
-    except json.JSONDecodeError:
-        raise WeightsError(f"{path}: found the config {metadata['config']!r} in its metadata, wanted JSON") from None
+        config = from_json(metadata["config"])
+    except ValueError:
+        raise WeightsError(
+            f"{path}: found the config {metadata['config']!r:.200} in its metadata, wanted JSON"
+        ) from None
     for name, value in flat.items():
         if jnp.issubdtype(value.dtype, jnp.floating):  # NumPy does not count bfloat16 as floating
             flat[name] = value.astype(np.float32)

@@ -101,6 +101,28 @@ def test_a_description_that_is_no_json(tmp_path):
         weights.describe(tmp_path / "g.safetensors")
 
 
+@pytest.mark.parametrize("config", ['{"a":' * 5000 + "1" + "}" * 5000, "1" * 5000], ids=["deep", "long"])
+def test_a_description_that_json_cannot_read(tmp_path, config):
+    save_file({"a": np.zeros(2, np.float32)}, tmp_path / "g.safetensors", metadata={"kind": "a", "config": config})
+    with pytest.raises(weights.WeightsError, match=r"found the config .* wanted JSON") as error:
+        weights.describe(tmp_path / "g.safetensors")
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["params/fc", "/", "params/fc/kernel/", "params//bias"])
+def test_names_that_are_no_places(tmp_path, name):
+    arrays = {"params/fc/kernel": np.zeros(2, np.float32), name: np.zeros(2, np.float32)}
+    save_file(arrays, tmp_path / "g.safetensors", metadata={"kind": "a", "config": "{}"})
+    with pytest.raises(weights.WeightsError, match="found an array called"):
+        weights.read(tmp_path / "g.safetensors")
+
+
+def test_values_that_are_no_numbers_of_ours(tmp_path):
+    save_file({"a/b": np.zeros(2, np.complex64)}, tmp_path / "g.safetensors", metadata={"kind": "a", "config": "{}"})
+    with pytest.raises(weights.WeightsError, match="a/b: found values of type C64"):
+        weights.read(tmp_path / "g.safetensors")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "g.safetensors"
     save(path)

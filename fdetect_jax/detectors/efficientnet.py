@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
 from fdetect_jax.nn.initial import drawn
@@ -29,6 +30,7 @@ NORMALIZATIONS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 ACTIVATIONS = ("swish", "relu6")
+_MOST_BLOCKS = 300  # B7 has 55; a file that asks for more would keep the program busy for ever
 
 
 class Stage(NamedTuple):
@@ -123,6 +125,8 @@ class EfficientNetConfig:
         if not rows or any(len(row) != len(Stage._fields) or min(row) < 1 for row in rows):
             raise UserError(f"detector.stages: found {rows}, wanted rows of {Stage._fields}, all at least 1")
         object.__setattr__(self, "stages", tuple(Stage(*row) for row in rows))
+        if sum(self.depth * stage.repeats for stage in self.stages) > _MOST_BLOCKS:
+            raise UserError(f"detector.depth: found {self.depth!r}, wanted at most {_MOST_BLOCKS} blocks in all stages")
 
     def channels(self, base: int) -> int:
         """``base`` times width, rounded to a multiple of 8 without losing more than 10 %."""
@@ -208,11 +212,8 @@ VARIANTS: dict[str, EfficientNetConfig] = {
 
 def build(variant: str, overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "EfficientNet":
     """A variant of ``VARIANTS`` with fields replaced; UserError for a field that is unknown or out of range."""
-    known = [field.name for field in dataclasses.fields(EfficientNetConfig)]
-    for name, found in overrides.items():
-        if name not in known:
-            raise UserError(f"detector.{name}: found {found!r}, wanted one of {known}")
-    return EfficientNet(dataclasses.replace(VARIANTS[variant], **overrides), axis_name, dtype)
+    fields = {field.name: getattr(VARIANTS[variant], field.name) for field in dataclasses.fields(EfficientNetConfig)}
+    return EfficientNet(from_fields(EfficientNetConfig, fields | dict(overrides), "detector"), axis_name, dtype)
 
 
 def drop_connect(x: jax.Array, rate: float, rng: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from fdetect_jax.detectors import efficientnet
 from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, named, normed, trunk
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.margin import CosineHead
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs
@@ -62,11 +63,7 @@ class MultiResolutionConfig:
 
 def build(overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "MultiResolution":
     """The detector with fields of its config replaced; UserError for a field that is unknown or out of range."""
-    known = [field.name for field in dataclasses.fields(MultiResolutionConfig)]
-    for name, found in overrides.items():
-        if name not in known:
-            raise UserError(f"detector.{name}: found {found!r}, wanted one of {known}")
-    return MultiResolution(MultiResolutionConfig(**overrides), axis_name, dtype)
+    return MultiResolution(from_fields(MultiResolutionConfig, overrides, "detector"), axis_name, dtype)
 
 
 class AttentionBranch(nn.Module):

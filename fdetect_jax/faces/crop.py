@@ -15,6 +15,7 @@ from fdetect_jax.faces.finder import Face
 from fdetect_jax.faces.landmarks import eyes, face_mask
 from fdetect_jax.faces.models import models_hash
 from fdetect_jax.faces.warp import similarity, turned_square
+from fdetect_jax.fields import from_fields
 from fdetect_jax.files import digest
 
 if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop do not load
@@ -31,13 +32,14 @@ _TEMPLATE = _TEMPLATE / 112
 # Indices into the 68 landmarks, from 0. As in DeepfakeBench, each eye also uses one eyelid point too many, and the
 # mouth one lip point too many.
 _TEMPLATE_POINTS = [37, 44, 30, 49, 55]
+_LARGEST = 4096  # side of a crop, pixels
 
 
 @dataclass(frozen=True)
 class CropRecipe:
     """How a crop is cut.
 
-    size: side of the crop in pixels, >= 8. region: the area that is cut out, one of ``REGIONS``:
+    size: side of the crop in pixels, 8 to 4096. region: the area that is cut out, one of ``REGIONS``:
         "square": the square around the box's centre; beyond the image's edge the image is mirrored;
         "level": the same, turned so that the eyes are level;
         "inside": the square, moved and shrunk until it lies inside the image (FaceForensics++);
@@ -59,8 +61,8 @@ class CropRecipe:
     detector_hash: str = models_hash()
 
     def __post_init__(self) -> None:
-        if self.size < 8:
-            raise UserError(f"recipe.size: found {self.size}, wanted at least 8")
+        if not 8 <= self.size <= _LARGEST:
+            raise UserError(f"recipe.size: found {self.size}, wanted 8 to {_LARGEST}")
         if not self.scale > 0:
             raise UserError(f"recipe.scale: found {self.scale}, wanted a positive number")
         if self.region not in REGIONS:
@@ -84,7 +86,7 @@ class CropRecipe:
         wanted = {field.name for field in fields(cls)}
         if set(values) != wanted:
             raise UserError(f"recipe: found fields {sorted(values)}, wanted {sorted(wanted)}")
-        return cls(**values)
+        return from_fields(cls, values, "recipe")
 
     def fingerprint(self) -> str:
         """16 hex digits, equal for equal recipes on every machine."""

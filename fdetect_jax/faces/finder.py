@@ -65,6 +65,7 @@ class Faces:
     """BlazeFace (Bazarevsky et al., 2019) for boxes, MediaPipe's face mesh (Kartynnik et al., 2019) for landmarks.
 
     Do not share it between threads and do not pickle it; each process opens its own. Close it, or use it in a ``with``.
+    broken: a model has failed, after which MediaPipe refuses every other image too; open another one.
     """
 
     def __init__(self, min_confidence: float = 0.5):
@@ -80,6 +81,7 @@ class Faces:
         if not 0 < min_confidence <= 1:
             raise UserError(f"min_confidence: found {min_confidence}, wanted a number in (0, 1]")
         content = load_models()
+        self.broken = False
         with _quiet():
             import mediapipe as mp
             from mediapipe.tasks.python import BaseOptions, vision
@@ -192,7 +194,7 @@ class Faces:
         """Boxes that the search finds in the tiles of the image, the surest first; a face may have several."""
         found = []
         for side, *corner in tiles(image.shape[1], image.shape[0], turn):
-            level, scale = small, image.shape[1] / small.shape[1]
+            level, scale = small, _scale(image, small)
             if side < _SEARCH_SIDE * scale:
                 level, scale = image, 1.0
             x, y = (round(start / scale) for start in corner)
@@ -206,7 +208,7 @@ class Faces:
     def _second_look(self, image: np.ndarray, small: np.ndarray, place: tuple) -> tuple | None:
         """What the detector finds at a place that the search proposes, in the middle of a square of its own."""
         side = _SECOND_LOOK * max(place[2] - place[0], place[3] - place[1])
-        scale = image.shape[1] / small.shape[1]
+        scale = _scale(image, small)
         if side < _SECOND_SIZE * scale:
             small, scale = image, 1.0
         centre = (np.array([place[0] + place[2], place[1] + place[3]]) / 2 + 0.5) / scale - 0.5
@@ -219,9 +221,16 @@ class Faces:
 
     def _run(self, detector: Any, image: np.ndarray) -> list[tuple]:
         height, width = image.shape[:2]
+        try:
+            detections = detector.detect(self._image(image)).detections
+        except RuntimeError:
+            self.broken = True
+            raise
         out = []
-        for detection in detector.detect(self._image(image)).detections:
+        for detection in detections:
             found = detection.bounding_box
+            if not found.width or not found.height:  # rounded to whole pixels; in images of a few
+                continue
             low = np.array([found.origin_x, found.origin_y]) - 0.5  # MediaPipe counts from the pixel's edge
             high = low + np.array([found.width, found.height])
             points = np.array([(point.x, point.y) for point in detection.keypoints]) * [width, height] - 0.5
@@ -258,7 +267,11 @@ def open_faces() -> None:
 
 
 def own_faces() -> Faces:
-    """The face models that ``open_faces`` opened in this process."""
+    """The face models that ``open_faces`` opened in this process, opened anew where they are broken."""
+    global _own
+    if _own.broken:
+        _own.close()
+        _own = Faces()
     return _own
 
 
@@ -275,6 +288,11 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
         return image
     small = max(1, round(width * factor)), max(1, round(height * factor))
     return cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+
+
+def _scale(image: np.ndarray, small: np.ndarray) -> float:
+    """How many pixels of the image one of the shrunk image is; of the longer side, as the other may be a single one."""
+    return max(image.shape[:2]) / max(small.shape[:2])
 
 
 def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
@@ -297,7 +315,8 @@ def _close(beside: ThreadPoolExecutor, *tasks: Any) -> None:
     beside.shutdown()
     with _quiet():
         for task in tasks:
-            task.close()
+            with contextlib.suppress(RuntimeError):  # of a broken one
+                task.close()
 
 
 @contextlib.contextmanager

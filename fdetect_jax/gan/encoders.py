@@ -15,6 +15,8 @@ from fdetect_jax.gan.layers import EqualDense
 from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import conv2d
 
+_MOST_UNITS = 300  # IR-SE50 has 24; a file that asks for more would keep the program busy for ever
+
 
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
@@ -31,6 +33,8 @@ class TrunkConfig:
     def __post_init__(self):
         if self.unit not in ("ir_se", "basic"):
             raise UserError(f"trunk.unit: found {self.unit!r}, wanted 'ir_se' or 'basic'")
+        if not 1 <= sum(units for _, units in self.stages) <= _MOST_UNITS:
+            raise UserError(f"trunk.stages: found {self.stages}, wanted 1 to {_MOST_UNITS} units in all")
 
 
 RESNET34 = TrunkConfig(stages=((64, 3), (128, 4), (256, 6), (512, 3)), unit="basic")

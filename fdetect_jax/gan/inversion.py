@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax import weights
-from fdetect_jax.gan.encoders import Encoder, EncoderConfig, TrunkConfig
+from fdetect_jax.fields import from_fields
+from fdetect_jax.gan.encoders import Encoder, EncoderConfig
 from fdetect_jax.gan.hyperinverter import HyperConfig, HyperInverter
 from fdetect_jax.gan.stylegan2 import Generator, GeneratorConfig, Offsets, from_signed, to_signed
 
@@ -73,20 +74,16 @@ class Inverter:
         return self.generator.apply(variables["generator"], z, method=Generator.map)
 
 
-def _trunk(config: dict) -> TrunkConfig:
-    return TrunkConfig(**{**config, "stages": tuple(tuple(s) for s in config["stages"])})
-
-
 def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32, remat: bool = False) -> Inverter:
     """Builds the networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` if there is one.
 
     dtype, remat: of the generator.
     """
-    g = GeneratorConfig(**configs["generator"])
-    e = EncoderConfig(**{**configs["encoder"], "trunk": _trunk(configs["encoder"]["trunk"])})
+    g = from_fields(GeneratorConfig, configs["generator"], "generator")
+    e = from_fields(EncoderConfig, configs["encoder"], "encoder")
     hyper = None
     if "hyper" in configs:
-        h = HyperConfig(**{**configs["hyper"], "trunk": _trunk(configs["hyper"]["trunk"])})
+        h = from_fields(HyperConfig, configs["hyper"], "hyper")
         hyper = HyperInverter(h, g, axis_name)
     return Inverter(Generator(g, dtype, remat), Encoder(e, axis_name), hyper)
 
@@ -97,13 +94,25 @@ def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inve
     path: that folder, or one file of kind "hyperinverter", which holds all three.
 
     Raises:
-      weights.WeightsError: a file is missing or is of another kind.
+      weights.WeightsError: a file is missing, is of another kind, or holds other arrays than its network has.
+      UserError: a field of a file's description that does not hold.
     """
     path = Path(path)
     files = (path,) if path.is_file() else tuple(path / f"{part}.safetensors" for part in PARTS)
     found = tuple((file, file.stat().st_mtime_ns if file.exists() else None) for file in files)
     configs, variables = _read(found)
-    return build(configs, dtype=dtype, remat=remat), variables
+    inverter = build(configs, dtype=dtype, remat=remat)
+    _check(inverter, variables, path)
+    return inverter, variables
+
+
+def _check(inverter: Inverter, variables: dict, path: Path) -> None:
+    image = jax.ShapeDtypeStruct((1, inverter.resolution, inverter.resolution, 3), jnp.float32)
+    latent = jax.ShapeDtypeStruct((1, inverter.generator.config.z_dim), jnp.float32)
+    for part, inputs in (("generator", (latent,)), ("encoder", (image,)), ("hyper", (image, image))):
+        network = getattr(inverter, part)
+        if network is not None and (differs := weights.difference(network, variables.get(part), *inputs)):
+            raise weights.WeightsError(f"{path}: found other arrays than its {part} has ({differs})")
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,6 +19,8 @@ from fdetect_jax.nn.resample import conv2d_up, upsample2d
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 Offsets = dict[str, jax.Array]
 
+_MOST_LAYERS = 100  # of the mapping; a file that asks for more would keep the program busy for ever
+
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
@@ -35,6 +37,8 @@ class GeneratorConfig:
     def __post_init__(self):
         if self.resolution not in RESOLUTIONS:
             raise UserError(f"generator.resolution: found {self.resolution}, wanted one of {RESOLUTIONS}")
+        if not 1 <= self.mapping_layers <= _MOST_LAYERS:
+            raise UserError(f"generator.mapping_layers: found {self.mapping_layers}, wanted 1 to {_MOST_LAYERS}")
 
     def channels(self, resolution: int) -> int:
         return min(self.channel_base // resolution, self.channel_max)

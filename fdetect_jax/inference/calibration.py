@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from fdetect_jax import weights
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_fields, from_json, refuse
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import FAKE, REAL
 
@@ -79,14 +80,11 @@ class Calibration:
         """
         if KEY not in metadata:
             return cls()
-        wanted = {field.name for field in dataclasses.fields(cls)}
         try:
-            fields = json.loads(metadata[KEY])
-        except json.JSONDecodeError:
-            fields = None
-        if not isinstance(fields, dict) or not set(fields) <= wanted:
-            raise UserError(f"{KEY}: found {metadata[KEY]}, wanted the fields {sorted(wanted)}")
-        return cls(**fields)
+            fields = from_json(metadata[KEY])
+        except ValueError:
+            refuse(KEY, metadata[KEY], f"the fields {[field.name for field in dataclasses.fields(cls)]}")
+        return from_fields(cls, fields, KEY)
 
 
 class ScoredFaces(typing.Protocol):

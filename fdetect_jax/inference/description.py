@@ -4,16 +4,17 @@ Every function raises UserError naming the note, what was found and what was wan
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import RECIPES, CropRecipe
+from fdetect_jax.fields import from_json, refuse
 from fdetect_jax.loading import Loaded
 from fdetect_jax.types import KINDS
 
 _TWO = ("real", "fake")
+_DIGITS = 9  # of a count, at most
 
 
 def crop_recipe(loaded: Loaded, name: str | None) -> CropRecipe:
@@ -61,13 +62,13 @@ def class_names(metadata: Mapping[str, str], count: int) -> tuple[str, ...]:
 def _json(metadata: Mapping[str, str], name: str, default: str | None = None) -> Any:
     text = metadata.get(name, default)
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise UserError(f"{name}: found {text!r}, wanted JSON") from None
+        return from_json(text)
+    except ValueError:
+        refuse(name, text, "JSON")
 
 
 def _count(metadata: Mapping[str, str], name: str) -> int:
     text = metadata.get(name, "")
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{name}: found {text or None!r}, wanted a whole number of at least 1")
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) < 1:
+        refuse(name, text or None, "a whole number of at least 1")
     return int(text)

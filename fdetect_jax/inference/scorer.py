@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeParamShapeError
 
-from fdetect_jax import assets, parallel
+from fdetect_jax import assets, parallel, weights
 from fdetect_jax.errors import UserError
 from fdetect_jax.inference.attention import heat
 from fdetect_jax.inference.calibration import Calibration
@@ -25,7 +24,7 @@ from fdetect_jax.inference.clips import Rows, clips
 from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe
 from fdetect_jax.inference.precision import native_dtype
 from fdetect_jax.inference.stream import Stream, joined
-from fdetect_jax.loading import load
+from fdetect_jax.loading import Loaded, load
 from fdetect_jax.types import margin
 
 _WEIGHTS = "detector.safetensors"
@@ -101,7 +100,7 @@ class Scorer:
             self._predict = parallel.compile_rows(partial(_predict, loaded.run), self._mesh)
             self._attend = parallel.compile_rows(partial(_attend, loaded.run), self._mesh)
             self._variables = parallel.put(loaded.variables, self._mesh)
-            self.classes = class_names(loaded.metadata, self._count_classes())
+            self.classes = class_names(loaded.metadata, self._count_classes(loaded))
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
 
@@ -238,12 +237,14 @@ class Scorer:
     def _batch(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((self.batch_size, *self.row_shape), jnp.uint8, sharding=parallel.split(self._mesh))
 
-    def _count_classes(self) -> int:
+    def _count_classes(self, loaded: Loaded) -> int:
         """The number of logits; refuses weights that are not this network's. Traces what ``compile`` compiles."""
         try:
             _, classes = self._predict.eval_shape(self._variables, self._batch())
-        except (ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeParamShapeError) as error:
-            raise UserError(f"found other arrays than {self._name} has ({error})") from None
+        except Exception as error:  # of Flax, JAX and NumPy, whatever the first array that does not fit leads to
+            if not (differs := weights.difference(loaded.module, loaded.variables, self._one_row())):
+                raise
+            raise UserError(f"found other arrays than {self._name} has ({differs})") from error
         return classes.shape[-1]
 
 

@@ -211,4 +211,4 @@ def _guarded(function: Callable, item: Any) -> Any:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return " ".join(f"{type(error).__name__}: {error}".split())  # one line

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fdetect_jax.faces import finder
 from fdetect_jax.faces.finder import Faces
 from fdetect_jax.faces.landmarks import MESH_TO_68, MIRRORED_68, eyes, face_mask, facing, mirror
 from fdetect_jax.facesim.faces import FaceSim
@@ -94,6 +95,23 @@ def test_largest_first(faces, drawn):
     assert [face.centre[0] > 140 for face in found] == [True, False]
     assert found[0].side > found[1].side
     assert all(face.landmarks is not None for face in found)
+
+
+@pytest.mark.parametrize("shape", [(3000, 1), (1, 3000), (30_000, 3), (1, 1)])
+def test_a_strip_shows_no_face_and_breaks_nothing(faces, drawn, shape):
+    assert faces.detect(np.full((*shape, 3), 90, np.uint8)) == []
+    assert not faces.broken
+    assert len(faces.detect(drawn[0]["image"])) == 1
+
+
+def test_broken_models_are_opened_anew(monkeypatch, drawn):
+    finder.open_faces()
+    with finder.own_faces() as first:
+        with pytest.raises(RuntimeError, match="ROI"):
+            first._run(first._detector, np.zeros((0, 64, 3), np.uint8))
+        with finder.own_faces() as second:
+            assert len(second.detect(drawn[0]["image"])) == 1
+    monkeypatch.setattr(finder, "_own", None)
 
 
 def test_nothing_to_find(faces):

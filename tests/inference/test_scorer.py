@@ -230,7 +230,9 @@ def test_bad_files_are_refused_by_name(tmp_path):
     refused(save(tmp_path / "a.safetensors", recipe="null"), "recipe: found none, .*wanted --recipe with one")
     assert Scorer(tmp_path / "a.safetensors", recipe="paper").size == 64
     refused(tmp_path / "a.safetensors", "'nose'", recipe="nose")
-    refused(save(tmp_path / "b.safetensors", calibration='{"slope": 1}'), "wanted the fields")
+    refused(
+        save(tmp_path / "b.safetensors", calibration='{"slope": 1}'), "calibration.slope: found 1, wanted no such field"
+    )
     refused(save(tmp_path / "c.safetensors", size="32"), "size")
     refused(save(tmp_path / "s.safetensors", size="wide"), "size: found 'wide'")
     refused(save(tmp_path / "j.safetensors", recipe="{"), "recipe: found '{', wanted JSON")
@@ -242,6 +244,36 @@ def test_bad_files_are_refused_by_name(tmp_path):
     fields = {"resolution": 64, "num_classes": 1000, **DETECTOR}
     weights.save(tmp_path / "d.safetensors", "efficientnet", fields, variables, layout="timm")
     refused(tmp_path / "d.safetensors", "1000 logits")
+
+
+@pytest.mark.parametrize(
+    ("note", "message"),
+    [
+        ({"recipe": json.dumps({**RECIPE.to_dict(), "scale": []})}, r"recipe.scale: found \[\], wanted a number"),
+        ({"recipe": '{"a":' * 5000 + "1" + "}" * 5000}, "recipe: found .* wanted JSON"),
+        ({"calibration": '{"a":' * 5000 + "1" + "}" * 5000}, "calibration: found "),
+        ({"classes": "[" * 5000 + "]" * 5000}, "classes: found .* wanted JSON"),
+        ({"size": "1" * 5000}, "size: found "),
+    ],
+    ids=["type", "recipe", "calibration", "classes", "size"],
+)
+def test_damaged_notes_are_refused_in_a_short_line(tmp_path, note, message):
+    with pytest.raises(UserError, match=message) as error:
+        Scorer(save(tmp_path / "d.safetensors", **note))
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("kind", ["a collection", "a statistic"])
+def test_arrays_in_other_places_are_refused(tmp_path, kind):
+    variables = jax.tree.map(np.copy, network()[1])
+    if kind == "a collection":
+        variables["loose"] = np.zeros(3, np.float32)
+    else:
+        del variables["batch_stats"]["bn0"]["mean"]
+    config, recipe = {"name": "efficientnet_small64", "overrides": DETECTOR}, json.dumps(RECIPE.to_dict())
+    weights.save(tmp_path / "d.safetensors", "detector", config, variables, recipe=recipe, size="64")
+    with pytest.raises(UserError, match="found other arrays than efficientnet_small64 has"):
+        Scorer(tmp_path / "d.safetensors")
 
 
 def test_other_images_are_refused(tmp_path):
