@@ -6,10 +6,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from fdetect_jax.data.mixture import cycle
-from fdetect_jax.data.sources import MIXTURE, SOURCES, make_source
+from fdetect_jax.data.sources import LEAVE_OUT, MIXTURE, SOURCES, make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import RECIPES, make_recipe
-from fdetect_jax.fields import at_least, between, get, one_of, refuse
+from fdetect_jax.fields import at_least, between, get, known, one_of, refuse
 
 _FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; each sub-folder is one person"
 _FACEFORENSICS = (
@@ -79,8 +79,14 @@ def _part(config: ConfigDict, path: str, splits: Sequence[str]) -> None:
         refuse(f"{path}.root", data.root, where)
     if not Path(data.root).is_dir():
         refuse(f"{path}.root", data.root, f"an existing folder: {where}")
+    left_out = data.get("leave_out", {})
+    known(left_out, LEAVE_OUT, f"{path}.leave_out")
     if data.source == "prepared":
+        if "balance" in data:
+            between(config, f"{path}.balance", 0, 1)
         _prepared(config, path, splits)
+    elif any(left_out.values()):
+        refuse(f"{path}.leave_out", left_out.to_dict(), "nothing, since only prepared data know their generators")
 
 
 def _prepared(config: ConfigDict, path: str, splits: Sequence[str]) -> None:

@@ -1,0 +1,120 @@
+"""Labelled faces with a manifest: kinds, methods and sources are kept, drawn in balance, and left out by name."""
+
+import numpy as np
+import pytest
+from small import run, small_baseline, without_generator
+
+from fdetect_jax.config import check
+from fdetect_jax.data.pipeline import train_batches
+from fdetect_jax.data.prepared import Prepared
+from fdetect_jax.data.sources import make_source
+from fdetect_jax.datasets.prepare import prepare
+from fdetect_jax.errors import UserError
+from fdetect_jax.faces.crop import make_recipe
+from fdetect_jax.forgery.dataset_fakes import DatasetFakes
+from fdetect_jax.types import FAKE, KINDS, REAL
+from tests.datasets import trees
+
+# split, label, type, generator, source, number of files
+ROWS = [
+    ("train", "real", "none", "", "studio", 8),
+    ("train", "real", "none", "", "street", 2),
+    ("train", "fake", "entire", "large", "lab", 8),
+    ("train", "fake", "swap", "small", "lab", 2),
+    ("val", "real", "none", "", "studio", 1),
+    ("val", "fake", "entire", "large", "lab", 1),
+    ("test", "real", "none", "", "studio", 2),
+    ("test", "fake", "entire", "large", "lab", 1),
+    ("test", "fake", "swap", "small", "lab", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def labelled(faces, tmp_path_factory):
+    root, lines = tmp_path_factory.mktemp("labelled"), ["path,label,type,generator,source,split,group,face_px"]
+    for split, label, kind, generator, source, count in ROWS:
+        for _ in range(count):
+            name = f"{len(lines):02d}.png"
+            trees.write_photo(root / label / name, len(lines) - 1)
+            lines.append(f"{label}/{name},{label},{kind},{generator},{source},{split},{name},100")
+    (root / "manifest.csv").write_text("\n".join(lines))
+    return prepare("folder", root, tmp_path_factory.mktemp("out") / "p", make_recipe("aligned64"), workers=1)
+
+
+def config_of(labelled, **data):
+    config = without_generator(small_baseline(""))
+    config.data = {"source": "prepared", "root": str(labelled), "recipe": "aligned64", "size": 64, "workers": 0}
+    config.data.update(frames=0, max_unusable=0.0, **data)
+    config.forgery.mix.update(swap=0.0, given=1.0)
+    config.evaluation.skip = ("swap", "sbi", "fwa", "composite")
+    return config
+
+
+def test_what_the_manifest_says_is_kept(labelled):
+    fakes = Prepared(labelled, "train", labels=(FAKE,))
+    found = {(fakes[i]["method"], fakes[i]["source"], int(fakes[i]["kind"])) for i in range(len(fakes))}
+    assert found == {("large", "lab", KINDS.index("entire synthesis")), ("small", "lab", KINDS.index("swap"))}
+    reals = Prepared(labelled, "train", labels=(REAL,))
+    assert {reals[i]["source"] for i in range(len(reals))} == {"studio", "street"}
+
+
+@pytest.mark.parametrize(("balance", "share"), [(1.0, 0.2), (0.5, 1 / 3), (0.0, 0.5)])
+def test_how_often_a_method_and_a_source_are_drawn(labelled, balance, share):
+    """2 of 10 are of the small one: n^balance of each."""
+    for label, field, name in ((FAKE, "method", "small"), (REAL, "source", "street")):
+        source = Prepared(labelled, "train", labels=(label,), balance=balance)
+        own = np.array([source[i][field] == name for i in range(len(source))])
+        assert source.shares.mean() == pytest.approx(1)
+        assert source.shares[own].sum() / source.shares.sum() == pytest.approx(share)
+    batches = train_batches(source, 10, 0)
+    images = {source[i]["image"].tobytes(): own[i] for i in range(len(source))}
+    seen = [images[one.tobytes()] for _ in range(40) for one in next(batches)["image"]]
+    batches.close()
+    assert np.mean(seen) == pytest.approx(share, abs=0.07)
+    fakes = Prepared(labelled, "train", labels=(FAKE,), balance=balance)
+    forge, rng = DatasetFakes(fakes), np.random.default_rng(0)
+    small = {fakes[i]["image"].tobytes() for i in range(len(fakes)) if fakes[i]["method"] == "small"}
+    face = source[0] | {"identity": -1}
+    drawn = [forge(rng, face, None).fake.tobytes() in small for _ in range(400)]
+    assert np.mean(drawn) == pytest.approx(share, abs=0.07)
+
+
+def test_what_is_left_out_is_tested_and_not_trained_on(labelled, tmp_path):
+    config = config_of(labelled, leave_out={"generator": ("small",), "source": ("street",)})
+    counts = {
+        (split, label): len(make_source(config.data, split, label=label))
+        for split in ("train", "val", "test")
+        for label in (REAL, FAKE)
+    }
+    assert counts == {
+        ("train", REAL): 8,
+        ("train", FAKE): 8,
+        ("val", REAL): 1,
+        ("val", FAKE): 1,
+        ("test", REAL): 2,  # of street, which lie in train
+        ("test", FAKE): 3,  # small, in train and in test
+    }
+    tested = make_source(config.data, "test", label=FAKE)
+    assert {tested[i]["method"] for i in range(3)} == {"small"}
+    config.steps = 1
+    tests = run(config, tmp_path)["tests"]
+    assert (tests["given"]["n_real"], tests["given"]["n_fake"]) == (2, 2)
+
+
+def test_without_a_source_left_out_the_real_faces_of_the_tests_stay(labelled):
+    config = config_of(labelled, leave_out={"generator": ("small",), "source": ()})
+    assert len(make_source(config.data, "test")) == 2
+    assert make_source(config.data, "test").fingerprint == make_source(config_of(labelled).data, "test").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        ({"leave_out": {"generator": ("smal",)}}, r"data\.root: method: found \['smal'\], wanted some of .*'small'"),
+        ({"leave_out": {"method": ("small",)}}, r"data\.leave_out\.method: found"),
+        ({"balance": 1.5}, r"data\.balance: found 1\.5"),
+    ],
+)
+def test_what_cannot_be_left_out_or_balanced(labelled, data, wanted):
+    with pytest.raises(UserError, match=wanted):
+        check(config_of(labelled, **data))
