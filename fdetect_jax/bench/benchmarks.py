@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from fdetect_jax import parallel
 from fdetect_jax.bench import groups
 from fdetect_jax.bench.crops import make_row
-from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting
+from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting, lite
 from fdetect_jax.convert import efficientnet
 from fdetect_jax.data import pipeline, rows
 from fdetect_jax.data.rows import MakeRow
@@ -388,6 +388,7 @@ BENCHMARKS: dict[str, Callable[[Setting], Work]] = {
     "b4_forward": b4_forward,
     "b4_input_gradient": b4_input_gradient,
     "b4_sam_step": b4_sam_step,
+    "lite0_sam_step": lambda setting: b4_sam_step(lite(setting)),
     "stylegan2_synthesis": stylegan2_synthesis,
     "latent_pgd": latent_pgd,
     "adv_step": adv_step,

@@ -8,6 +8,7 @@ NAMES = (
     "b4_forward",
     "b4_input_gradient",
     "b4_sam_step",
+    "lite0_sam_step",
     "stylegan2_synthesis",
     "latent_pgd",
     "adv_step",
@@ -44,6 +45,11 @@ class Setting:
             raise UserError(f"--batch: found {self.batch}, wanted at least 1")
         if self.dtype not in ("float32", "bfloat16"):
             raise UserError(f"--dtype: found {self.dtype!r}, wanted float32 or bfloat16")
+
+
+def lite(setting: Setting) -> Setting:
+    """The same work with EfficientNet-Lite0 at its own size."""
+    return dataclasses.replace(setting, detector="efficientnet_lite0", pixels=224)
 
 
 # The optimiser of every benchmark that has one: as in the paper.

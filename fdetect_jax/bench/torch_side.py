@@ -1,6 +1,7 @@
 """The PyTorch side of every benchmark: the same work on the same weights, in several variants; the fastest counts.
 
-EfficientNet is efficientnet_pytorch, with PyTorch's SiLU in place of its slower memory-saving one.
+EfficientNet is efficientnet_pytorch, with PyTorch's SiLU in place of its slower memory-saving one; Lite variants are of
+efficientnet_lite_pytorch.
 """
 
 import copy
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from efficientnet_lite_pytorch import EfficientNet as Lite
 from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fdetect_jax.bench.crops import make_row
-from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, VARIANTS, Setting
+from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, VARIANTS, Setting, lite
 from fdetect_jax.bench.torch_stylegan2 import Inverter, Synthesis, to_torch, to_unit
 from fdetect_jax.data.rows import MakeRow
 
@@ -102,11 +104,12 @@ def device_memory() -> int | None:
 class Detector(nn.Module):
     """EfficientNet-PyTorch on images in [0, 1]."""
 
-    def __init__(self, net: EfficientNet):
+    def __init__(self, net: EfficientNet | Lite):
         super().__init__()
         self.net = net
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
+        mean, deviation = ((127 / 255,) * 3, (128 / 255,) * 3) if isinstance(net, Lite) else (MEAN, DEVIATION)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("deviation", torch.tensor(deviation)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net((images - self.mean) / self.deviation)
@@ -114,10 +117,10 @@ class Detector(nn.Module):
 
 def _detector(arrays: Arrays, setting: Setting, variant: Variant) -> Detector:
     name = setting.detector.replace("_", "-")
-    net = EfficientNet.from_name(
-        name, image_size=setting.pixels, num_classes=2, dropout_rate=0.0, drop_connect_rate=0.0
-    )
-    net.set_swish(memory_efficient=False)
+    library = Lite if "lite" in name else EfficientNet
+    net = library.from_name(name, image_size=setting.pixels, num_classes=2, dropout_rate=0.0, drop_connect_rate=0.0)
+    if library is EfficientNet:
+        net.set_swish(memory_efficient=False)
     state = {key.removeprefix("detector."): torch.tensor(v) for key, v in arrays.items() if key.startswith("detector.")}
     counters = {key: value for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")}
     net.load_state_dict(counters | state)
@@ -380,6 +383,7 @@ BENCHMARKS: dict[str, Callable[[Arrays, Setting, Variant], Call]] = {
     "b4_forward": b4_forward,
     "b4_input_gradient": b4_input_gradient,
     "b4_sam_step": b4_sam_step,
+    "lite0_sam_step": lambda arrays, setting, variant: b4_sam_step(arrays, lite(setting), variant),
     "stylegan2_synthesis": stylegan2_synthesis,
     "latent_pgd": latent_pgd,
     "adv_step": adv_step,

@@ -106,7 +106,7 @@ def test_a_wrong_argument_is_refused(arguments, message, capsys):
 def test_missing_torch_is_said_before_any_work(monkeypatch, capsys):
     monkeypatch.setattr(measure.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["bench", "b4_forward", "--vs", "torch"]) == 2
-    assert "found no torch and no efficientnet_pytorch" in capsys.readouterr().err
+    assert "found no torch and no efficientnet_pytorch and no efficientnet_lite_pytorch" in capsys.readouterr().err
 
 
 def test_a_worker_runs_and_rows_are_written(tmp_path, monkeypatch, capsys):
@@ -159,10 +159,10 @@ def test_a_worker_ends_with_its_parent(tmp_path):
     assert not (tmp_path / "ours.npz").exists()
 
 
-@pytest.mark.parametrize("name", ["b4_forward", "stylegan2_synthesis"])
+@pytest.mark.parametrize("name", ["b4_forward", "lite0_sam_step", "stylegan2_synthesis"])
 def test_pytorch_computes_the_same(name):
-    pytest.importorskip("torch")
-    pytest.importorskip("efficientnet_pytorch")
+    for package in ("torch", "efficientnet_pytorch", "efficientnet_lite_pytorch"):
+        pytest.importorskip(package)
     row = measure.measure(name, TINY, LIMITS, 1, vs_torch=True, variants=["eager"])
     assert row.peer == "eager"
     assert row.ratio > 0
