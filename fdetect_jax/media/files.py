@@ -100,7 +100,7 @@ def media_kind(path: Path) -> str | None:
 
 def written_for(row: Mapping) -> list[str]:
     """The pictures that ``fdetect predict`` wrote for a row of its output, as paths below the output folder."""
-    written = [row["annotated"], row["heat_map"], *(one["picture"] for one in row["evidence"])]
+    written = [row["annotated"], row["heat_map"], row.get("poster"), *(one["picture"] for one in row["evidence"])]
     return [path for path in written if path]
 
 

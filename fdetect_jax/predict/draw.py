@@ -52,11 +52,7 @@ class Painter:
         return max(1, round(self._scale))
 
     def _box(self, frame: np.ndarray, track: TrackVerdict, seen: Sighting) -> None:
-        verdict = self._verdict
-        word = "fake" if seen.score >= verdict.threshold else "real"
-        if word == "real" and verdict.suspicious is not None and seen.score >= verdict.suspicious:
-            word = "suspicious"
-        colour = COLOURS[word]
+        colour = COLOURS[self._verdict.word_of(seen.score)]
         x0, y0, x1, y1 = (round(value) for value in seen.box)
         cv2.rectangle(frame, (x0, y0), (x1, y1), colour, max(2, round(2 * self._scale)), cv2.LINE_AA)
         number = f"#{track.track + 1} " if len(self._verdict.tracks) > 1 else ""
@@ -102,7 +98,7 @@ class Painter:
                 before = None
                 continue
             point = place(time, score)
-            colour = COLOURS["fake" if score >= verdict.threshold else "real"]
+            colour = COLOURS[verdict.word_of(score)]
             if before is None:
                 cv2.circle(strip, point, self._thick(), colour, -1, cv2.LINE_AA)
             else:

@@ -26,7 +26,7 @@ from fdetect_jax.predict.copies import distinct
 from fdetect_jax.predict.engine import SECONDS, check, verdicts
 from fdetect_jax.predict.verdict import Verdict
 
-_SCHEMA = 3  # of a line of the diary; lines of another one are not continued
+_SCHEMA = 4  # of a line of the diary; lines of another one are not continued
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def predict(
         core. seconds: that one file may take to be read, as many for its analyses, and as many to be drawn.
 
     Yields:
-      ``Verdict.to_row``, with ``annotated`` and ``heat_map``, paths below ``output``, or None; each row of its evidence
-      with ``title``, what a reader sees, and ``picture``, likewise a path; and ``note``: why an analysis or a copy is
-      missing, or "".
+      ``Verdict.to_row``, with ``annotated``, ``heat_map`` and ``poster``, paths below ``output``, or None; each row of
+      its evidence with ``title``, what a reader sees, and ``picture``, likewise a path; and ``note``: why an analysis
+      or a copy is missing, why the score may mean little, or "".
 
     Raises:
       UserError: no such path, no file, a heat map without an output folder, or as ``engine.check`` does.
@@ -145,7 +145,8 @@ def _row(verdict: Verdict, shown: work.Shown | Rejected) -> dict[str, Any]:
     for one in row["evidence"]:
         title = "Detector" if one["name"] == DETECTOR else ANALYSES[one["name"]].title
         one |= {"title": title, "picture": shown.pictures.get(one["name"])}
-    return row | {"annotated": shown.annotated, "heat_map": shown.heat_map, "note": "; ".join(notes)}
+    written = {"annotated": shown.annotated, "heat_map": shown.heat_map, "poster": shown.poster}
+    return row | written | {"note": "; ".join(notes)}
 
 
 class _Diary:

@@ -1,9 +1,10 @@
 """The verdict on one file: a word, a score, a reason, the evidence, and where and when each face was scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from scipy.special import expit
 
@@ -12,6 +13,8 @@ from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.protocol import Protocol, to_score
 
+_SMALL = 80.0  # pixels, the larger side of a face's box; 99 of 100 faces that the bundled detector learned are larger
+_BLURRED = 6.0  # variance of the Laplacian of the crop at 192 px; 99 of 100 of these are sharper
 VERDICTS = ("real", "suspicious", "fake", "not_applicable", "unable_to_evaluate")
 
 
@@ -62,6 +65,12 @@ class Verdict:
     classes: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     passing: bool = False
+
+    def word_of(self, score: float) -> str:
+        """What a score of one face or frame would be as that of the file: "fake", "suspicious" or "real"."""
+        if score >= self.threshold:
+            return "fake"
+        return "suspicious" if self.suspicious is not None and score >= self.suspicious else "real"
 
     def to_row(self) -> dict[str, Any]:
         """Plain values, fit for JSON: seconds and scores with the digits that mean something."""
@@ -121,7 +130,7 @@ def decide(
         "kind": seen.kind,
         "duration": duration,
     }
-    known["notes"] = tuple(notes)
+    known["notes"] = (*notes, *_caveats(seen))
     if not crops:
         reason = "no face in the image" if image else f"no face in any of the {len(seen.frames)} sampled frames"
         frames = tuple((time, None) for _, time in seen.frames)
@@ -164,6 +173,23 @@ def decide(
         classes=shares,
         **known,
     )
+
+
+def _caveats(seen: MediaFaces) -> Iterator[str]:
+    """Why the scores may mean little: faces that are smaller or more blurred than nearly all that were learned."""
+    if not seen.crops:
+        return
+    largest = max(max(one.box[2] - one.box[0], one.box[3] - one.box[1]) for one in seen.crops)
+    if largest < _SMALL:
+        yield f"the largest face is only {largest:.0f} pixels large, where scores mean little (below {_SMALL:.0f})"
+    sharpest = max(_sharpness(one.example["image"]) for one in seen.crops[:: max(1, len(seen.crops) // 8)])
+    if sharpest < _BLURRED:
+        yield f"the faces are blurred, where scores mean little (sharpness {sharpest:.1f}, below {_BLURRED:.0f})"
+
+
+def _sharpness(picture: np.ndarray) -> float:
+    grey = cv2.cvtColor(cv2.resize(picture, (192, 192), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
 def _kind(classes: Mapping[str, float]) -> str:

@@ -26,11 +26,12 @@ class Heat:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What was written, as paths below the output folder, or None. pictures: by the name of their evidence. note: what
-    the annotated copy lacks, or ""."""
+    """What was written, as paths below the output folder, or None. poster: the frame of a video's copy with the highest
+    score. pictures: by the name of their evidence. note: what the annotated copy lacks, or ""."""
 
     annotated: str | None = None
     heat_map: str | None = None
+    poster: str | None = None
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
 
@@ -44,10 +45,14 @@ def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
     if verdict.kind is None:
         return Shown()
     suffix = ".annotated.mp4" if verdict.kind == "video" else ".annotated.png"
-    annotated, note = name.with_name(name.name + suffix), ""
+    annotated, poster, note = name.with_name(name.name + suffix), None, ""
     if verdict.kind == "video":
         info = probe(file)
-        note = transcode(file, output / annotated, Painter(verdict, (info.width, info.height)))
+        painter = _Poster(Painter(verdict, (info.width, info.height)), verdict)
+        note = transcode(file, output / annotated, painter)
+        if painter.frame is not None:
+            poster = name.with_name(f"{annotated.name}.jpg")
+            write_atomic(output / poster, cv2.imencode(".jpg", painter.frame[..., ::-1])[1].tobytes())
     else:
         picture = read_photo(file)
         size = picture.shape[1], picture.shape[0]
@@ -62,7 +67,23 @@ def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
             picture = name.with_name(f"{name.name}.{one.name}.png")
             write_atomic(output / picture, _png(one.picture))
             pictures[one.name] = picture.as_posix()
-    return Shown(annotated.as_posix(), heat_map and heat_map.as_posix(), pictures, note)
+    paths = (path and path.as_posix() for path in (annotated, heat_map, poster))
+    return Shown(*paths, pictures, note)
+
+
+class _Poster:
+    """A painter that keeps the first frame at or after the moment of the highest score."""
+
+    def __init__(self, painter: Painter, verdict: Verdict):
+        self._painter, self.frame = painter, None
+        scored = [(score, -time) for time, score in verdict.frames if score is not None]
+        self._time = -max(scored)[1] if scored else 0.0
+
+    def __call__(self, frame: np.ndarray, time: float) -> np.ndarray:
+        drawn = self._painter(frame, time)
+        if self.frame is None and time >= self._time - 1e-3:
+            self.frame = drawn.copy()
+        return drawn
 
 
 def _png(picture: np.ndarray) -> bytes:

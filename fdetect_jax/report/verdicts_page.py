@@ -50,6 +50,7 @@ def _row(row: Mapping) -> dict[str, Any]:
         "video": row["kind"] == "video",
         "source": _address(row["annotated"]),
         "heat": _address(row["heat_map"]),
+        "poster": _address(row["poster"]),
         "classes": [(name, f"{100 * share:.0f} %") for name, share in row["classes"].items()],
         "evidence": [_evidence(one) for one in row["evidence"] if one["name"] != DETECTOR],
     }

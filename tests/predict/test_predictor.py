@@ -20,7 +20,7 @@ def test_verdicts_are_the_commands(model, media):
     predictor = Predictor(model, protocol=PROTOCOL, workers=1)
     found = list(predictor.predict([media / "face.png", str(media / "folder"), media / "empty.jpg"]))
     rows = list(predict([verdict.file for verdict in found], predictor.scorer, PROTOCOL, workers=1))
-    shown = {"annotated", "heat_map", "note", "evidence"}
+    shown = {"annotated", "heat_map", "poster", "note", "evidence"}
     assert [{k: v for k, v in one.to_row().items() if k not in shown} for one in found] == [
         {k: v for k, v in row.items() if k not in shown} for row in rows
     ]

@@ -57,6 +57,10 @@ def test_readable_files_have_copies(predicted):
     assert info.duration == pytest.approx(clip["duration"]) == pytest.approx(1.5)
     assert (info.width, info.codec) == (312, "h264")
     assert info.height > 272
+    poster = cv2.imread(str(output / clip["poster"]))
+    assert poster.shape == (info.height, info.width, 3)
+    assert all(row["poster"] is None for row in rows[1:])
+    assert f'poster="{clip["poster"]}"' in (output / "report.html").read_text()
     picture = cv2.imread(str(output / "folder/face.jpg.annotated.png"))
     assert picture.shape[0] > 272
     assert cv2.imread(str(output / "face.png.heat.png")) is not None

@@ -15,16 +15,17 @@ from fdetect_jax.predict.verdict import decide, unable
 INFO = VideoInfo(
     width=640, height=360, duration=4.0, frame_rate=30.0, codec="h264", container="mp4", rotation=0, has_audio=False
 )
+SHARP = {"image": np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)}
 BOX, SMALL = (0.0, 0.0, 100.0, 100.0), (200.0, 0.0, 250.0, 50.0)
 
 
 def clip() -> MediaFaces:
     """Two people: one in every frame but the second, a small one in the first."""
     crops = (
-        FaceCrop(0, 0.0, 0, BOX, 0.9, {}),
-        FaceCrop(0, 0.0, 1, SMALL, 0.9, {}),
-        FaceCrop(60, 2.0, 0, BOX, 0.9, {}),
-        FaceCrop(90, 3.0, 0, BOX, 0.9, {}),
+        FaceCrop(0, 0.0, 0, BOX, 0.9, SHARP),
+        FaceCrop(0, 0.0, 1, SMALL, 0.9, SHARP),
+        FaceCrop(60, 2.0, 0, BOX, 0.9, SHARP),
+        FaceCrop(90, 3.0, 0, BOX, 0.9, SHARP),
     )
     return MediaFaces("video", INFO, (640, 360), ((0, 0.0), (30, 1.0), (60, 2.0), (90, 3.0)), crops)
 
@@ -47,7 +48,7 @@ def test_the_threshold_itself_is_fake():
 
 
 def test_in_an_image_a_small_face_counts():
-    crops = (FaceCrop(0, 0.0, 0, BOX, 0.9, {}), FaceCrop(0, 0.0, 1, SMALL, 0.9, {}))
+    crops = (FaceCrop(0, 0.0, 0, BOX, 0.9, SHARP), FaceCrop(0, 0.0, 1, SMALL, 0.9, {}))
     seen = MediaFaces("image", None, (640, 360), ((0, 0.0),), crops)
     assert decide("a.png", seen, logit([0.1, 0.8]), Protocol()).score == pytest.approx(0.8)
 
@@ -125,3 +126,15 @@ def test_what_is_real_is_measured_from_where_suspicion_ends():
     assert of_detector(0.1, "real", protocol, "").strength == pytest.approx(0.75)
     assert of_detector(0.9, "fake", protocol, "").strength == pytest.approx(0.5)
     assert of_detector(0.7, "suspicious", protocol, "").strength == 0
+
+
+def test_small_and_blurred_faces_are_said():
+    def verdict(box, example):
+        crop = FaceCrop(0, 0.0, 0, box, 0.9, example)
+        return decide("a.png", MediaFaces("image", None, (640, 360), ((0, 0.0),), (crop,)), np.ones(1), Protocol())
+
+    assert verdict(BOX, SHARP).notes == ()
+    (small,) = verdict(SMALL, SHARP).notes
+    assert small == "the largest face is only 50 pixels large, where scores mean little (below 80)"
+    (blurred,) = verdict(BOX, {"image": np.full((64, 64, 3), 99, np.uint8)}).notes
+    assert blurred == "the faces are blurred, where scores mean little (sharpness 0.0, below 6)"

@@ -15,6 +15,7 @@ def row(file, verdict="real", score=0.2, **changes):
         "reason": f"why {file}",
         "kind": "image",
         "annotated": f"{file}.jpg" if score is not None else None,
+        "poster": None,
         "heat_map": None,
         "note": "",
         "classes": {},
@@ -37,7 +38,7 @@ def written(folder, rows):
 def test_the_highest_score_comes_first_and_every_file_is_there(tmp_path):
     rows = [
         row("a"),
-        row("b", "fake", 0.9, kind="video", annotated="b c.mp4", heat_map="heat.png"),
+        row("b", "fake", 0.9, kind="video", annotated="b c.mp4", heat_map="heat.png", poster="b c.jpg"),
         row("none", "not_applicable", None, note="nothing drawn"),
         row("bad", "unable_to_evaluate", None),
     ]
