@@ -48,7 +48,7 @@ def test_the_threshold_itself_is_fake():
 
 
 def test_in_an_image_a_small_face_counts():
-    crops = (FaceCrop(0, 0.0, 0, BOX, 0.9, SHARP), FaceCrop(0, 0.0, 1, SMALL, 0.9, {}))
+    crops = (FaceCrop(0, 0.0, 0, BOX, 0.9, SHARP), FaceCrop(0, 0.0, 1, SMALL, 0.9, SHARP))
     seen = MediaFaces("image", None, (640, 360), ((0, 0.0),), crops)
     assert decide("a.png", seen, logit([0.1, 0.8]), Protocol()).score == pytest.approx(0.8)
 
