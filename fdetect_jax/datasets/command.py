@@ -16,7 +16,11 @@ def add_prepare(jobs) -> None:
     parser.add_argument("name", metavar="DATA_SET", help="the layout of the root, see below")
     parser.add_argument("--root", type=Path, required=True, help="the download")
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
-    parser.add_argument("--recipe", default="paper", help="paper (default), sbi, ff++, aligned, aligned64, aligned1024")
+    parser.add_argument(
+        "--recipe",
+        default="paper",
+        help="paper (default), sbi, ff++, framed (the files are crops), aligned, aligned64, aligned1024",
+    )
     parser.add_argument("--size", type=int, help="side of the crops in pixels (default: the recipe's)")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--frames", type=int, help="of a video, evenly spaced (default: 32)")

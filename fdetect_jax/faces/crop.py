@@ -32,6 +32,7 @@ _TEMPLATE = _TEMPLATE / 112
 # Indices into the 68 landmarks, from 0. As in DeepfakeBench, each eye also uses one eyelid point too many, and the
 # mouth one lip point too many.
 _TEMPLATE_POINTS = [37, 44, 30, 49, 55]
+_SQUARE = 1.1  # the longer side of an image that counts as square, over the shorter
 _LARGEST = 4096  # side of a crop, pixels
 
 
@@ -44,6 +45,8 @@ class CropRecipe:
         "level": the same, turned so that the eyes are level;
         "inside": the square, moved and shrunk until it lies inside the image (FaceForensics++);
         "box": the box, clipped to the image and stretched to a square; the aspect ratio is not kept (SBI);
+        "framed": the whole image where it is a crop of the face already (nearly square, and its shorter side at most
+            ``scale`` + 0.5 sides of the box), else the square: for sets that hold crops;
         "template": the similarity transform that best maps five points onto DeepfakeBench's template, black outside.
     scale: side of the area / side of the box (the larger one, except for "box"; for "template": side of the area /
         the template's 112 px), > 0. interpolation: "linear", "cubic" or "lanczos"; shrinking first averages areas.
@@ -195,6 +198,13 @@ def _inside(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarr
     return stretched(image, (x0, y0, x0 + side, y0 + side), recipe)
 
 
+def _framed(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
+    height, width = image.shape[:2]
+    if max(height, width) > _SQUARE * min(height, width) or min(height, width) > (recipe.scale + 0.5) * face.side:
+        return _square(image, face, recipe)
+    return stretched(image, (0, 0, width, height), recipe)
+
+
 def _box(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
     area = _within(_widened(np.array(face.box, np.float64), (_margin(recipe),) * 4), image)
     return stretched(image, area, recipe)
@@ -217,6 +227,7 @@ REGIONS: dict[str, Callable[[np.ndarray, Face, CropRecipe], tuple[np.ndarray, np
     "square": _square,
     "level": _level,
     "inside": _inside,
+    "framed": _framed,
     "box": _box,
     "template": _template,
 }
@@ -228,6 +239,8 @@ RECIPES = {
     "sbi": CropRecipe(380, 1.25, "box", "linear", (0.05, 0.2)),
     # Rössler et al., 2019.
     "ff++": CropRecipe(299, 1.3, "inside", "linear"),
+    # Crops that a collection already holds, about 1.5 times the face.
+    "framed": CropRecipe(256, 1.5, "framed"),
     # DeepfakeBench (Yan et al., 2023).
     "aligned": CropRecipe(256, 1.3, "template", "linear"),
     # A close crop, mid forehead to chin, for small networks and for the generator.

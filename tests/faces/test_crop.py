@@ -100,6 +100,7 @@ def test_recipes_survive_json_and_are_told_apart():
         "paper": 380,
         "sbi": 380,
         "ff++": 299,
+        "framed": 256,
         "aligned": 256,
         "aligned64": 64,
         "aligned1024": 1024,
@@ -253,3 +254,18 @@ def test_real_crops_show_the_whole_face(faces, shared):
         assert example["landmarks"].min() > -2
         assert example["landmarks"].max() < 66
         assert 0.45 < example["mask"].mean() < 0.85
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "whole"), [(180, 180, True), (180, 190, True), (180, 240, False), (260, 260, False)]
+)
+def test_a_crop_is_taken_as_it_is_framed(height, width, whole):
+    """A face of 100 pixels: an image of at most 2 sides of it is a crop; of any other the square is cut."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    face = Face((40.0, 30.0, 140.0, 130.0), 0.9, np.zeros((6, 2), np.float32), None)
+    recipe = make_recipe("framed", 90)
+    shown = crop(image, face, recipe)["image"]
+    square = crop(image, face, dataclasses.replace(recipe, region="square"))["image"]
+    assert np.array_equal(shown, square) == (not whole)
+    if whole:
+        np.testing.assert_allclose(shown, cv2.resize(image, (90, 90), interpolation=cv2.INTER_AREA), atol=1)
