@@ -19,6 +19,7 @@ from tensorflow_datasets.core import file_adapters, writer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fdetect_jax.datasets import records
+from fdetect_jax.datasets.crop_store import OwnInfo
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.files import printable
@@ -91,9 +92,7 @@ class PreparedFaces(tfds.core.ShardBasedBuilder):
             "track": np.int32,
             "score": np.float32,
         }
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
-        )
+        return OwnInfo(builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True)
 
     def _shard_iterators_per_split(self, dl_manager: tfds.download.DownloadManager) -> dict[str, list[Shard]]:
         return self._shards

@@ -69,6 +69,13 @@ def _hashes(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
 
 
+def test_nothing_is_left_in_the_temporary_folder(tree, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    prepare("faceforensics", tree, tmp_path / "out", RECIPE, Sampling(count=1), workers=1)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_what_is_written(tree, done):
     manifest = json.loads((done / MANIFEST).read_text())
     assert manifest["recipe"] == RECIPE.to_dict()
