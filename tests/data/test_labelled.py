@@ -1,9 +1,11 @@
 """Labelled faces with a manifest: kinds, methods and sources are kept, drawn in balance, and left out by name."""
 
+import jax
 import numpy as np
 import pytest
-from small import run, small_baseline, without_generator
+from small import DETECTOR, run, small_baseline, without_generator
 
+from configs import release
 from fdetect_jax.config import check
 from fdetect_jax.data.pipeline import train_batches
 from fdetect_jax.data.prepared import Prepared
@@ -12,6 +14,7 @@ from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import make_recipe
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes
+from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.types import FAKE, KINDS, REAL
 from tests.datasets import trees
 
@@ -30,7 +33,7 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def labelled(faces, tmp_path_factory):
+def tree(tmp_path_factory):
     root, lines = tmp_path_factory.mktemp("labelled"), ["path,label,type,generator,source,split,group,face_px"]
     for split, label, kind, generator, source, count in ROWS:
         for _ in range(count):
@@ -38,7 +41,12 @@ def labelled(faces, tmp_path_factory):
             trees.write_photo(root / label / name, len(lines) - 1)
             lines.append(f"{label}/{name},{label},{kind},{generator},{source},{split},{name},100")
     (root / "manifest.csv").write_text("\n".join(lines))
-    return prepare("folder", root, tmp_path_factory.mktemp("out") / "p", make_recipe("aligned64"), workers=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def labelled(tree, faces, tmp_path_factory):
+    return prepare("folder", tree, tmp_path_factory.mktemp("out") / "p", make_recipe("aligned64"), workers=1)
 
 
 def config_of(labelled, **data):
@@ -118,3 +126,22 @@ def test_without_a_source_left_out_the_real_faces_of_the_tests_stay(labelled):
 def test_what_cannot_be_left_out_or_balanced(labelled, data, wanted):
     with pytest.raises(UserError, match=wanted):
         check(config_of(labelled, **data))
+
+
+def test_the_recipe_of_the_bundled_detector(tree, faces, tmp_path):
+    """One step of ``configs/release.py`` with a small network: the file that it writes judges five kinds of forgery."""
+    config = release.get_config()
+    root = prepare("folder", tree, tmp_path / "prepared", make_recipe("sbi", config.data.size), workers=1)
+    config.data.update(root=str(root), workers=0)
+    config.detector.update(name="efficientnet_small64", weights="", overrides={"num_classes": 6} | DETECTOR)
+    config.update(steps=1, batch_size=4 * jax.device_count())
+    tests = run(config, tmp_path / "run")["tests"]
+    assert list(tests) == ["sbi", "given", "composite"]
+    scorer = Scorer(tmp_path / "run", batch_size=2)
+    assert scorer.classes == KINDS
+    assert (scorer.recipe.size, scorer.recipe.region) == (192, "box")
+    left_out = release.get_config("audit").data.leave_out
+    assert left_out.generator
+    assert left_out.source
+    with pytest.raises(ValueError, match=r"configs/release\.py: found variant 'large', wanted labelled or audit"):
+        release.get_config("large")
