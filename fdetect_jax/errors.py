@@ -81,9 +81,12 @@ def _one_line(error: Exception) -> str:
 
 
 def backend_trouble(error: Exception) -> str | None:
-    """What is wrong with the platform that JAX should use, as one line; None where the error is of another kind."""
+    """What is wrong with JAX's platform or environment, as one line; None where the error is of another kind."""
     frames = traceback.extract_tb(error.__traceback__)
-    if not any(os.path.basename(frame.filename) == "xla_bridge.py" for frame in frames):
+    files = {os.sep.join(frame.filename.split(os.sep)[-2:]) for frame in frames}
+    if isinstance(error, ValueError) and os.path.join("_src", "config.py") in files:
+        return f"JAX: {' '.join(str(error).split())}"  # an environment variable of another type
+    if os.path.join("_src", "xla_bridge.py") not in files:
         return None
     wanted = os.environ.get("JAX_PLATFORMS")
     named = f"JAX_PLATFORMS: found {wanted!r}, which" if wanted else "JAX finds a platform that"

@@ -12,6 +12,7 @@ import stat
 import sys
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +27,8 @@ except ImportError:  # on Windows
 STDOUT = "-"  # the name by which a job writes to its standard output
 _TEMPORARY = ".fdetect-tmp"  # suffix
 _WEEK = 7 * 86400.0  # seconds
+_HIDDEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, half characters and line ends
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # its marks that turn the direction
 
 
 def write_atomic(path: str | os.PathLike, content: str | bytes) -> None:
@@ -52,6 +55,18 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def on_one_line(text: str) -> str:
+    """The text with every character that ends a line, steers a terminal or turns the direction as its escape.
+
+    Names of files can hold them, and a name must not look like a line of its own.
+    """
+    return "".join(one.encode("unicode_escape").decode() if _is_hidden(one) else one for one in text)
+
+
+def _is_hidden(letter: str) -> bool:
+    return unicodedata.category(letter) in _HIDDEN or unicodedata.bidirectional(letter) in _TURNING
+
+
 def is_stdout(target: str | os.PathLike | None) -> bool:
     """Whether an output's name is that of the standard output."""
     return target is not None and os.fspath(target) in (STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -66,6 +81,8 @@ def check_output(path: str | os.PathLike, name: str) -> None:
     """Raises UserError, which begins with the field's ``name``, where a file cannot be written to ``path``."""
     path = Path(path)
     if os.fspath(path) == STDOUT:
+        if sys.stdout is None:
+            raise UserError(f"{name}: found the standard output closed, wanted one that is open, or the name of a file")
         return
     if path.is_dir():
         raise UserError(f"{name}: found a folder at {path}, wanted the name of a file")
@@ -86,8 +103,10 @@ def _check_writable(folder: Path, name: str) -> None:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise UserError(f"{name}: found a file at {nearest}, wanted a folder, or a name for a new one")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{name}: found the folder {nearest}, which cannot be written")
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()  # permissions alone say nothing of /proc
+    except OSError:
+        raise UserError(f"{name}: found the folder {nearest}, which cannot be written") from None
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 from multiprocessing import connection
@@ -15,8 +16,15 @@ from fdetect_jax.files import check_folder
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's malloc.h
 
 
+_CLIENT = "from jaxlib import xla_client; xla_client.make_cpu_client()"
+
+
 def set_up() -> None:
-    """Memory, vectors and the compilation cache, for a process that computes."""
+    """Memory, vectors and the compilation cache, for a process that computes.
+
+    Raises UserError as ``check_flags`` does.
+    """
+    check_flags()
     keep_freed_memory()
     use_wide_vectors()
     keep_compiled()
@@ -68,6 +76,21 @@ def use_wide_vectors() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_cpu_prefer_vector_width" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_prefer_vector_width=512".strip()
+
+
+def check_flags() -> None:
+    """Raises UserError where XLA does not take what the user set as XLA_FLAGS.
+
+    XLA itself would end the process with status 1, by which ``fdetect predict`` says that a file is fake. Another
+    process tries the flags, before JAX is imported; where none are set, or JAX is there, nothing is done.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if not flags.strip() or "jaxlib" in sys.modules:
+        return
+    tried = subprocess.run([sys.executable, "-c", _CLIENT], capture_output=True, text=True, errors="replace")
+    if tried.returncode:
+        reason = (tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"])[-1].partition("] ")
+        raise UserError(f"XLA_FLAGS: found {flags!r}, which XLA does not take: {reason[2] or reason[0]}")
 
 
 def end_with_parent() -> None:

@@ -99,7 +99,7 @@ def _find(file: str) -> Path:
         return path.absolute()
     if path.parent.name in ("", SHIPPED.name) and shipped.is_file():
         return shipped
-    near = difflib.get_close_matches(path.stem, names(), 1)
+    near = difflib.get_close_matches(path.stem.lower(), names(), 1)
     hint = f"; the nearest is {near[0]}" if near else ""
     raise UserError(f"--config: found no file {file!r}{hint}, wanted a file or one of {', '.join(names())}")
 
@@ -116,6 +116,8 @@ def _load(path: Path, variant: str) -> Loaded:
         fields = module.get_config(variant) if variant else module.get_config()
     except (ImportError, SyntaxError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"--config: {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(fields, ConfigDict):
+        raise UserError(f"--config: {path}: found a {type(fields).__name__} from get_config, wanted a ConfigDict")
     return Loaded(module, path.stem + (f"_{variant}" if variant else ""), fields)
 
 

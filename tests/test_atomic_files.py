@@ -194,6 +194,12 @@ def test_a_name_that_is_no_utf8_is_written_as_its_escape(tmp_path, capsys):
     assert (tmp_path / "text").read_text() == capsys.readouterr().out == r"M\udcfcller"
 
 
+def test_a_closed_standard_output_is_no_target(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UserError, match="--json: found the standard output closed"):
+        check_output("-", "--json")
+
+
 def test_outputs_are_checked_before_work(tmp_path):
     (tmp_path / "file").write_text("")
     check_output(tmp_path / "new" / "rows.json", "--json")
@@ -208,3 +214,5 @@ def test_outputs_are_checked_before_work(tmp_path):
         check_folder(tmp_path / "file", "--output")
     with pytest.raises(UserError, match="which cannot be written"):
         check_folder("/proc/1", "--output")
+    with pytest.raises(UserError, match="which cannot be written"):
+        check_output("/proc/rows.json", "--json")

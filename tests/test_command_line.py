@@ -36,6 +36,9 @@ def test_a_file_of_ones_own(tmp_path):
     (tmp_path / "broken.py").write_text("import absent\n")
     with pytest.raises(UserError, match=r"broken\.py: ModuleNotFoundError: No module named 'absent'"):
         overrides.read(["--config=broken.py"])
+    (tmp_path / "plain.py").write_text("def get_config():\n    return {'task': 'detector'}\n")
+    with pytest.raises(UserError, match=r"plain\.py: found a dict from get_config, wanted a ConfigDict"):
+        overrides.read(["--config=plain.py"])
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,7 @@ def test_a_file_of_ones_own(tmp_path):
     [
         ([], "--config: found none, wanted a file or one of adv, "),
         (["--config=advv"], "--config: found no file 'advv'; the nearest is adv"),
+        (["--config=ADV"], "--config: found no file 'ADV'; the nearest is adv"),
         (["--config=adv:photos"], "found variant 'photos', wanted facesim, folder, mixture or paper"),
         (["--config=adv", "--config.stepz=3"], "config.stepz: found no such field; the nearest is config.steps"),
         (["--config=adv", "--config.optimizer.rho=1"], "config.optimizer.rho: found no such field; "),

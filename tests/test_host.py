@@ -1,10 +1,12 @@
 """What a process asks of its machine."""
 
 import os
+import sys
 
 import pytest
 
-from fdetect_jax.host import keep_compiled, use_wide_vectors
+from fdetect_jax.errors import UserError
+from fdetect_jax.host import check_flags, keep_compiled, use_wide_vectors
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,14 @@ def test_the_cache_of_compiled_functions_is_the_users_unless_told_otherwise(monk
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     keep_compiled()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "fdetect_jax" / "compiled")
+
+
+def test_flags_that_xla_does_not_take_are_the_users_mistake(monkeypatch):
+    """XLA ends a process with status 1, which means "a file is fake"."""
+    monkeypatch.delitem(sys.modules, "jaxlib")
+    for flags in ("--xla_no_such_flag=1", "no_flag"):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        with pytest.raises(UserError, match=f"XLA_FLAGS: found '{flags}', which XLA does not take: ."):
+            check_flags()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
+    check_flags()

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from fdetect_jax.files import on_one_line
+
 
 def add_prepare(jobs) -> None:
     """Adds ``fdetect prepare`` to an ``argparse`` group of sub-commands."""
@@ -92,6 +94,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
         lines, sound = examine(arguments.root, arguments.name, not arguments.quick, arguments.workers)
     for line in lines:
-        print(line)
+        print(on_one_line(line))
     print("all is well" if sound else "there are problems", file=sys.stderr)
     return 0 if sound else 1

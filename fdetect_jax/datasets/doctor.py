@@ -129,7 +129,7 @@ def _compare(root: Path, expected: Expected) -> Iterator[Finding]:
         yield Finding("missing", f"{what}: {len(present)} files, wanted {expected.count or 'at least one'}")
     elif expected.count and len(present) > expected.count:
         yield Finding("note", f"{expected.folder}/: {len(present)} files, published were {expected.count}")
-    if wanted and (strange := sorted(present - wanted)):
+    if expected.named is not None and (strange := sorted(present - wanted)):
         yield Finding("misnamed", f"{expected.folder}/: {_files(strange)} that no list names: {_some(strange)}")
 
 

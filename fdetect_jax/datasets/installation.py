@@ -4,9 +4,9 @@ import importlib.metadata
 import os
 import platform
 
-from fdetect_jax.errors import backend_trouble
+from fdetect_jax.errors import UserError, backend_trouble
 from fdetect_jax.faces.models import ModelsUnavailable, load_models, models_hash
-from fdetect_jax.host import cache_folder
+from fdetect_jax.host import cache_folder, check_flags
 
 _PACKAGES = ("fdetect-jax", "jax", "jaxlib", "flax", "mediapipe", "opencv-contrib-python", "av", "tensorflow-datasets")
 _EXTRAS = {"apache-beam": "fdetect prepare --beam", "torch": "fdetect bench --vs torch"}
@@ -22,9 +22,13 @@ def examine_installation() -> tuple[list[str], bool]:
         lines.append(f"{name} {version or 'is missing'}")
     lines += [f"{name} {_version(name) or f'is not installed: {use} needs it'}" for name, use in _EXTRAS.items()]
     try:
+        check_flags()
         import jax
 
         lines.append("devices: " + ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices()))
+    except UserError as error:
+        sound = False
+        lines.append(f"devices: {error}")
     except Exception as error:
         if (trouble := backend_trouble(error)) is None:
             raise

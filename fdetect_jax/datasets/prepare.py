@@ -33,7 +33,7 @@ from fdetect_jax.datasets.selection import Selection, select
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.clips import WHICH
 from fdetect_jax.faces.crop import CropRecipe
-from fdetect_jax.files import digest, is_temporary, printable, sha256_of, write_atomic
+from fdetect_jax.files import check_folder, digest, is_temporary, on_one_line, sha256_of, write_atomic
 from fdetect_jax.media.files import media_kind
 from fdetect_jax.media.video import Sampling
 
@@ -97,7 +97,8 @@ def prepare(
         ``output``.
 
     Raises:
-        UserError: an option or the layout does not fit, ``output`` holds something else, or no file gave a face.
+        UserError: an option or the layout does not fit, ``output`` holds something else or cannot be written, or no
+            file gave a face.
         ModelsUnavailable: the face models cannot be had.
     """
     layout = find_layout(name)
@@ -114,6 +115,7 @@ def prepare(
         raise UserError(f"faces: found {plan.faces!r}, wanted one of {', '.join(WHICH)}")
     if not plan.root.is_dir():
         raise UserError(f"root: found no folder at {root}, wanted a download of {layout.about}")
+    check_folder(plan.output, "output")
     recipe.require_detector()
     named = layout.items(plan.root)
     for note in listing(plan.root, named, plan.output).notes():
@@ -297,5 +299,5 @@ def _account(plan: Plan, items: Sequence[Item], entries: Sequence[Entry]) -> tup
 def _print_summary(plan: Plan, manifest: dict[str, Any], quarantine: list[dict]) -> None:
     for split, methods in manifest["counts"].items():
         for method, count in methods.items():
-            print(f"{split:6s} {printable(method):20s} {count['files']:6d} files {count['crops']:8d} crops")
+            print(f"{split:6s} {on_one_line(method):20s} {count['files']:6d} files {count['crops']:8d} crops")
     print(f"{plan.output}: {len(quarantine)} quarantined ({reasons(quarantine)}), see {QUARANTINE}")

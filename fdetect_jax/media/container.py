@@ -19,7 +19,7 @@ _CODECS = (
     *("mjpeg", "h263", "prores", "ffv1"),
 )
 _SOUNDS = (
-    *("aac", "mp3", "mp2", "ac3", "eac3", "dts", "opus", "vorbis", "flac", "alac", "amr_nb", "amr_wb"),
+    *("aac", "aac_latm", "mp3", "mp2", "ac3", "eac3", "dts", "opus", "vorbis", "flac", "alac", "amr_nb", "amr_wb"),
     *("adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "wmav2", "pcm_alaw", "pcm_mulaw", "pcm_bluray", "pcm_dvd"),
     *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
@@ -28,6 +28,9 @@ _DECODERS = ("libdav1d",)  # decoders whose name differs from the codec's
 # Names in a file may be of any bytes; PyAV 19 always reads them.
 _TOLERANT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
+_PACKETS = (188, 192, 204)  # bytes, of a transport stream: broadcast, cameras (4 before each), with error correction
+_SYNCS = 5  # packets in a row that begin as they must
+_HEAD = 204 * (_SYNCS + 1)  # bytes that tell what a file is; a recording may begin within a packet
 _STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WANTED = "wanted JPEG, PNG, WebP, BMP, TIFF, MP4, MOV, MKV, WebM, AVI or MPEG"
 
@@ -127,7 +130,7 @@ def _head(path: Path) -> bytes:
         if not path.is_file():
             raise UnreadableMedia("not a file" if path.exists() else "no such file", passing=True)
         with open(path, "rb") as file:
-            return file.read(400)
+            return file.read(_HEAD)
     except OSError as error:
         raise UnreadableMedia(f"cannot be opened: {error.strerror or error}", passing=True) from error
 
@@ -148,9 +151,15 @@ def _demuxer(head: bytes) -> str | None:
         return "avi"
     if head[:4] == b"\x00\x00\x01\xba":
         return "mpeg"
-    if any(head[at::step][:3] == b"GGG" for at, step in ((0, 188), (4, 192))):  # cameras put 4 bytes before each packet
-        return "mpegts"
-    return None
+    return "mpegts" if _is_transport(head) else None
+
+
+def _is_transport(head: bytes) -> bool:
+    """Whether packets of a transport stream begin at the start, or later: a recording may begin within a packet."""
+    if any(head[at::step][:3] == b"GGG" for at, step in ((0, 188), (4, 192), (0, 204))):
+        return True
+    runs = (head[at::step][:_SYNCS] for step in _PACKETS for at in range(step))
+    return b"G" * _SYNCS in runs and head.count(b"G") < len(head) // 4  # no text of that letter
 
 
 def _refuse(head: bytes) -> NoReturn:

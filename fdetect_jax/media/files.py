@@ -4,6 +4,7 @@ Links are followed. Left out are hidden files and folders, links to nothing or i
 be opened, and what ``fdetect predict`` wrote into an output folder that lies among its input.
 """
 
+import contextlib
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import printable
+from fdetect_jax.files import on_one_line
 from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.limits import UnreadableMedia
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
@@ -40,7 +41,7 @@ class Found:
         lines = []
         for reason, paths in self.left_out.items():
             more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-            shown = ", ".join(printable(str(path)) for path in paths[:_SHOWN])
+            shown = ", ".join(on_one_line(str(path)) for path in paths[:_SHOWN])
             lines.append(f"left out, {reason}: {len(paths)} ({shown}{more})")
         return lines
 
@@ -57,7 +58,7 @@ def find_files(paths: Sequence[str | Path], output: Path | None = None) -> Found
     left: dict[str, list[Path]] = defaultdict(list)
     for named in map(Path, paths):
         if not named.exists():
-            raise UserError(f"{printable(str(named))}: no such file or folder")
+            raise UserError(f"{on_one_line(str(named))}: no such file or folder")
         if not named.is_dir():
             found.setdefault(named, Path(named.name))
             continue
@@ -68,7 +69,7 @@ def find_files(paths: Sequence[str | Path], output: Path | None = None) -> Found
                 found.setdefault(file, file.relative_to(named))
     result = Found(tuple(found.items()), {reason: tuple(files) for reason, files in left.items()})
     if not found:
-        named = ", ".join(printable(str(path)) for path in paths)
+        named = ", ".join(on_one_line(str(path)) for path in paths)
         raise UserError("; ".join([f"{named}: found no file, wanted images or videos", *result.notes()]))
     return result
 
@@ -80,7 +81,7 @@ def walk(folder: Path, output: Path | None = None) -> Iterator[tuple[Path, str]]
     """
     own = _written_there(folder)
     written = _identity(output) if output is not None and output.is_dir() else None
-    for path, reason in _below(folder, (_identity(folder),), written):
+    for path, reason in _below(folder, tuple(_identities(folder.resolve())), written):
         if not reason and path in own:
             yield path, "made by an earlier run"
         else:
@@ -140,6 +141,13 @@ def _below(folder: Path, above: tuple, written: tuple[int, int] | None) -> Itera
 def _identity(folder: Path) -> tuple[int, int]:
     found = os.stat(folder)
     return found.st_dev, found.st_ino
+
+
+def _identities(folder: Path) -> Iterator[tuple[int, int]]:
+    """Of the folder and all that it lies in: a link in fake/ to what lies above would make fakes of the real files."""
+    for one in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            yield _identity(one)
 
 
 def _written_there(folder: Path) -> set[Path]:

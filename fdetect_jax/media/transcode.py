@@ -77,7 +77,7 @@ def transcode(path: str | Path, output: str | Path, draw: Draw, limits: Limits |
 
 def _spans(path: str | Path, info: VideoInfo, limits: Limits) -> Iterator[tuple[np.ndarray, float, float, int]]:
     """(pixels, seconds from the start, seconds on the file's own clock, ticks until the next one) of every frame."""
-    waiting = None
+    waiting, shortest = None, _ticks(1 / info.frame_rate)
     for shot in shots(path, limits):
         if waiting is not None:
             if shot.time > info.duration:
@@ -85,11 +85,12 @@ def _spans(path: str | Path, info: VideoInfo, limits: Limits) -> Iterator[tuple[
             lasts = _ticks(shot.time) - _ticks(waiting.time)
             if lasts <= 0:
                 continue
+            shortest = min(shortest, lasts)
             yield _pixels(waiting, info), waiting.time, waiting.moment, lasts
         waiting = shot
     if waiting is not None:
-        lasts = info.duration - waiting.time or 1 / info.frame_rate
-        yield _pixels(waiting, info), waiting.time, waiting.moment, max(1, _ticks(lasts))
+        lasts = _ticks(info.duration - waiting.time) or shortest  # some containers do not say how long the last one is
+        yield _pixels(waiting, info), waiting.time, waiting.moment, max(1, lasts)
 
 
 def _pixels(shot: Any, info: VideoInfo) -> np.ndarray:

@@ -18,7 +18,7 @@ FOUND_FAKE, NOT_ALL = 1, 3  # exit status
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each file and returns the exit status: 1 with a fake, 3 with none but unreadable files."""
     set_up()
-    from fdetect_jax.files import check_folder, check_output, lines_beside, write_out
+    from fdetect_jax.files import check_folder, check_output, lines_beside, on_one_line, write_out
     from fdetect_jax.inference.options import chosen
     from fdetect_jax.media.files import find_files
     from fdetect_jax.predict.run import predict
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         for row in tqdm(found, total=len(named.files), unit="file", disable=None):
             rows.append(row)
             for line in _lines(row):
-                tqdm.write(line, file=lines)
+                tqdm.write(on_one_line(line), file=lines)
     finally:  # what is finished before a stop is kept
         if arguments.json:
             write_out(arguments.json, json.dumps(rows, indent=1) + "\n")

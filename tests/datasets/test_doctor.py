@@ -3,7 +3,10 @@
 import csv
 import json
 from dataclasses import replace
+from fractions import Fraction
 
+import av
+import numpy as np
 import pytest
 
 from fdetect_jax.cli import main
@@ -137,6 +140,9 @@ def test_a_part_of_dfdc_without_its_metadata(tmp_path, published):
     found, lines = _kinds(tmp_path)
     assert ["missing", "dfdc_train_part_1/metadata.json: 0 files, wanted 1"] in found
     assert any("names: 1 (dfdc_train_part_1/a.mp4)" in line for line in lines)
+    (tmp_path / "dfdc_train_part_1" / "metadata.json").write_text("{}")
+    found, _ = _kinds(tmp_path)
+    assert ["misnamed", "dfdc_train_part_1/: 1 file that no list names: a"] in found
 
 
 def test_kaggle_s_sample_of_dfdc(tmp_path, published):
@@ -208,6 +214,18 @@ def test_a_video_that_ends_before_its_header_says_so(tmp_path):
     path.write_bytes(content[: int(0.7 * len(content))])
     with pytest.raises(UnreadableMedia, match="truncated: "):
         check_whole(path)
+
+
+def test_pictures_that_begin_late_are_whole(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as sink:
+        stream = sink.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 125 + number, Fraction(1, 25)
+            sink.mux(stream.encode(frame))
+        sink.mux(stream.encode(None))
+    check_whole(tmp_path / "a.mkv")
 
 
 def test_the_installation(monkeypatch, faces, capsys):

@@ -404,8 +404,16 @@ def test_a_kind_is_of_the_label():
             replace(item, kind=kind)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-@pytest.mark.parametrize("table", ["file,label\nM\u00fcller\\a.mp4,1\n", "File; Label\r\nM\u00fcller/a.mp4;fake\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,label\nM\u00fcller\\a.mp4,1\n",
+        "File; Label\r\nM\u00fcller/a.mp4;fake\r\n",
+        "file\tlabel\r\nM\u00fcller/a.mp4\t1.0\r\n",
+        '\n"file", "label"\n"M\u00fcller/a.mp4", "fake"\n',
+    ],
+)
 def test_a_list_of_another_program_is_read(tmp_path, encoding, table):
     """Excel's and PowerShell's encodings and delimiters, and the paths of Windows."""
     (tmp_path / "manifest.csv").write_bytes(table.encode(encoding))

@@ -51,6 +51,17 @@ def test_links_are_followed_and_what_is_left_out_is_named(tmp_path):
     assert str(real / "broken.png") in notes[1]
 
 
+def test_a_link_to_what_lies_above_is_not_followed(tmp_path):
+    """Else it would make fakes of the real files."""
+    for name in ("real/a.png", "fake/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "fake" / "up").symlink_to("..", target_is_directory=True)
+    found = find_files([tmp_path / "fake"])
+    assert [str(name) for _, name in found.files] == ["b.png"]
+    assert list(found.left_out) == ["a link to a folder that it lies in"]
+
+
 def test_content_says_the_kind_where_the_name_does_not(tmp_path):
     (tmp_path / "photo.jpg_large").write_bytes(b"\xff\xd8\xff\xe0")
     (tmp_path / "clip").write_bytes(b"\x1aE\xdf\xa3")

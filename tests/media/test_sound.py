@@ -11,7 +11,7 @@ import pytest
 from fdetect_jax.media.limits import Limits
 from fdetect_jax.media.transcode import transcode
 from fdetect_jax.media.video import probe
-from tests.media.films import SIZE, picture
+from tests.media.films import SIZE, film, picture
 
 
 def clip(
@@ -117,6 +117,14 @@ def test_sound_and_pictures_stay_in_step(tmp_path, name, codec, how, spans):
     assert heard(tmp_path / "copy.mp4") == pytest.approx(heard(source), abs=0.05)
     with av.open(str(tmp_path / "copy.mp4")) as copy:
         assert copy.streams.audio[0].codec_context.codec.canonical_name == "aac"
+
+
+def test_sound_of_digital_broadcasts(tmp_path):
+    """AAC within LATM."""
+    source = film(tmp_path / "a.ts", sound="aac", options={"mpegts_flags": "latm"})
+    assert transcode(source, tmp_path / "copy.mp4", lambda pixels, time: pixels) == ""
+    with av.open(str(tmp_path / "copy.mp4")) as copy:
+        assert max(np.abs(frame.to_ndarray()).max() for frame in copy.decode(audio=0)) > 0.5
 
 
 def test_sound_that_begins_before_the_pictures(tmp_path):

@@ -125,6 +125,16 @@ def test_packets_of_cameras(tmp_path):
     assert kind_of(tmp_path / "a.mts") == "video"
     assert probe(tmp_path / "a.mts") == probe(plain)
     assert [number_of(frame.pixels) for frame in read_frames(tmp_path / "a.mts", ALL)] == list(range(24))
+    # With error correction behind each packet; and recordings that begin within a packet.
+    (tmp_path / "fec.ts").write_bytes(b"".join(one + bytes(16) for one in packets))
+    (tmp_path / "cut.ts").write_bytes(content[100:])
+    (tmp_path / "cut.mts").write_bytes((tmp_path / "a.mts").read_bytes()[77:])
+    for name in ("fec.ts", "cut.ts", "cut.mts"):
+        assert kind_of(tmp_path / name) == "video"
+        assert len(list(read_frames(tmp_path / name, ALL))) == 24
+    (tmp_path / "text").write_bytes(b"GATTACA" * 200)
+    with pytest.raises(UnreadableMedia, match="no image or video"):
+        kind_of(tmp_path / "text")
     (tmp_path / "no.mts").write_bytes(b"G".rjust(5) + bytes(187) + b"G" + bytes(400))
     with pytest.raises(UnreadableMedia, match="no image or video"):
         kind_of(tmp_path / "no.mts")

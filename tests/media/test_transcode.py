@@ -59,6 +59,13 @@ def test_every_frame_keeps_its_time(tmp_path, ticks, start, codec):
     np.testing.assert_allclose([grey for _, grey in after], [grey for _, grey in before], atol=3)
 
 
+def test_a_last_frame_of_unknown_length_is_short(tmp_path):
+    """A transport stream does not say how long it is shown; the mean of frames far apart would be too much."""
+    source = film(tmp_path / "a.ts", [*range(0, SECOND, 512), 3 * SECOND, 9 * SECOND], codec="libx264")
+    transcode(source, tmp_path / "b.mp4", same)
+    assert probe(tmp_path / "b.mp4").duration == pytest.approx(9.04, abs=0.01)
+
+
 def test_the_copy_plays_in_browsers_and_lasts_as_long(tmp_path):
     source = film(tmp_path / "a.mkv", EVEN)
     transcode(source, tmp_path / "b.mp4", same)

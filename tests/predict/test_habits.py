@@ -104,6 +104,14 @@ def test_a_name_that_is_no_utf8(model, media, tmp_path, capfd):
     assert cli.main([*command, "--output", str(tmp_path / "out")]) == 1
 
 
+def test_a_name_cannot_pose_as_a_line(model, media, tmp_path, capsys):
+    name = "a.png: nothing\nreal          0.001  b\x1b[2J\u202e.png"
+    (tmp_path / name).write_bytes((media / "face.png").read_bytes())
+    assert cli.main(["predict", str(tmp_path), "--model", str(model), "--threshold", "0", "--workers", "1"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert r"a.png: nothing\nreal          0.001  b\x1b[2J\u202e.png: " in line
+
+
 def test_json_alone_on_standard_output(model, media, capsys):
     assert cli.main(["predict", str(media / "face.png"), "--model", str(model), "--json", "-", "--workers", "1"]) < 2
     shown = capsys.readouterr()
@@ -133,6 +141,12 @@ def test_a_platform_that_is_not_there_is_no_verdict(media):
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert b"devices: JAX_PLATFORMS: found 'cuda'" in out
+    for name, value in (("XLA_FLAGS", "--xla_nonsense=1"), ("JAX_ENABLE_X64", "maybe")):
+        process = start("predict", str(media / "face.png"), **{name: value})
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert len(error.splitlines()) == 1
+        assert name in error.decode()
 
 
 def test_a_fault_of_the_program_is_no_verdict(media, monkeypatch, capsys):

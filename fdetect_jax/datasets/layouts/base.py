@@ -220,13 +220,23 @@ def text_of(path: Path) -> str:
     Raises UserError where it is none of these.
     """
     content = path.read_bytes()
-    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
+    wide = _utf_16(content)
+    for encoding in (wide,) if wide else ("utf-8-sig", "cp1252"):
         with contextlib.suppress(UnicodeDecodeError):
             text = content.decode(encoding)
             if "\0" not in text:
                 return text.replace("\r\n", "\n").replace("\r", "\n")
     raise UserError(f"{path}: found bytes that are no text, wanted UTF-8, UTF-16 or cp1252")
+
+
+def _utf_16(content: bytes) -> str | None:
+    """The encoding of content in UTF-16, with its mark or, by the zeros of its letters, without; else None."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    first, second = content[0::2].count(0), content[1::2].count(0)
+    if len(content) % 2 or 4 * max(first, second) < len(content):
+        return None
+    return "utf-16-be" if first > second else "utf-16-le"
 
 
 def listed(path: str) -> str:
@@ -235,13 +245,13 @@ def listed(path: str) -> str:
 
 
 def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns of a table with a header, in small letters, and its rows: CSV with commas or semicolons.
+    """The columns of a table with a header, in small letters, and its rows: CSV with commas, semicolons or tabs.
 
     Raises UserError where it is no table.
     """
-    text = text_of(path)
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",")
+    text = text_of(path).lstrip("\n")
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     try:
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
         return columns, [{name: (text or "").strip() for name, text in row.items() if name} for row in reader]

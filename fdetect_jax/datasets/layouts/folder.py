@@ -41,7 +41,7 @@ TABLE = "manifest.csv"
 COLUMNS = ("file", "label", "split", "method", "source", "identity", "group", "mask", "original", "kind")
 _ALSO = {"path": "file", "generator": "method", "type": "kind"}  # other names of columns
 _KINDS = {"entire": "entire synthesis", "none": ""}  # other names of kinds
-_LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
+_LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE, "0.0": REAL, "1.0": FAKE}
 
 
 def items(root: Path) -> list[Item]:
