@@ -47,6 +47,8 @@ def _run(argv: list[str]) -> None:
 
     config = _CONFIG.value
     overrides.apply(config, late)
+    if _WORKDIR.value == "":  # of a shell variable that is not set, perhaps
+        raise UserError("--workdir: found nothing, wanted a folder, or no --workdir for runs/<config>")
     workdir = Path(_WORKDIR.value or Path("runs") / loaded.name)
     check_folder(workdir, "--workdir")
     try:

@@ -55,6 +55,7 @@ def test_a_file_of_ones_own(tmp_path):
         (["--config=adv", "--config.steps=many"], "--config.steps=many"),
         (["--config=adv", "stray"], "found the stray argument 'stray'"),
         (["--config=adv", f"--workdir={__file__}"], "--workdir: found a file at"),
+        (["--config=adv", "--workdir="], "--workdir: found nothing, wanted a folder"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, capsys):
