@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing import connection
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fdetect_jax.files import check_folder
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's malloc.h
 
 
+_MAIN = threading.RLock()
 _CLIENT = "from jaxlib import xla_client; xla_client.make_cpu_client()"
 
 
@@ -91,6 +93,20 @@ def check_flags() -> None:
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"])[-1].partition("] ")
         raise UserError(f"XLA_FLAGS: found {flags!r}, which XLA does not take: {reason[2] or reason[0]}")
+
+
+@contextlib.contextmanager
+def hidden_main() -> Iterator[None]:
+    """Processes that ``multiprocessing`` spawns in this block do not run the caller's main module again: a script
+    without ``if __name__ == "__main__"`` would start over in each of them."""
+    main = sys.modules["__main__"]
+    with _MAIN:
+        kept = {name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__}
+        main.__spec__ = None
+        try:
+            yield
+        finally:
+            main.__dict__.update(kept)
 
 
 def end_with_parent() -> None:

@@ -21,6 +21,7 @@ from fdetect_jax.data.source import Source, spread
 from fdetect_jax.data.targets import TARGETS
 from fdetect_jax.data.workers import enter_worker, require_shared_memory
 from fdetect_jax.errors import UserError
+from fdetect_jax.host import hidden_main
 
 _UNUSABLE = "unusable"  # key of a batch inside the pipeline: one line of UTF-8 per replaced face
 _LINE = 300  # bytes
@@ -107,10 +108,13 @@ class Batches:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        if not self._open:
-            self._open.append(self._start())
         try:
-            batch = next(self._open[0])
+            if self._open:
+                batch = next(self._open[0])
+            else:
+                with hidden_main():  # the first batch starts the processes
+                    self._open.append(self._start())
+                    batch = next(self._open[0])
             lines = [bytes(line).rstrip().decode(errors="ignore") for line in batch.pop(_UNUSABLE, ())]
             self.quarantine.add(self._share.batch_size, lines, self._most)
         except BaseException:

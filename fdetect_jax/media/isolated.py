@@ -8,8 +8,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +20,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from fdetect_jax import interrupts
 from fdetect_jax.errors import UserError
-from fdetect_jax.host import end_with_parent
+from fdetect_jax.host import end_with_parent, hidden_main
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 
 Item = TypeVar("Item")
@@ -30,7 +28,6 @@ Value = TypeVar("Value")
 
 _RESTARTS = 3  # at most, without a result between them
 
-_MAIN = threading.Lock()
 _failure: str | None = None  # traceback of this process's initializer, if it failed
 
 
@@ -159,20 +156,10 @@ class _Context(multiprocessing.context.SpawnContext):
 
 
 class _Process(multiprocessing.context.SpawnProcess):
-    """Does not run the caller's main module again: a script without ``if __name__ == "__main__"`` would start over in
-    every process."""
-
     @staticmethod
     def _Popen(process: BaseProcess):
-        main = sys.modules["__main__"]
-        with _MAIN:
-            kept = {name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__}
-            main.__spec__ = None
-            try:
-                with interrupts.left_to_parent():
-                    return multiprocessing.context.SpawnProcess._Popen(process)
-            finally:
-                main.__dict__.update(kept)
+        with hidden_main(), interrupts.left_to_parent():
+            return multiprocessing.context.SpawnProcess._Popen(process)
 
 
 def _finished(future: Future) -> bool:

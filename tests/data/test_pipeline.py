@@ -6,10 +6,13 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -146,6 +149,30 @@ def test_workers_leave_it_to_the_parent_to_stop(opened, asked):
     equal(take(batches, 8), take(opened(Faces(), 5, 0), 9)[1:])
     batches.close()
     assert not worker.is_alive()
+
+
+SCRIPT = """
+import numpy as np
+from fdetect_jax.data.pipeline import train_batches
+
+class Faces:
+    size, recipe, fingerprint, video, groups = 4, None, "", False, np.arange(5)
+    __len__ = lambda self: 5
+    __getitem__ = lambda self, index: {"image": np.full((4, 4, 3), index, np.uint8), "identity": np.int32(index)}
+
+batches = train_batches(Faces(), 5, 0, workers=1)
+print(sorted(next(batches)["image"][:, 0, 0, 0].tolist()))
+batches.close()
+"""
+
+
+def test_a_script_without_a_guard_has_workers_too(tmp_path):
+    """Its own sources reach them, and it does not start over in them."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": root})
+    assert done.stdout == "[0, 1, 2, 3, 4]\n", done.stderr
 
 
 class Damaged(Faces):
