@@ -6,7 +6,7 @@
 LABELLED is a folder with a ``manifest.csv`` (path, label, type, generator, source, group); the bundled detector's is
 described in its card. ``:audit`` leaves out two families of generators and the sources of their real faces, trains on
 the rest, and tests on what was left out: that is how the recipe was chosen. The trunk's ImageNet weights are fetched
-once. Two cores take about 70 minutes.
+once. Two cores take about an hour.
 """
 
 from configs import common

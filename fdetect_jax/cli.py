@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
     """Adds the detector's arguments, and those that combine its scores of faces into one score per file."""
-    parser.add_argument("--model", help="weights, or a finished run's folder (default: the bundled demo detector)")
+    parser.add_argument("--model", help="weights, or a finished run's folder (default: the bundled detector)")
     parser.add_argument("--recipe", help="crop recipe, for weights that do not name one")
     parser.add_argument(
         "--dtype",

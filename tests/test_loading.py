@@ -13,7 +13,7 @@ from tests.inference import clip_detector
 def test_the_bundled_detector():
     loaded = load(assets.detector())
     assert (loaded.kind, loaded.unit, loaded.input_shape) == ("detector", "face", (None, None, None, 3))
-    assert loaded(np.zeros((1, 64, 64, 3), np.uint8)).logits.shape == (1, 2)
+    assert loaded(np.zeros((1, 64, 64, 3), np.uint8)).logits.shape == (1, 6)
     with pytest.raises(UserError, match=r"found an input of shape \(64, 64, 3\), wanted \(any, any, any, 3\)"):
         loaded(np.zeros((64, 64, 3), np.uint8))
 

@@ -7,8 +7,8 @@ from fdetect_jax.errors import UserError
 ROOT = Path(__file__).parent
 
 
-def detector(name: str = "demo") -> Path:
-    """Where a bundled detector lies.
+def detector(name: str = "release") -> Path:
+    """Where a bundled detector lies: "release", or "demo", a small one of self-blended images alone.
 
     Raises:
       UserError: there is none of this name.

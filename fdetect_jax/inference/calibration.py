@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from fdetect_jax import weights
 from fdetect_jax.errors import UserError
@@ -142,7 +142,9 @@ def calibrate(
       files: that the detector was not trained on, each with a face. labels: (F,) 0 = real, 1 = fake; both must occur.
       protocol: as the detector will be used; its threshold is ignored. data: what the files are, for whoever reads it.
       sources: (F,) of each file, the camera or collection. false_alarms: shares of the worst source's real files that
-        count as suspicious and as fake, see ``worst_source``; None: one threshold, of the highest balanced accuracy.
+        count as suspicious and as fake, see ``worst_source``. The bias then moves until the threshold of fakes lies at
+        P(fake) = 0.5 (for videos, whose frames are averaged, near it), as if fakes were rare: a score above 0.5 that
+        means "real" would mislead. None: one threshold, of the highest balanced accuracy, and no such move.
 
     Raises:
       UserError: as ``fit`` and ``worst_source`` do.
@@ -155,12 +157,19 @@ def calibrate(
     if not frames:
         raise UserError("calibration: found no file with a face, wanted real and fake ones")
     found = fit(np.concatenate(frames), np.repeat(labels, [len(own) for own in frames]), data)
-    margins = [protocol.file_margin(of_frames(one, found.margins(one.margins))) for one in files]
-    scores, labels = expit(margins), np.asarray(labels)
+    labels = np.asarray(labels)
+
+    def scores(found: Calibration) -> np.ndarray:
+        return expit([protocol.file_margin(of_frames(one, found.margins(one.margins))) for one in files])
+
     if false_alarms is None:
-        return dataclasses.replace(found, threshold=best_threshold(scores, labels))
-    real = scores[labels == REAL], np.asarray(sources)[labels == REAL]
-    suspicious, threshold = (worst_source(*real, share) for share in false_alarms)
+        return dataclasses.replace(found, threshold=best_threshold(scores(found), labels))
+    real = labels == REAL
+    sources = np.asarray(sources)[real]
+    rare = worst_source(scores(found)[real], sources, false_alarms[1])
+    found = dataclasses.replace(found, bias=found.bias - float(logit(np.clip(rare, 1e-6, 1 - 1e-6))))
+    moved = scores(found)[real]
+    suspicious, threshold = (worst_source(moved, sources, share) for share in false_alarms)
     return dataclasses.replace(found, threshold=threshold, suspicious=suspicious)
 
 
@@ -168,7 +177,7 @@ def worst_source(scores: np.ndarray, sources: np.ndarray, share: float) -> float
     """The least score that at most ``share`` of the real files reach, of every source that has enough of them.
 
     A source counts if it has 20 files; those that have fewer count together. The score lies halfway to the next one
-    below.
+    below; where no file may reach it, right above the highest.
 
     Args:
       scores: (N,) of real files. sources: (N,) their sources. share: in [0, 1).
@@ -187,8 +196,7 @@ def worst_source(scores: np.ndarray, sources: np.ndarray, share: float) -> float
     def least(own: np.ndarray) -> float:
         own = np.sort(own)[::-1]
         allowed = int(share * len(own))
-        above = own[allowed - 1] if allowed else 1.0
-        return (above + own[allowed]) / 2
+        return (own[allowed - 1] + own[allowed]) / 2 if allowed else np.nextafter(own[0], 2.0)
 
     return float(max(least(scores[group]) for group in groups))
 

@@ -12,7 +12,7 @@ _RULES = ("min_face_share", "multi_face", "aggregation")
 
 
 def chosen(arguments: argparse.Namespace) -> tuple[Scorer, Protocol]:
-    """The detector and the protocol; where no model is named, a line on stderr says that the bundled demo is used.
+    """The detector and the protocol; where no model is named, a line on stderr says that the bundled one is used.
 
     arguments: model, recipe, dtype, frames, per_second, faces, min_face_share, multi_face, aggregation, threshold.
     Where threshold is None, the thresholds of the model are used.
@@ -24,7 +24,7 @@ def chosen(arguments: argparse.Namespace) -> tuple[Scorer, Protocol]:
     sampling = Sampling(count, arguments.per_second)
     scorer = Scorer(arguments.model, recipe=arguments.recipe, dtype=arguments.dtype)
     if arguments.model is None:
-        print(f"no --model given: using the bundled demo detector ({scorer.description})", file=sys.stderr)
+        print(f"no --model given: using the bundled detector ({scorer.description})", file=sys.stderr)
     own = scorer.calibration if arguments.threshold is None else Calibration(threshold=arguments.threshold)
     rules = {name: getattr(arguments, name) for name in _RULES}
     return scorer, Protocol(

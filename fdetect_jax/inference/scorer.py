@@ -64,7 +64,7 @@ class Scorer:
 
         Args:
           path: weights that a training or ``fdetect convert efficientnet`` wrote, or the workdir of a finished
-            training; None: the bundled demo detector.
+            training; None: the bundled detector.
           batch_size: rows of the one compilation, rounded up to a multiple of the number of devices; fewer are padded.
           recipe: a name of ``faces.crop.RECIPES`` in place of the file's own, at the detector's size. A converted
             EfficientNet carries none: without a name it is "sbi" for SBI's weights, else "paper".

@@ -33,7 +33,7 @@ class Predictor:
         """Loads a detector, and where JAX is not imported yet, sets the process up for it (``host.set_up``).
 
         Args:
-          model: weights, or the workdir of a finished training; None: the bundled demo detector.
+          model: weights, or the workdir of a finished training; None: the bundled detector.
           recipe: the name of a crop recipe, for weights that carry none, see ``Scorer``.
           protocol: None: that of SBI with the model's own thresholds. dtype: what the detector computes in; None:
             bfloat16 on devices that have it natively, else float32. workers: processes that read files; None: one per

@@ -224,7 +224,7 @@ def test_thresholds_of_the_worst_source():
     assert found == pytest.approx(np.sort(scores[sources == "b"])[[-3, -2]].mean())
     # None of nine may reach it: above the highest.
     scores[sources == "d"] = 0.9
-    assert worst_source(scores, sources, 0.05) == pytest.approx(0.95)
+    assert 0.9 < worst_source(scores, sources, 0.05) == pytest.approx(0.9)
     for share in (-0.1, 1.0):
         with pytest.raises(ValueError, match="false_alarms: found"):
             worst_source(scores, sources, share)
@@ -235,6 +235,9 @@ def test_two_thresholds_are_fitted_and_kept():
     labels = np.arange(400) % 2
     files, of_files = grouped(rng.normal(2 * labels), labels, np.arange(400))
     found = calibrate(files, of_files, Protocol(), "two", ["one"] * 400, (0.05, 0.01))
+    assert found.threshold == pytest.approx(0.5, abs=1e-3)
+    plain = calibrate(files, of_files, Protocol(), "one")
+    assert (found.temperature, found.bias < plain.bias) == (plain.temperature, True)
     scores = found.scores(np.array([file.margins[0] for file in files]))[of_files == 0]
     assert (scores >= found.suspicious).mean() == pytest.approx(0.05)
     assert (scores >= found.threshold).mean() == pytest.approx(0.01)

@@ -25,7 +25,7 @@ def test_by_default_the_bundled_detector_and_its_threshold_count(capsys):
     scorer, protocol = chosen(Namespace(**DEFAULTS))
     assert protocol == Protocol(threshold=scorer.calibration.threshold)
     assert protocol.threshold != 0.5
-    assert "no --model given: using the bundled demo detector" in capsys.readouterr().err
+    assert "no --model given: using the bundled detector" in capsys.readouterr().err
 
 
 def test_every_argument_counts(tmp_path, monkeypatch, capsys):

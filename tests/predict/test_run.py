@@ -152,6 +152,6 @@ def test_the_exit_status_serves_scripts(model, media, tmp_path, capsys, names, t
 def test_without_a_model_the_bundled_one_is_used_and_named(media, capsys):
     assert cli.main(["predict", str(media / "face.png"), "--workers", "1"]) in (0, 1)
     shown = capsys.readouterr()
-    assert "no --model given: using the bundled demo detector" in shown.err
+    assert "no --model given: using the bundled detector" in shown.err
     assert "self-blended" in shown.err
     assert len(shown.out.splitlines()) == 1
