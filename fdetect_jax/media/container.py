@@ -125,6 +125,13 @@ def packets_of(container: Any, streams: list[Any]) -> Iterator[Any]:
                 yield packet
 
 
+def begins(container: Any, stream: Any) -> float:
+    """Seconds, on the file's own clock, of the stream's first packet that holds something; the container is read."""
+    first = next(packets_of(container, [stream]), None)
+    moment = None if first is None else first.dts if first.pts is None else first.pts
+    return 0.0 if moment is None else float(moment * stream.time_base)
+
+
 def _head(path: Path) -> bytes:
     try:
         if not path.is_file():

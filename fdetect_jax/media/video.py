@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.media.animations import durations, pictures
-from fdetect_jax.media.container import open_video, packets_of, video_stream
+from fdetect_jax.media.container import begins, open_video, packets_of, video_stream
 from fdetect_jax.media.fit import Size, resized, squared
 from fdetect_jax.media.limits import Limits, UnreadableMedia, check_size
 
@@ -242,6 +242,9 @@ def shots(path: str | Path, limits: Limits) -> Iterator[Shot]:
         ordered = container.format.name == "avi"  # which keeps the order of decoding and no times of display
         step = 1 / float(stream.average_rate or 25)
         origin, start, last = float((stream.start_time or 0) * stream.time_base), None, -step
+        if ordered:  # empty frames may come first, while sound is heard
+            with open_video(path, limits) as again:
+                origin = begins(again, video_stream(again))
         for index, frame in enumerate(_decoded(container)):
             _check_count(index + 1, limits)
             check_size(frame, limits)  # the frame size may grow within a video

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fdetect_jax.media.animations import durations, pictures
-from fdetect_jax.media.container import kind_of, open_video, packets_of, video_stream
+from fdetect_jax.media.container import begins, kind_of, open_video, video_stream
 from fdetect_jax.media.limits import Limits, UnreadableMedia
 from fdetect_jax.media.photos import read_photo
 from fdetect_jax.media.video import probe
@@ -31,8 +31,7 @@ def check_whole(path: str | Path) -> None:
     with open_video(path) as container:
         stream = video_stream(container)
         announced = float(stream.duration * stream.time_base) if stream.duration else info.duration
-        if "matroska" in container.format.name:  # its header counts from 0, and the pictures may begin later
-            first = next(packets_of(container, [stream]))
-            announced -= max(0.0, float((first.pts or 0) * first.time_base))
+        if container.format.name == "avi" or "matroska" in container.format.name:
+            announced -= max(0.0, begins(container, stream))  # their header counts from 0
     if info.duration < _SHORTEST * announced:
         raise UnreadableMedia(f"truncated: {info.duration:.1f} of the {announced:.1f} seconds in its header")

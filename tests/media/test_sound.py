@@ -11,6 +11,7 @@ import pytest
 from fdetect_jax.media.limits import Limits
 from fdetect_jax.media.transcode import transcode
 from fdetect_jax.media.video import probe
+from fdetect_jax.media.whole import check_whole
 from tests.media.films import SIZE, film, picture
 
 
@@ -125,6 +126,30 @@ def test_sound_of_digital_broadcasts(tmp_path):
     assert transcode(source, tmp_path / "copy.mp4", lambda pixels, time: pixels) == ""
     with av.open(str(tmp_path / "copy.mp4")) as copy:
         assert max(np.abs(frame.to_ndarray()).max() for frame in copy.decode(audio=0)) > 0.5
+
+
+def emptied(path: Path, count: int) -> Path:
+    """An AVI whose first pictures are empty chunks; what they held is filling."""
+    data = bytearray(path.read_bytes())
+    at = data.find(b"movi") + 4
+    while count:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        size += size % 2
+        if data[at : at + 4] == b"00dc":
+            filling = b"JUNK" + (size - 8).to_bytes(4, "little")
+            data[at + 4 : at + 16] = bytes(4) + filling
+            count -= 1
+        at += 8 + size
+    path.write_bytes(data)
+    return path
+
+
+def test_an_avi_whose_first_pictures_are_empty(tmp_path):
+    """The sound is heard from the start, the pictures begin 24/25 s later, and nothing is missing."""
+    source = emptied(clip(tmp_path / "a.avi", WHOLE, "pcm_s16le", video="mpeg4"), 24)  # the next one is a key frame
+    check_whole(source)
+    assert transcode(source, tmp_path / "copy.mp4", lambda pixels, time: pixels) == ""
+    np.testing.assert_allclose(beeps(tmp_path / "copy.mp4"), [0.3 - 0.96], atol=0.04)
 
 
 def test_sound_that_begins_before_the_pictures(tmp_path):
