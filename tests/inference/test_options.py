@@ -23,7 +23,9 @@ DEFAULTS = {
 
 def test_by_default_the_bundled_detector_and_its_threshold_count(capsys):
     scorer, protocol = chosen(Namespace(**DEFAULTS))
-    assert protocol == Protocol(threshold=scorer.calibration.threshold)
+    own = scorer.calibration
+    assert protocol == Protocol(threshold=own.threshold, suspicious=own.suspicious)
+    assert 0 < protocol.suspicious < protocol.threshold
     assert protocol.threshold != 0.5
     assert "no --model given: using the bundled detector" in capsys.readouterr().err
 
