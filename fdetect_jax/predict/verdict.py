@@ -56,7 +56,6 @@ class Verdict:
     score: float | None
     reason: str
     threshold: float
-    suspicious: float | None = None
     kind: str | None = None
     duration: float = 0.0
     frames: tuple[tuple[float, float | None], ...] = ()
@@ -65,6 +64,7 @@ class Verdict:
     classes: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     passing: bool = False
+    suspicious: float | None = None
 
     def word_of(self, score: float) -> str:
         """What a score of one face or frame would be as that of the file: "fake", "suspicious" or "real"."""
@@ -200,7 +200,8 @@ def _kind(classes: Mapping[str, float]) -> str:
 
 def unable(file: str, reason: str, protocol: Protocol, passing: bool = False) -> Verdict:
     """The verdict on a file that could not be read."""
-    return Verdict(file, "unable_to_evaluate", None, reason, protocol.threshold, protocol.suspicious, passing=passing)
+    thresholds = {"threshold": protocol.threshold, "suspicious": protocol.suspicious}
+    return Verdict(file, "unable_to_evaluate", None, reason, **thresholds, passing=passing)
 
 
 def _rounded(score: float | None) -> float | None:

@@ -50,8 +50,9 @@ def test_what_it_computes_in_may_be_chosen(model):
 
 def test_without_a_protocol_the_models_own_threshold_counts():
     predictor = fdetect_jax.Predictor()
-    assert predictor.protocol == Protocol(threshold=predictor.scorer.calibration.threshold)
-    assert predictor.protocol.threshold != 0.5
+    own = predictor.scorer.calibration
+    assert predictor.protocol == Protocol(threshold=own.threshold, suspicious=own.suspicious)
+    assert predictor.protocol != Protocol()
 
 
 def test_a_detector_of_clips_of_six_kinds_goes_through(media, tmp_path, monkeypatch):

@@ -282,11 +282,11 @@ def test_tests_that_are_skipped_and_named(tmp_path):
     config.evaluation.skip = ("swap", "fwa", "latent")
     config.evaluation.forgeries.other_generator.title = "Faces of another one"
     made = held_out_of(config)
-    assert list(made.slots) == ["sbi"]
+    assert list(made.slots) == ["sbi", "composite"]
     assert [(one.entry, one.name, one.tests) for one in made.devices] == [
         ("other_generator", "reconstruction", {"image": ("other_generator", "Faces of another one")})
     ]
-    config.evaluation.skip = ("swap", "fwa", "sbi", "latent", "other_generator")
+    config.evaluation.skip = ("swap", "fwa", "sbi", "composite", "latent", "other_generator")
     with pytest.raises(
         UserError, match=r"^evaluation: found no forgery to test with, wanted at least one that evaluation\.skip"
     ):
