@@ -4,14 +4,13 @@
     python -m fdetect_jax.main --config=configs/release.py --config.data.root=DIR
 
 LABELLED is a folder with a ``manifest.csv`` (path, label, type, generator, source, group); the bundled detector's is
-described in its card. ``:audit`` leaves out two families of generators and the sources of their real faces, trains on
-the rest, and tests on what was left out: that is how the recipe was chosen. The trunk's ImageNet weights are fetched
-once. Two cores take about an hour.
+described in its card. ``:audit`` leaves out four generators and four sources, trains on the rest, and tests on what was
+left out; it has not been run to its end. The trunk's ImageNet weights are fetched once. Two cores take about an hour.
 """
 
 from configs import common
 
-# Entire synthesis and a swap, with real faces of the same and of other sources.
+# Entire synthesis and a swap, and the sources of real faces that go with them.
 LEFT_OUT = {
     "generator": (
         "StyleGAN2 (NVlabs samples, 256px)",

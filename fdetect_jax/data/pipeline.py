@@ -77,7 +77,7 @@ class Quarantine:
     def add(self, rows: int, lines: Sequence[str], most: float) -> None:
         """Counts a batch.
 
-        UserError: more than ``most`` (a share) of the rows drawn so far could not be used.
+        Raises:
           UserError: over ``most``, a share, of the rows drawn so far could not be used.
         """
         self.rows += rows + len(lines)

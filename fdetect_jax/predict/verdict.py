@@ -13,7 +13,7 @@ from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.protocol import Protocol, to_score
 
-_SMALL = 80.0  # pixels, the larger side of a face's box; 99 of 100 faces that the bundled detector learned are larger
+_SMALL = 80.0  # pixels, the larger side of a face's box; 99 of 100 of the bundled detector's held-out faces are larger
 _BLURRED = 6.0  # variance of the Laplacian of the crop at 192 px; 99 of 100 of these are sharper
 VERDICTS = ("real", "suspicious", "fake", "not_applicable", "unable_to_evaluate")
 
