@@ -1,7 +1,9 @@
 """Process settings for the machine it runs on. Call those that concern JAX before JAX is imported."""
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -22,7 +24,7 @@ _CLIENT = "from jaxlib import xla_client; xla_client.make_cpu_client()"
 
 
 def set_up() -> None:
-    """Memory, vectors and the compilation cache, for a process that computes.
+    """Memory, vectors, the compilation cache and a quick end, for a process that computes.
 
     Raises UserError as ``check_flags`` does.
     """
@@ -30,6 +32,7 @@ def set_up() -> None:
     keep_freed_memory()
     use_wide_vectors()
     keep_compiled()
+    atexit.register(gc.freeze)  # or Python looks for garbage once more, through all of JAX: 0.16 s of 0.22 s at the end
 
 
 def keep_compiled() -> None:

@@ -9,7 +9,7 @@ from fdetect_jax.faces.clips import MediaFaces, faces_of
 from fdetect_jax.faces.crop import CropRecipe, crop
 from fdetect_jax.faces.finder import Face, open_faces, own_faces
 from fdetect_jax.faces.models import load_models
-from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.isolated import Workers
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.video import Sampling
 
@@ -22,20 +22,33 @@ def extract_faces(
     *,
     workers: int | None = None,
     seconds: float = 600.0,
+    readers: Workers | None = None,
 ) -> Iterator[MediaFaces | Rejected]:
     """``clips.faces_of`` for every file, in order; each crop holds only its image.
 
-    The processes start now. Close it to end them early.
+    Close it to end the processes early.
 
-    workers: processes; None: one per core. seconds: time limit per file.
+    workers, seconds: as for ``start_readers``. readers: what that returned; None: it is called here.
 
     Raises:
         UserError: the recipe was made with another face detector. ModelsUnavailable: the face models cannot be had.
     """
     recipe.require_detector()
+    readers = start_readers(workers, seconds) if readers is None else readers
+    return readers.run((file, recipe, sampling, which) for file in files)
+
+
+def start_readers(workers: int | None = None, seconds: float = 600.0) -> Workers:
+    """Processes for ``extract_faces`` that start now: they need a second, in which the caller can load its detector.
+
+    Close them, or the results of ``extract_faces``. workers: processes; None: one per core. seconds: time limit per
+    file.
+
+    Raises:
+        UserError: workers or seconds not positive. ModelsUnavailable: the face models cannot be had.
+    """
     load_models()  # fetched once; a failure is raised here rather than in every worker
-    tasks = ((file, recipe, sampling, which) for file in files)
-    return run_isolated(_look, tasks, workers=workers, seconds=seconds, initializer=open_faces, at_once=True)
+    return Workers(_look, workers=workers, seconds=seconds, initializer=open_faces).start()
 
 
 def _look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:

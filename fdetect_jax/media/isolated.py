@@ -45,7 +45,6 @@ def run_isolated(
     initializer: Callable[..., None] | None = None,
     initargs: Sequence[Any] = (),
     ahead: int = 4,
-    at_once: bool = False,
 ) -> Iterator[Value | Rejected]:
     """Yields ``function(item)`` for every item, in order; an item that kills its process does not stop the others.
 
@@ -57,62 +56,89 @@ def run_isolated(
         function, initializer, initargs: pickled by name into spawned processes; the initializer runs once in each.
         workers: processes; None: one per core. seconds: time limit per item, without the start of its process.
         ahead: items per worker that are started before the first result is asked for.
-        at_once: whether the processes start and draw their first items now, not when the first result is asked for.
 
     Raises:
         UserError: workers or seconds not positive.
         RuntimeError: the initializer fails, or the processes die without any item at work.
     """
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    if workers < 1 or not seconds > 0:
-        raise UserError(f"workers, seconds: found {workers}, {seconds}, wanted at least 1 and more than 0")
-    results = _results(function, items, workers, seconds, (initializer, initargs), ahead, at_once)
-    if at_once:
-        next(results)
-    return results
+    made = Workers(function, workers=workers, seconds=seconds, initializer=initializer, initargs=initargs)
+    return made.run(items, ahead)
 
 
-def _results(function, items, workers, seconds, start, ahead, at_once) -> Iterator:
-    todo, window, restarts = iter(items), collections.deque(), 0
-    pool = _Pool(function, workers, seconds, start)
-    try:
-        while True:
-            for item in itertools.islice(todo, ahead * workers - len(window)):
-                window.append((item, pool.submit(item)))
-            if at_once:  # stops here until the first result is asked for
-                at_once = False
-                yield
-            if not window:
-                return
-            try:
-                result = pool.result(window[0][1])
-            except BrokenProcessPool as error:
-                restarts += 1
-                if restarts > _RESTARTS:
-                    raise RuntimeError(f"worker processes die without work: {error}") from error
-                pool.close()
-                pool = _Pool(function, workers, seconds, start)
-                for _ in range(len(window)):
-                    item, future = window.popleft()
-                    window.append((item, future if _finished(future) else pool.submit(item)))
-                continue
-            except TimeoutError:
-                result = Rejected(f"took over {seconds:g} seconds", passing=True)
-            except ProcessExpired as error:
-                result = Rejected(f"its process died ({_cause(error.exitcode)})", passing=True)
-            if isinstance(result, _NotStarted):
-                raise RuntimeError(f"worker processes do not start: {result.reason}")
-            restarts = 0
-            window.popleft()
-            yield result
-    finally:
-        pool.close()
+def enough(items: int, workers: int | None = None) -> int:
+    """``workers``; None: one per core, but no more than items, because a process takes a second to start."""
+    return min(os.cpu_count() or 1, max(1, items)) if workers is None else workers
+
+
+class Workers:
+    """The processes of one ``run_isolated``, for callers who start them before they have the items. Close them."""
+
+    def __init__(
+        self,
+        function: Callable[[Item], Value],
+        *,
+        workers: int | None = None,
+        seconds: float,
+        initializer: Callable[..., None] | None = None,
+        initargs: Sequence[Any] = (),
+    ):
+        """Arguments and errors as for ``run_isolated``; nothing starts yet."""
+        self._number = (os.cpu_count() or 1) if workers is None else workers
+        if self._number < 1 or not seconds > 0:
+            raise UserError(f"workers, seconds: found {self._number}, {seconds}, wanted at least 1 and more than 0")
+        self._seconds, self._work = seconds, (function, self._number, seconds, (initializer, initargs))
+        self._pool = _Pool(*self._work)
+
+    def start(self) -> "Workers":
+        """Starts the processes now, not with the first item. Returns itself."""
+        self._pool.start()
+        return self
+
+    def close(self) -> None:
+        """Ends the processes. May be called twice."""
+        self._pool.close()
+
+    def run(self, items: Iterable[Item], ahead: int = 4) -> Iterator[Value | Rejected]:
+        """The results, as ``run_isolated`` yields them; closes the processes when it ends. Only once."""
+        todo, window, restarts = iter(items), collections.deque(), 0
+        try:
+            while True:
+                for item in itertools.islice(todo, ahead * self._number - len(window)):
+                    window.append((item, self._pool.submit(item)))
+                if not window:
+                    return
+                try:
+                    result = self._pool.result(window[0][1])
+                except BrokenProcessPool as error:
+                    restarts += 1
+                    if restarts > _RESTARTS:
+                        raise RuntimeError(f"worker processes die without work: {error}") from error
+                    self._pool.close()
+                    self._pool = _Pool(*self._work)
+                    for _ in range(len(window)):
+                        item, future = window.popleft()
+                        window.append((item, future if _finished(future) else self._pool.submit(item)))
+                    continue
+                except TimeoutError:
+                    result = Rejected(f"took over {self._seconds:g} seconds", passing=True)
+                except ProcessExpired as error:
+                    result = Rejected(f"its process died ({_cause(error.exitcode)})", passing=True)
+                if isinstance(result, _NotStarted):
+                    raise RuntimeError(f"worker processes do not start: {result.reason}")
+                restarts = 0
+                window.popleft()
+                yield result
+        finally:
+            self.close()
 
 
 class _Pool:
     def __init__(self, function: Callable, workers: int, seconds: float, start: tuple):
         self._function, self._seconds, self._context = function, seconds, _Context()
         self._pool = ProcessPool(workers, initializer=_begin, initargs=start, context=self._context)
+
+    def start(self) -> None:
+        assert self._pool.active  # asking starts them
 
     def submit(self, item: Any) -> Future:
         try:

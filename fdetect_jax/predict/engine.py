@@ -18,7 +18,7 @@ from fdetect_jax.faces.models import load_models
 from fdetect_jax.inference.analyses import ANALYSES, Extracted, extract, extractions, weigh
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Predictions, Scorer
-from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.isolated import Workers, run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.predict.verdict import Verdict, decide, unable
 from fdetect_jax.predict.work import Heat
@@ -51,6 +51,7 @@ def verdicts(
     heat_map: bool = False,
     workers: int | None = None,
     seconds: float = SECONDS,
+    readers: Workers | None = None,
 ) -> Iterator[tuple[Verdict, Heat | None]]:
     """The verdict on every file, in order, with the heat maps of its most suspicious faces where they are wanted.
 
@@ -59,12 +60,12 @@ def verdicts(
     Args:
       files: images and videos. scorer: the detector. protocol: from scores of faces to that of a file.
       heat_map: whether heat maps are made. workers: processes; None: one per core. seconds: that one file may take to
-        be read, and as many for the analyses.
+        be read, and as many for the analyses. readers: of ``start_readers``, if they run already.
     """
     analyses = dict(ANALYSES)
     how = {"workers": workers, "seconds": seconds}
     with contextlib.ExitStack() as stack:
-        found = extract_faces(files, scorer.recipe, protocol.sampling, protocol.faces, **how)
+        found = extract_faces(files, scorer.recipe, protocol.sampling, protocol.faces, readers=readers, **how)
         stack.enter_context(contextlib.closing(found))
         scorer.compile()  # while the processes start
         scored = _scored(zip(files, found, strict=True), scorer)

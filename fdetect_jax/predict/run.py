@@ -6,7 +6,6 @@ With an output folder every finished file is a line of ``verdicts.jsonl`` there.
 import collections
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from fdetect_jax.inference.evidence import DETECTOR
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.files import VERDICTS, Found, find_files, written_for
-from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.isolated import Workers, enough, run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.predict import work
 from fdetect_jax.predict.copies import distinct
@@ -47,6 +46,7 @@ def predict(
     heat_map: bool = False,
     workers: int | None = None,
     seconds: float = SECONDS,
+    readers: Workers | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One row for each file, in order; a file that cannot be read is a row too.
 
@@ -56,6 +56,7 @@ def predict(
       output: a folder for annotated copies, ``verdicts.jsonl`` and ``report.html``; None: rows alone.
       heat_map: beside each annotated copy a picture of the detector's heat maps. workers: processes; None: one per
         core. seconds: that one file may take to be read, as many for its analyses, and as many to be drawn.
+      readers: of ``start_readers``, if they run already; closed here.
 
     Yields:
       ``Verdict.to_row``, with ``annotated``, ``heat_map`` and ``poster``, paths below ``output``, or None; each row of
@@ -71,19 +72,18 @@ def predict(
     output = None if output is None else Path(output)
     found = paths if isinstance(paths, Found) else find_files(paths, output)
     check(scorer, heat_map)
-    return _rows(found, scorer, protocol, output, heat_map, workers, seconds)
+    return _rows(found, scorer, protocol, output, heat_map, workers, seconds, readers)
 
 
-def _rows(found, scorer, protocol, output, heat_map, workers, seconds) -> Iterator[dict[str, Any]]:
+def _rows(found, scorer, protocol, output, heat_map, workers, seconds, readers) -> Iterator[dict[str, Any]]:
     diary = _Diary(output)
     jobs = _jobs(found, diary, scorer, protocol, heat_map)
     done = {job.key: row for job in jobs if (row := diary.row(job.key)) is not None}
     left = [job for job in jobs if job.key not in done]
-    # A process takes seconds to start: no more of them than files.
-    how = {"workers": min(os.cpu_count() or 1, max(1, len(left))) if workers is None else workers, "seconds": seconds}
+    how = {"workers": enough(len(left), workers), "seconds": seconds}
     rows: list[dict] = []
     with contextlib.ExitStack() as stack:
-        made = verdicts([job.file for job in left], scorer, protocol, heat_map=heat_map, **how)
+        made = verdicts([job.file for job in left], scorer, protocol, heat_map=heat_map, readers=readers, **how)
         stack.enter_context(contextlib.closing(made))
         fresh = (
             _drawn(zip(left, made, strict=True), output, how, stack)
