@@ -109,11 +109,12 @@ def forgery(inverter: str, **mix: float) -> dict:
 
     Every forgery has an entry in the mix, so that the command line can set its weight: --config.forgery.mix.sbi=2.
     """
-    names = ("latent", "reconstruction", "swap", "composite", "sbi", "fwa", "given")
+    names = ("latent", "reconstruction", "swap", "composite", "resample", "sbi", "fwa", "given")
     return {
         "mix": dict.fromkeys(names, 0.0) | mix,
         "latent": latent(inverter),
         "reconstruction": reconstruction(inverter),
+        "swap": {"changed": 0.0, "inner": 0.0, "gradients": 0.0},
     }
 
 

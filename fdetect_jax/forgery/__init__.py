@@ -20,9 +20,10 @@ from fdetect_jax.forgery.latent import (
     make_reconstruction,
 )
 from fdetect_jax.forgery.mix import Mix, deal
+from fdetect_jax.forgery.resample import resampled
+from fdetect_jax.forgery.resample import stages as resample_stages
 from fdetect_jax.forgery.sbi import SelfBlend
-from fdetect_jax.forgery.swap import blended_swap
-from fdetect_jax.forgery.swap import stages as swap_stages
+from fdetect_jax.forgery.swap import BlendedSwap, check_swap
 from fdetect_jax.types import FAKE, HostForgery
 
 __all__ = [
@@ -67,8 +68,10 @@ FORGERIES: dict[str, Forgery] = {
     "swap": Forgery(
         "Blended swaps",
         "swap",
-        lambda setup: blended_swap,
-        stages=lambda forge, rng, face, donor: swap_stages(rng, face, donor),
+        lambda setup: BlendedSwap(**setup.options),
+        options=("changed", "inner", "gradients"),
+        check=check_swap,
+        stages=lambda forge, rng, face, donor: forge.stages(rng, face, donor),
     ),
     "sbi": Forgery(
         "Self-blended images",
@@ -96,6 +99,12 @@ FORGERIES: dict[str, Forgery] = {
         "attribute",
         lambda setup: composite,
         stages=lambda forge, rng, face, donor: composite_stages(rng, face, donor),
+    ),
+    "resample": Forgery(
+        "Traces of enlargement",
+        "entire synthesis",
+        lambda setup: resampled,
+        stages=lambda forge, rng, face, donor: resample_stages(rng, face, donor),
     ),
 }
 

@@ -36,12 +36,14 @@ class Scene:
 class Forged:
     """Fakes of a batch of real faces, made on the device.
 
-    image: (B, S, S, 3) in [0, 1]. targets: of the fakes, by name (``data.targets``); a missing mask is 1 everywhere,
-    as for entire synthesis. stages: intermediate images, shaped like it, if requested. metrics: scalars for the log,
-    zeros if the scene is not logged.
+    image: (B, S, S, 3) in [0, 1]. real: shaped like it, the faces to compare the fakes with; None: the scene's as they
+    are. A forgery that enlarges its fakes gives them what enlarging costs, or sharpness alone would tell the two apart.
+    targets: of the fakes, by name (``data.targets``); a missing mask is 1 everywhere, as for entire synthesis. stages:
+    intermediate images, shaped like it, if requested. metrics: scalars for the log, zeros if the scene is not logged.
     """
 
     image: jax.Array
+    real: jax.Array | None = None
     targets: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
     stages: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
     metrics: dict[str, jax.Array] = flax.struct.field(default_factory=dict)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fdetect_jax.faces.landmarks import BROWS, LEFT_EYE, RIGHT_EYE, facing, forehead, mirror, usable
+from fdetect_jax.forgery.blending import by_gradients, changed
 from fdetect_jax.forgery.swap import match_colour, stand_in, warp_field
 from fdetect_jax.types import Example, ForgedPair
 
@@ -34,8 +35,6 @@ _SOFTNESS = (0.004, 0.03)  # standard deviation of the edge, as a share of the i
 _COLOUR = (0.3, 1.0)  # strength of the colour match
 _GRADIENTS = 0.4  # probability of blending by gradients
 _CHANGED = 0.5  # probability that the donor's sharpness is changed, and that it is compressed
-_QUALITY = (40, 95)  # of its JPEG
-_NOTHING = 1e-3  # a smaller share of the donor is none
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def stages(rng: np.random.Generator, target: Example, donor: Callable[[], Exampl
     known = usable(onto, size) and usable(off, other.shape[0])
     if known and facing(onto) * facing(off) < 0:
         other, off = np.ascontiguousarray(other[:, ::-1]), mirror(off, other.shape[1])
-    other = _changed(rng, other)
+    other = changed(rng, other, _CHANGED)
     name = str(rng.choice(list(PARTS)))
     mask = _part(rng, onto if known else None, name, size)
     if known:
@@ -88,7 +87,7 @@ def stages(rng: np.random.Generator, target: Example, donor: Callable[[], Exampl
     mixed = image + mask[..., None] * (matched.astype(np.float32) - image)
     fake = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
     if rng.random() < _GRADIENTS:
-        fake = _by_gradients(image, matched, mask, fake)
+        fake = by_gradients(image, matched, mask, fake)
     return Composite(other, matched, mask), ForgedPair(image, fake, mask, target.get("mask"))
 
 
@@ -110,30 +109,3 @@ def _part(rng: np.random.Generator, points: np.ndarray | None, name: str, size: 
         reach = 2 * max(1, round(widen * apart / 2)) + 1
         mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
     return cv2.GaussianBlur(mask, (0, 0), softness)
-
-
-def _changed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The donor's image as another camera, or another step of editing, left it."""
-    if rng.random() < _CHANGED:
-        blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
-        amount = rng.uniform(0.3, 1.0) * rng.choice([-1.0, 1.0])  # sharper, or softer
-        image = cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
-    if rng.random() < _CHANGED:
-        quality = int(rng.integers(*_QUALITY))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
-    return image
-
-
-def _by_gradients(image: np.ndarray, part: np.ndarray, mask: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """The part in the image with its gradients kept; ``otherwise`` where the part reaches the image's edge."""
-    inside = (mask > 0.5).astype(np.uint8)
-    inside[[0, -1]] = inside[:, [0, -1]] = 0
-    if not inside.any():
-        return otherwise
-    x, y, width, height = cv2.boundingRect(inside)
-    centre = (x + width // 2, y + height // 2)  # where cv2 puts the middle of the mask's box
-    try:
-        cloned = cv2.seamlessClone(part, image, 255 * inside, centre, cv2.NORMAL_CLONE)
-    except cv2.error:
-        return otherwise
-    return np.where(mask[..., None] > _NOTHING, cloned, image)  # it rounds the rest of the box anew

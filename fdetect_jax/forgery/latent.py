@@ -35,6 +35,12 @@ def fit(image: jax.Array, size: int) -> jax.Array:
     return jax.image.resize(image, (image.shape[0], size, size, 3), "linear", antialias=True)
 
 
+def as_rendered(images: jax.Array, resolution: int) -> jax.Array | None:
+    """Real faces (B, S, S, 3) with the sharpness that fakes rendered at ``resolution`` have at S; None where those are
+    not enlarged."""
+    return fit(fit(images, resolution), images.shape[1]) if resolution < images.shape[1] else None
+
+
 def when(wanted: bool | jax.Array, make: Callable[[], Any]) -> Any:
     """The result of ``make`` if ``wanted``, otherwise zeros of the same shapes, without the cost of ``make``."""
     if isinstance(wanted, bool) and wanted:
@@ -53,9 +59,10 @@ class Reconstruction:
     counterpart: bool = True
 
     def forge(self, keys: jax.Array, scene: Scene) -> Forged:
-        made = fit(self.inverter.invert(scene.frozen, scene.images).image, scene.images.shape[1])
+        found = self.inverter.invert(scene.frozen, scene.images).image
+        made, real = fit(found, scene.images.shape[1]), as_rendered(scene.images, found.shape[1])
         metrics = when(scene.logged, lambda: {"p_fake/reconstruction": jnp.mean(score(scene.classify(made)))})
-        return Forged(made, metrics=metrics)
+        return Forged(made, real, metrics=metrics)
 
 
 @flax.struct.dataclass
@@ -70,9 +77,13 @@ class AttackPath:
 
 
 class _Climb(NamedTuple):
-    """The setup of an attack: ascends ``objective``, a function of the offset from the latent ``origin`` (B, …)."""
+    """The setup of an attack: ascends ``objective``, a function of the offset from the latent ``origin`` (B, …).
+
+    resolution: at which G renders.
+    """
 
     origin: jax.Array
+    resolution: int
     render: Callable[[jax.Array], jax.Array]
     objective: Callable[[jax.Array], jax.Array]
     keys: jax.Array
@@ -117,7 +128,8 @@ class LatentAdversary:
             attacked = draws < (scene.step + 1) / self.warmup
             fake = jnp.where(attacked[:, None, None, None], made, start)
         metrics = when(scene.logged, lambda: self._metrics(scene, start, made, delta))
-        return Forged(fake, stages={"reconstruction": start} if scene.stages else {}, metrics=metrics)
+        stages = {"reconstruction": start} if scene.stages else {}
+        return Forged(fake, as_rendered(scene.images, climb.resolution), stages=stages, metrics=metrics)
 
     def _metrics(self, scene: Scene, start: jax.Array, made: jax.Array, delta: jax.Array) -> dict[str, jax.Array]:
         length = radius(delta, self.attack.norm)
@@ -147,7 +159,7 @@ class LatentAdversary:
             if self.space == "w+":
                 origin = jnp.broadcast_to(origin[:, None], (origin.shape[0], g.num_ws, g.w_dim))
 
-        resolution = g.resolution_for(size) if self.render == "fit" else None
+        resolution = g.resolution_for(size) if self.render == "fit" else g.resolution
 
         def render(latent: jax.Array) -> jax.Array:
             w = self.inverter.map(frozen, latent) if self.space == "z" else latent
@@ -161,7 +173,7 @@ class LatentAdversary:
                 return towards_real
             return jax.nn.softplus(towards_real)  # cross-entropy of the label fake
 
-        return _Climb(origin, render, loss_of_fake, purposes(keys, "start of the attack"))
+        return _Climb(origin, resolution, render, loss_of_fake, purposes(keys, "start of the attack"))
 
 
 def make_reconstruction(setup: Setup) -> Reconstruction:

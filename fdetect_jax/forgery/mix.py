@@ -93,7 +93,7 @@ class Mix:
         scene: Callable[[jax.Array, Any], Scene],
         frozen: Mapping[str, Any],
         wanted: tuple[str, ...],
-    ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, jax.Array]]:
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array], dict[str, jax.Array]]:
         """The fakes of a device's rows: those in the batch, and those made here on the device.
 
         Args:
@@ -101,12 +101,13 @@ class Mix:
           scene: (images, frozen) -> Scene. frozen: of ``self.frozen``, placed. wanted: names of targets.
 
         Returns:
-          Fakes like ``batch["image"]``, in [0, 1]; the fakes' values of every wanted target, (B, …); metrics.
+          The real faces and their fakes like ``batch["image"]``, in [0, 1]; the fakes' values of every wanted target,
+          (B, …); metrics.
         """
         images = to_unit(batch["image"])
         dealt = deal(self.weights, images.shape[0])
         host = [row for row, name in enumerate(dealt) if name not in self.device]
-        rows, parts, metrics = [np.array(host, int)], [], {}
+        reals, rows, parts, metrics = images, [np.array(host, int)], [], {}
         targets: dict[str, list[jax.Array]] = {name: [] for name in wanted if name not in MADE}
         shared = [name for name in targets if TARGETS[name].real is None]
         if host:
@@ -119,6 +120,8 @@ class Mix:
             forged = forge_rows(forgery, keys[own], scene(images[own], frozen[name]))
             rows.append(own)
             parts.append(forged.image)
+            if forged.real is not None:
+                reals = reals.at[own].set(forged.real)
             metrics |= forged.metrics
             for target, values in targets.items():
                 if target in shared:
@@ -132,7 +135,7 @@ class Mix:
         }
         if "pair" in wanted:
             joined["pair"] = jnp.asarray(self._pairs(dealt))
-        return jnp.concatenate(parts)[order], joined, metrics
+        return reals, jnp.concatenate(parts)[order], joined, metrics
 
     def _pairs(self, dealt: tuple[str, ...]) -> np.ndarray:
         """The row number of the face behind each fake, -1 if the fake is no counterpart of it."""
@@ -170,4 +173,5 @@ def forge_rows(forgery: DeviceForgery, keys: jax.Array, scene: Scene) -> Forged:
     forged = forgery.forge(jnp.repeat(keys, frames), own)
     back = lambda x: x.reshape(shape[0], frames, *x.shape[1:])  # noqa: E731
     targets = {name: back(x) if TARGETS[name].map else x[::frames] for name, x in forged.targets.items()}
-    return Forged(back(forged.image), targets, {name: back(x) for name, x in forged.stages.items()}, forged.metrics)
+    real, stages = jax.tree.map(back, (forged.real, forged.stages))
+    return Forged(back(forged.image), real, targets, stages, forged.metrics)

@@ -4,8 +4,9 @@ The donor's face is warped onto the target landmark by landmark, matched to the 
 soft edge: the steps of FaceSwap as described in FaceForensics++ (Rössler et al., 2019, section 3.1).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,10 +14,13 @@ from scipy.spatial import Delaunay, QhullError
 
 from fdetect_jax.faces.landmarks import facing, forehead, mirror, usable
 from fdetect_jax.faces.warp import similarity
+from fdetect_jax.fields import between
+from fdetect_jax.forgery.blending import by_gradients, changed
 from fdetect_jax.types import Example, ForgedPair
 
 _SOFTNESS = (0.02, 0.06)  # standard deviation of the edge, as a share of the image's side
 _COLOUR = (0.7, 1.0)  # strength of the colour match
+_INNER = slice(17, 68)  # landmarks: brows, nose, eyes, lips
 
 
 @dataclass(frozen=True)
@@ -32,42 +36,67 @@ class Swap:
     matched: np.ndarray
 
 
-def blended_swap(rng: np.random.Generator, target: Example, donor: Callable[[], Example]) -> ForgedPair:
-    """Puts the donor's face on ``target``; mirrors the donor first if it looks the other way.
+@dataclass(frozen=True)
+class BlendedSwap:
+    """Puts the donor's face on the target; mirrors the donor first if it looks the other way.
 
-    Broken landmarks (not finite, all on one line, tiny) are replaced by an upright face in the middle of the image.
-
-    Args:
-        rng: the only source of randomness: edge softness, part of the face, strength of the colour match.
-        target, donor: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
-
-    Returns:
-        ``real`` is the target's image; ``mask`` is the share of the donor in every pixel of ``fake``.
+    Each field is a probability. changed: that the donor was sharpened or softened, and that it was compressed, before
+    (see ``blending.changed``). inner: that only the inner face is put in, from the brows to the lower lip, without the
+    jaw. gradients: that the face is blended by gradients in place of a soft edge. With all at 0 it is FaceSwap's.
     """
-    return stages(rng, target, donor)[1]
+
+    changed: float = 0.0
+    inner: float = 0.0
+    gradients: float = 0.0
+
+    def __call__(self, rng: np.random.Generator, target: Example, donor: Callable[[], Example]) -> ForgedPair:
+        """Broken landmarks (not finite, all on one line, tiny) are replaced by an upright face in the middle.
+
+        Args:
+            rng: the only source of randomness: edge softness, part of the face, strength of the colour match, fields.
+            target, donor: with image (S, S, 3) uint8 and landmarks (68, 2); the images' sizes may differ.
+
+        Returns:
+            ``real`` is the target's image; ``mask`` is the share of the donor in every pixel of ``fake``; blended by
+            gradients, the colours inside change everywhere.
+        """
+        return self.stages(rng, target, donor)[1]
+
+    def stages(
+        self, rng: np.random.Generator, target: Example, donor: Callable[[], Example]
+    ) -> tuple[Swap, ForgedPair]:
+        """The images that are blended, and the resulting pair."""
+        source = donor()
+        image, other = target["image"], source["image"]
+        size = image.shape[0]
+        softness, colour = size * rng.uniform(*_SOFTNESS), rng.uniform(*_COLOUR)
+        with_forehead = rng.random() < 0.5
+        inner = bool(self.inner) and rng.random() < self.inner
+        if self.changed:
+            other = changed(rng, other, self.changed)
+        onto, off = target["landmarks"], source["landmarks"]
+        if usable(onto, size) and usable(off, other.shape[0]):
+            if facing(onto) * facing(off) < 0:
+                other, off = np.ascontiguousarray(other[:, ::-1]), mirror(off, other.shape[1])
+            onto, off = (np.concatenate([points, forehead(points)]).astype(np.float64) for points in (onto, off))
+        else:
+            onto, off = stand_in(size), stand_in(other.shape[0])
+        columns, rows = warp_field(onto, off, size)
+        warped = cv2.remap(other, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        outline = onto[_INNER] if inner else onto if with_forehead else onto[:68]
+        mask = _soft_mask(outline, size, softness)
+        matched = match_colour(warped, image, mask, colour)
+        mixed = image + mask[..., None] * (matched - image)
+        fake = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
+        if self.gradients and rng.random() < self.gradients:
+            fake = by_gradients(image, np.round(matched).astype(np.uint8), mask, fake)
+        return Swap(other, warped, matched), ForgedPair(image, fake, mask, target.get("mask"))
 
 
-def stages(rng: np.random.Generator, target: Example, donor: Callable[[], Example]) -> tuple[Swap, ForgedPair]:
-    """The images that ``blended_swap`` blends, and the resulting pair."""
-    source = donor()
-    image, other = target["image"], source["image"]
-    size = image.shape[0]
-    softness, colour = size * rng.uniform(*_SOFTNESS), rng.uniform(*_COLOUR)
-    with_forehead = rng.random() < 0.5
-    onto, off = target["landmarks"], source["landmarks"]
-    if usable(onto, size) and usable(off, other.shape[0]):
-        if facing(onto) * facing(off) < 0:
-            other, off = np.ascontiguousarray(other[:, ::-1]), mirror(off, other.shape[1])
-        onto, off = (np.concatenate([points, forehead(points)]).astype(np.float64) for points in (onto, off))
-    else:
-        onto, off = stand_in(size), stand_in(other.shape[0])
-    columns, rows = warp_field(onto, off, size)
-    warped = cv2.remap(other, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    mask = _soft_mask(onto if with_forehead else onto[:68], size, softness)
-    matched = match_colour(warped, image, mask, colour)
-    mixed = image + mask[..., None] * (matched - image)
-    fake = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
-    return Swap(other, warped, matched), ForgedPair(image, fake, mask, target.get("mask"))
+def check_swap(options: Mapping[str, Any], path: str) -> None:
+    """Raises UserError; names the field that is no probability."""
+    for name in options:
+        between(options, name, 0.0, 1.0, path)
 
 
 def stand_in(size: int) -> np.ndarray:

@@ -50,7 +50,7 @@ def score_forged(detect: Detect, forgery: DeviceForgery, seed: int) -> Callable[
         step = jnp.int32(_AFTER_TRAINING)
         scene = Scene(lambda x: look(x).logits, images, placed["forgery"], step, False, stages=True)
         made = forge_rows(forgery, keys, scene)
-        views = {"real": images, **made.stages, "image": made.image}
+        views = {"real": images if made.real is None else made.real, **made.stages, "image": made.image}
         pictures = {name: _to_bytes(view) for name, view in views.items()}
         found = {PICTURE + name: picture for name, picture in pictures.items()}
         for name, picture in pictures.items():

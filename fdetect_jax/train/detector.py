@@ -36,7 +36,7 @@ from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.task import EvaluationResult
-from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin, to_unit
+from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin
 
 EMBEDDINGS = "embeddings.safetensors"  # of held-out faces, (N, D) by kind of face
 
@@ -180,8 +180,8 @@ class DetectorTask:
             return Scene(self._classifier(state.variables), images, own, state.step, logged)
 
         keys = parallel.row_keys(purpose(key, "forge"), batch["image"].shape[0])
-        fakes, targets, metrics = self.mix.forge(keys, batch, scene, frozen, self.targets)
-        pairs = pair_up(to_unit(batch["image"]), jax.lax.stop_gradient(fakes), targets)
+        reals, fakes, targets, metrics = self.mix.forge(keys, batch, scene, frozen, self.targets)
+        pairs = pair_up(reals, jax.lax.stop_gradient(fakes), targets)
         state, found = self._update(state, pairs, key)
         return state, metrics | found
 

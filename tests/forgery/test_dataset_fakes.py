@@ -156,7 +156,7 @@ def test_a_run_on_dataset_fakes_is_tested_on_them(prepared, tmp_path):
     config = _config(prepared)
     config.steps = 1
     tests = run(config, tmp_path)["tests"]
-    assert list(tests) == ["swap", "sbi", "fwa", "given", "composite"]
+    assert list(tests) == ["swap", "sbi", "fwa", "given", "composite", "resample"]
     assert (tests["given"]["n_real"], tests["given"]["n_fake"]) == (4, 4)
     assert "Dataset fakes" in (tmp_path / "report.html").read_text()
 

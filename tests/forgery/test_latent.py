@@ -203,6 +203,16 @@ def test_plain_reconstruction():
     np.testing.assert_allclose(forged.metrics["p_fake/reconstruction"], probability(forged.image).mean(), rtol=1e-5)
 
 
+def test_enlarged_fakes_are_compared_with_faces_that_were_enlarged_too():
+    toy, small, large = Toy(), jnp.asarray(images(3, SIZE)), jnp.asarray(images(3, 3 * SIZE))
+    toy.generator = SimpleNamespace(config=SimpleNamespace(resolution=SIZE, num_ws=8, w_dim=5))
+    for made in (Reconstruction(toy, FROZEN), LatentAdversary(toy, Attack(epsilon=1e-6, steps=1), "w")):
+        assert made.forge(KEYS, scene(small, FROZEN)).real is None
+        real = made.forge(KEYS, scene(large, FROZEN)).real
+        np.testing.assert_allclose(real, fit(fit(large, SIZE), 3 * SIZE), atol=1e-6)
+        assert np.std(np.diff(real, axis=1)) < np.std(np.diff(large, axis=1))
+
+
 def test_with_real_networks():
     inverter, variables = pair("generator", "encoder")
     adversary = LatentAdversary(inverter, Attack(epsilon=1.0, steps=4), "w")

@@ -59,8 +59,8 @@ def test_fewer_rows_than_forgeries():
 class Painted:
     """A device forgery whose fakes are of one value; it may say what its mask and kind are."""
 
-    def __init__(self, value, counterpart=True, **targets):
-        self.value, self.counterpart, self.targets = value, counterpart, targets
+    def __init__(self, value, counterpart=True, real=None, **targets):
+        self.value, self.counterpart, self.real, self.targets = value, counterpart, real, targets
         self.frozen = {"value": np.float32(value)}
 
     def forge(self, keys, scene):
@@ -69,7 +69,8 @@ class Painted:
         own = jnp.full_like(scene.images, self.value).at[:, 0, 0, 0].set(scene.images[:, 0, 0, 0])
         metrics = {f"value/{self.value}": jnp.sum(scene.frozen["value"])}
         own = own.at[:, 0, 1, :].set(jnp.broadcast_to(mark[:, 0, 0], (len(keys), 3)))
-        return Forged(own, {name: make(scene.images) for name, make in self.targets.items()}, {}, metrics)
+        targets = {name: make(scene.images) for name, make in self.targets.items()}
+        return Forged(own, self.real and scene.images * self.real, targets, {}, metrics)
 
 
 def half(scene_images):
@@ -119,7 +120,18 @@ def forged(made, wanted=WANTED):
         scene = lambda faces, own: Scene(None, faces, own, jnp.int32(0), True)  # noqa: E731
         return made.forge(keys, batch, scene, frozen, wanted)
 
-    return run(BATCH, made.frozen), keys
+    _, *found = run(BATCH, made.frozen)
+    return found, keys
+
+
+def test_a_forgery_may_change_the_faces_that_its_fakes_are_compared_with():
+    made = mix(whole=Painted(0.25, real=0.5))
+    keys = jax.random.split(jax.random.key(0), COUNT)
+    scene = lambda faces, own: Scene(None, faces, own, jnp.int32(0), True)  # noqa: E731
+    reals, *_ = jax.jit(lambda rows: made.forge(keys, rows, scene, made.frozen, ()))(BATCH)
+    for row, name in enumerate(DEALT):
+        share = 0.5 if name == "whole" else 1.0
+        np.testing.assert_allclose(reals[row], share * BATCH["image"][row] / 255, atol=1e-6)
 
 
 def test_rows_of_host_and_device_keep_their_places():
@@ -202,7 +214,7 @@ def test_a_mix_of_host_forgeries_alone():
     both = Mix(weights, {name: spec("host", "swap") for name in weights}, made)
     assert both.frozen == both.device == {}
     rows = {**BATCH, "forged": BATCH["image"][::-1], TARGET + "kind": np.arange(COUNT, dtype=np.int32)}
-    found, targets, metrics = both.forge(None, rows, None, {}, ("kind", "identity", "pair"))
+    _, found, targets, metrics = both.forge(None, rows, None, {}, ("kind", "identity", "pair"))
     np.testing.assert_allclose(found, BATCH["image"][::-1] / 255, atol=1e-6)
     assert targets["kind"].tolist() == targets["pair"].tolist() == list(range(COUNT))
     assert metrics == {}
@@ -240,7 +252,7 @@ def test_clips_are_forged_frame_by_frame_by_one_key():
 
 
 def test_the_registry():
-    assert list(FORGERIES) == ["latent", "reconstruction", "swap", "sbi", "fwa", "given", "composite"]
+    assert list(FORGERIES) == ["latent", "reconstruction", "swap", "sbi", "fwa", "given", "composite", "resample"]
     places = {name: one.place for name, one in FORGERIES.items()}
     assert [name for name, place in places.items() if place == "device"] == ["latent", "reconstruction"]
     assert {name for name, one in FORGERIES.items() if one.crop == "context"} == {"sbi", "fwa", "given"}
@@ -252,6 +264,7 @@ def test_the_registry():
         "fwa": "swap",
         "given": "unknown",
         "composite": "attribute",
+        "resample": "entire synthesis",
     }
 
 

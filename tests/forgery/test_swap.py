@@ -8,7 +8,9 @@ import pytest
 from fdetect_jax.faces.landmarks import face_mask, facing
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import swap
-from fdetect_jax.forgery.swap import blended_swap
+from fdetect_jax.errors import UserError
+from fdetect_jax.forgery import check_options
+from fdetect_jax.forgery.swap import BlendedSwap
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def _rng(seed=0):
 
 def _swap(rng, target, source):
     """image, mask"""
-    made = blended_swap(rng, target, lambda: source)
+    made = BlendedSwap()(rng, target, lambda: source)
     np.testing.assert_array_equal(made.real, target["image"])
     return made.fake, made.mask
 
@@ -52,7 +54,7 @@ def test_the_draw_decides_everything(people):
 
 def test_the_stages_end_in_the_swap(people):
     target, source = people[0], people[1]
-    steps, made = swap.stages(_rng(3), target, lambda: source)
+    steps, made = BlendedSwap().stages(_rng(3), target, lambda: source)
     np.testing.assert_array_equal(made.fake, _swap(_rng(3), target, source)[0])
     looks_away = facing(target["landmarks"]) * facing(source["landmarks"]) < 0
     np.testing.assert_array_equal(steps.source, source["image"][:, ::-1] if looks_away else source["image"])
@@ -137,3 +139,27 @@ def test_sizes_may_differ(people):
     image, mask = _swap(_rng(), people[0], source)
     assert image.shape == (64, 64, 3)
     assert mask.shape == (64, 64)
+
+
+def test_each_option_changes_what_it_says(people):
+    target, source = people[0], people[1]
+    plain_steps, plain = BlendedSwap().stages(_rng(3), target, lambda: source)
+    steps, made = BlendedSwap(changed=1.0).stages(_rng(3), target, lambda: source)
+    assert np.any(steps.source != plain_steps.source)
+    np.testing.assert_array_equal(made.mask, plain.mask)
+    _, made = BlendedSwap(inner=1.0).stages(_rng(3), target, lambda: source)
+    assert made.mask.sum() < 0.9 * plain.mask.sum()
+    chin = np.round(target["landmarks"][8]).astype(int) - [0, 2]
+    assert made.mask[chin[1], chin[0]] < 0.1
+    _, made = BlendedSwap(gradients=1.0).stages(_rng(3), target, lambda: source)
+    np.testing.assert_array_equal(made.mask, plain.mask)
+    np.testing.assert_array_equal(made.fake[made.mask == 0], target["image"][made.mask == 0])
+    assert np.any(made.fake != plain.fake)
+    edge = (plain.mask > 0.3) & (plain.mask < 0.5)  # by gradients it is the target there
+    gap = [np.abs(one.fake[edge].astype(int) - target["image"][edge]).mean() for one in (made, plain)]
+    assert gap[0] < gap[1]
+
+
+def test_an_option_that_is_no_probability_is_named():
+    with pytest.raises(UserError, match=r"forgery\.swap\.inner: found 2\.0, wanted a value in \[0"):
+        check_options("swap", {"inner": 2.0}, "forgery.swap")

@@ -15,7 +15,7 @@ def test_a_run(tmp_path):
     config = small_arcface()
     config.steps, config.optimizer.learning_rate = 40, 0.01
     found = run(config, tmp_path)
-    assert list(found["tests"]) == ["swap", "sbi", "fwa", "composite"]
+    assert list(found["tests"]) == ["swap", "sbi", "fwa", "composite", "resample"]
     history = read_history(tmp_path)
     for name in ("loss/attention", "loss/arcface"):
         values = [row[name] for row in history]

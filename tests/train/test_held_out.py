@@ -27,7 +27,7 @@ from fdetect_jax.types import KINDS, Outputs, to_unit
 
 def test_a_run_on_self_blended_images(tmp_path):
     found = run(small_sbi(), tmp_path)
-    assert list(found["tests"]) == ["swap", "sbi", "fwa", "composite"]
+    assert list(found["tests"]) == ["swap", "sbi", "fwa", "composite", "resample"]
     assert found["tests"]["sbi"]["n_fake"] == 6
     page = (tmp_path / "report.html").read_text()
     for name in ("crop", "hull", "mask", "source", "target", "blended", "real", "fake"):
@@ -78,7 +78,7 @@ def test_pictures_are_of_what_it_was_trained_on(mix, columns, tmp_path):
     config = without_generator(small_baseline(""))
     config.forgery.mix.update(mix)
     config.steps, config.batch_size = 1, 8
-    assert list(run(config, tmp_path)["tests"]) == ["swap", "sbi", "fwa", "composite"]
+    assert list(run(config, tmp_path)["tests"]) == ["swap", "sbi", "fwa", "composite", "resample"]
     page = (tmp_path / "report.html").read_text()
     assert re.findall('<div class="name">(.*?)</div>', page) == [*columns, "real", "fake"]
 
@@ -99,7 +99,7 @@ def test_each_part_of_a_mixture_is_tested_by_itself(tmp_path):
     config = _mixed(a={}, b={"seed": 1})
     config.steps = 1
     tests = run(config, tmp_path)["tests"]
-    assert list(tests) == [f"{kind}{part}" for kind in ("swap", "sbi", "fwa", "composite") for part in ("", "/a", "/b")]
+    assert list(tests) == [f"{kind}{part}" for kind in ("swap", "sbi", "fwa", "composite", "resample") for part in ("", "/a", "/b")]
     assert [tests[name]["n_real"] for name in ("swap", "swap/a", "swap/b")] == [6, 3, 3]
     assert tests["swap"]["n_fake"] == 6
 
@@ -237,7 +237,7 @@ def test_fakes_of_tests_have_a_seed_of_their_own(monkeypatch):
         config.seed = seed
         config.evaluation.update(seed=own, batch_size=size, calibrate=False)
         found.append(margins(config))
-    assert list(found[0]) == ["noise", "swap", "sbi", "fwa", "composite"]
+    assert list(found[0]) == ["noise", "swap", "sbi", "fwa", "composite", "resample"]
     for name, own in found[0].items():
         np.testing.assert_allclose(found[1][name], own, atol=1e-5, err_msg=name)
         assert np.abs(found[2][name] - own).max() > 1e-4, name
@@ -282,11 +282,11 @@ def test_tests_that_are_skipped_and_named(tmp_path):
     config.evaluation.skip = ("swap", "fwa", "latent")
     config.evaluation.forgeries.other_generator.title = "Faces of another one"
     made = held_out_of(config)
-    assert list(made.slots) == ["sbi", "composite"]
+    assert list(made.slots) == ["sbi", "composite", "resample"]
     assert [(one.entry, one.name, one.tests) for one in made.devices] == [
         ("other_generator", "reconstruction", {"image": ("other_generator", "Faces of another one")})
     ]
-    config.evaluation.skip = ("swap", "fwa", "sbi", "composite", "latent", "other_generator")
+    config.evaluation.skip = ("swap", "fwa", "sbi", "composite", "resample", "latent", "other_generator")
     with pytest.raises(
         UserError, match=r"^evaluation: found no forgery to test with, wanted at least one that evaluation\.skip"
     ):

@@ -71,7 +71,7 @@ def test_another_evaluation_of_a_run_has_its_own_folder(ended):
     config.evaluate_only = True
     config.evaluation.update(seed=1, limit=3, skip=("sbi",))
     found = run(config, ended)
-    assert list(found["tests"]) == ["swap", "fwa", "composite"]
+    assert list(found["tests"]) == ["swap", "fwa", "composite", "resample"]
     assert found["tests"]["swap"]["n_real"] == 3
     assert (ended / "report.json").read_bytes() == before
     (folder,) = ended.glob("evaluation_*")
