@@ -178,6 +178,19 @@ class Prepared:
         share = np.bincount(own)[own] ** (self.balance - 1.0)
         return share / share.mean()
 
+    @cached_property
+    def methods_of(self) -> np.ndarray:
+        """(N,) str: of each crop its method, "real" for real faces."""
+        return self._names("method")
+
+    @cached_property
+    def sources_of(self) -> np.ndarray:
+        """(N,) str: of each crop its source."""
+        return self._names("source")
+
+    def _names(self, column: str) -> np.ndarray:
+        return np.array([row[column] for row in self.manifest["files"]])[self._table[self._rows, 0]]
+
     @property
     def video(self) -> bool:
         """Always true: a group is one person of one video, or of one image."""

@@ -37,6 +37,11 @@ def score_pairs(detect: Detect) -> Callable[[Any, dict], dict]:
     return pairs
 
 
+def score_faces(detect: Detect) -> Callable[[Any, dict], dict]:
+    """``(variables, batch with image) -> rows`` scored as "image"."""
+    return lambda variables, batch: _scored({"image": detect(variables)(to_unit(batch["image"]))})
+
+
 def score_forged(detect: Detect, forgery: DeviceForgery, seed: int) -> Callable[[Any, dict], dict]:
     """``({"detector", "forgery"}, batch with image and row) -> rows``: faces, the stages of their fakes, and the fakes.
 

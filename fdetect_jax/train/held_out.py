@@ -25,10 +25,21 @@ from fdetect_jax.evaluation.table import Scored, Test, pairs
 from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, check_options, find_forgery, make_forgery
 from fdetect_jax.inference.calibration import Calibration, FileFaces, calibrate, grouped
 from fdetect_jax.inference.protocol import Protocol
-from fdetect_jax.inference.scoring import EMBEDDING, MARGIN, PICTURE, PSNR, Detect, collect, score_forged, score_pairs
+from fdetect_jax.inference.scoring import (
+    EMBEDDING,
+    MARGIN,
+    PICTURE,
+    PSNR,
+    Detect,
+    collect,
+    score_faces,
+    score_forged,
+    score_pairs,
+)
 from fdetect_jax.parallel import Devices
 from fdetect_jax.report.gallery import Gallery, difference
 from fdetect_jax.train.host_gallery import host_gallery
+from fdetect_jax.train.left_out import left_out_tests
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import UNKNOWN, kind_number
 
@@ -82,7 +93,7 @@ class HeldOut:
         skipped = set(self.options.skip)
         self.slots = dict(self._host_slots(skipped))
         self.devices = list(self._device_tests(skipped))
-        self._pairs = score_pairs(detect)
+        self._pairs, self._alone = score_pairs(detect), score_faces(detect)
         self._own: dict[str, Callable[[Any, dict], dict]] = {}
 
     def _host_slots(self, skipped: set[str]) -> Iterator[tuple[str, Slot]]:
@@ -142,6 +153,7 @@ class HeldOut:
             title = FORGERIES[name].title
             tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
             embeddings = _embeddings(name, found, "image") | embeddings
+        tests += left_out_tests(self.config, lambda crops: self._margins(np.stack(crops), run))
         if not tests:
             raise UserError(
                 "evaluation: found no forgery to test with, wanted at least one that evaluation.skip does not name"
@@ -180,6 +192,9 @@ class HeldOut:
                     scored[MARGIN + "real"], scored[MARGIN + "image"], INVERTED, kind_number("entire synthesis")
                 ),
             )
+
+    def _margins(self, images: np.ndarray, run: "_Runs") -> np.ndarray:
+        return collect(self._padded({"image": images}), run.pairs(self._alone))[MARGIN + "image"]
 
     def _padded(self, images: dict[str, np.ndarray]) -> Iterator[dict]:
         """(N, …) images as batches like those of ``pipeline.eval_batches``."""

@@ -12,9 +12,11 @@ from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.errors import UserError
+from fdetect_jax.experiments.runs import runs_of
 from fdetect_jax.faces.crop import make_recipe
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes
 from fdetect_jax.inference.scorer import Scorer
+from fdetect_jax.train.left_out import left_out_tests
 from fdetect_jax.types import FAKE, KINDS, REAL
 from tests.datasets import trees
 
@@ -54,7 +56,7 @@ def config_of(labelled, **data):
     config.data = {"source": "prepared", "root": str(labelled), "recipe": "aligned64", "size": 64, "workers": 0}
     config.data.update(frames=0, max_unusable=0.0, **data)
     config.forgery.mix.update(swap=0.0, given=1.0)
-    config.evaluation.skip = ("swap", "sbi", "fwa", "composite")
+    config.evaluation.skip = ("swap", "sbi", "fwa", "composite", "resample")
     return config
 
 
@@ -107,6 +109,40 @@ def test_what_is_left_out_is_tested_and_not_trained_on(labelled, tmp_path):
     config.steps = 1
     tests = run(config, tmp_path)["tests"]
     assert (tests["given"]["n_real"], tests["given"]["n_fake"]) == (2, 2)
+    every = {name: (one["n_real"], one["n_fake"]) for name, one in tests.items() if name.startswith("left_out")}
+    assert every == {"left_out": (2, 3), "left_out:small": (2, 3), "left_out_real:street": (2, 3)}
+
+
+def test_each_generator_and_each_source_left_out_is_tested_by_itself(labelled):
+    config = config_of(labelled, leave_out={"generator": ("small", "large"), "source": ("street", "studio")})
+    config.evaluation.limit = 20
+    means = {}  # of a face, by its bytes
+
+    def score(crops):
+        means.update({crop.tobytes(): crop.mean() for crop in crops})
+        return np.array([crop.mean() for crop in crops])
+
+    found = {test.name: test.units for test in left_out_tests(config, score)}
+    names = "left_out", "left_out:large", "left_out:small", "left_out_real:street", "left_out_real:studio"
+    assert tuple(found) == names
+    counts = [(np.sum(units.label == REAL), np.sum(units.label == FAKE)) for units in found.values()]
+    assert counts == [(13, 13), (13, 10), (13, 3), (2, 13), (11, 13)]
+    assert set(found["left_out:small"].method) == {"real", "small"}
+    assert set(found["left_out:small"].kind) == {KINDS.index("real"), KINDS.index("swap")}
+    assert set(found["left_out_real:street"].source) == {"street", "lab"}
+    every = found["left_out"]
+    fakes = make_source(config.data, "test", label=FAKE)
+    wanted = [means[fakes[i]["image"].tobytes()] for i in range(len(fakes)) if fakes[i]["method"] == "small"]
+    np.testing.assert_allclose(np.sort(every.margin[every.method == "small"]), np.sort(wanted))
+    config.evaluation.limit = 2
+    counts = [len(test.units) for test in left_out_tests(config, score)]
+    assert counts == [8, 6, 6, 6, 6]
+    config.evaluation.split = "val"
+    assert not list(left_out_tests(config, score))
+
+
+def test_nothing_is_tested_apart_where_nothing_was_left_out(labelled):
+    assert not list(left_out_tests(config_of(labelled), lambda crops: pytest.fail("scored")))
 
 
 def test_without_a_source_left_out_the_real_faces_of_the_tests_stay(labelled):
@@ -136,12 +172,17 @@ def test_the_recipe_of_the_bundled_detector(tree, faces, tmp_path):
     config.detector.update(name="efficientnet_small64", weights="", overrides={"num_classes": 6} | DETECTOR)
     config.update(steps=1, batch_size=4 * jax.device_count())
     tests = run(config, tmp_path / "run")["tests"]
-    assert list(tests) == ["sbi", "given", "composite"]
+    assert list(tests) == ["sbi", "given", "composite", "resample"]
     scorer = Scorer(tmp_path / "run", batch_size=2)
     assert scorer.classes == KINDS
     assert (scorer.recipe.size, scorer.recipe.region) == (192, "box")
     left_out = release.get_config("audit").data.leave_out
     assert left_out.generator
     assert left_out.source
-    with pytest.raises(ValueError, match=r"configs/release\.py: found variant 'large', wanted labelled or audit"):
+    mixes = release.get_config("mixes")
+    mixes.data.update(root=str(root), size=192, leave_out={"generator": (), "source": ()})
+    runs = runs_of(mixes, tmp_path / "mixes")
+    assert {run.variant for run in runs} == set(mixes.variants)
+    assert len(runs) == 3 * len(mixes.variants)
+    with pytest.raises(ValueError, match=r"configs/release\.py: found variant 'large', wanted labelled, audit, mixes"):
         release.get_config("large")

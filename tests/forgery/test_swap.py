@@ -5,11 +5,10 @@ landmarks.
 import numpy as np
 import pytest
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.faces.landmarks import face_mask, facing
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.forgery import swap
-from fdetect_jax.errors import UserError
-from fdetect_jax.forgery import check_options
+from fdetect_jax.forgery import check_options, swap
 from fdetect_jax.forgery.swap import BlendedSwap
 
 

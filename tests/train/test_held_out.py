@@ -99,7 +99,8 @@ def test_each_part_of_a_mixture_is_tested_by_itself(tmp_path):
     config = _mixed(a={}, b={"seed": 1})
     config.steps = 1
     tests = run(config, tmp_path)["tests"]
-    assert list(tests) == [f"{kind}{part}" for kind in ("swap", "sbi", "fwa", "composite", "resample") for part in ("", "/a", "/b")]
+    kinds = "swap", "sbi", "fwa", "composite", "resample"
+    assert list(tests) == [f"{kind}{part}" for kind in kinds for part in ("", "/a", "/b")]
     assert [tests[name]["n_real"] for name in ("swap", "swap/a", "swap/b")] == [6, 3, 3]
     assert tests["swap"]["n_fake"] == 6
 
