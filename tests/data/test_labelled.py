@@ -180,6 +180,7 @@ def test_the_recipe_of_the_bundled_detector(tree, faces, tmp_path):
     assert left_out.generator
     assert left_out.source
     mixes = release.get_config("mixes")
+    mixes.batch_size = 8 * jax.device_count()
     mixes.data.update(root=str(root), size=192, leave_out={"generator": (), "source": ()})
     runs = runs_of(mixes, tmp_path / "mixes")
     assert {run.variant for run in runs} == set(mixes.variants)
