@@ -5,7 +5,7 @@ The metadata holds ``kind``, ``config`` (JSON), ``dtype`` and notes of the write
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,35 @@ def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype
     write_atomic(path, _ordered(serialize(tensors, metadata)))
 
 
-def annotate(path: str | os.PathLike, output: str | os.PathLike, **notes: str) -> None:
-    """Copies a weights file, its arrays bit for bit, and adds notes to its metadata. Raises like ``describe``."""
+def annotate(
+    path: str | os.PathLike, output: str | os.PathLike, arrays: Mapping[str, np.ndarray] | None = None, **notes: str
+) -> None:
+    """Copies a weights file, its arrays bit for bit, and adds notes to its metadata. Raises like ``describe``.
+
+    arrays: float32, to add, or to put in the place of those of their names.
+    """
     describe(path)
-    write_atomic(output, _ordered(Path(path).read_bytes(), **notes))
+    file = Path(path).read_bytes()
+    write_atomic(output, _ordered(_with(file, arrays) if arrays else file, **notes))
+
+
+def _with(file: bytes, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The safetensors file with these arrays after its own."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    entries, parts, place = {"__metadata__": header.pop("__metadata__", {})}, [], 0
+    kept = {name: one for name, one in header.items() if name not in arrays}
+    for name, one in sorted(kept.items(), key=lambda pair: pair[1]["data_offsets"]):
+        first, last = one["data_offsets"]
+        parts.append(file[end + first : end + last])
+        entries[name] = one | {"data_offsets": [place, place := place + last - first]}
+    for name, value in arrays.items():
+        parts.append(np.array(value, "<f4", order="C").tobytes())
+        last = place + len(parts[-1])
+        entries[name] = {"dtype": "F32", "shape": list(np.shape(value)), "data_offsets": [place, last]}
+        place = last
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text + b"".join(parts)
 
 
 def _ordered(file: bytes, **notes: str) -> bytes:

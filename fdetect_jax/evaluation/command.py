@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # JAX comes after what host sets
     from fdetect_jax.evaluation.evaluate import Evaluated
     from fdetect_jax.evaluation.mistakes import Mistakes
     from fdetect_jax.evaluation.sets import DataSet
+    from fdetect_jax.inference.familiar import Sample
     from fdetect_jax.inference.labelled import ScoredFile
     from fdetect_jax.inference.protocol import Protocol
     from fdetect_jax.inference.scorer import Scorer
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fdetect_jax.evaluation.mistakes import Mistakes
     from fdetect_jax.evaluation.results import summary
     from fdetect_jax.evaluation.sets import open_sets, protocol_of, score_sets
+    from fdetect_jax.inference.familiar import Sample
     from fdetect_jax.inference.labelled import Excluded
     from fdetect_jax.inference.options import chosen
 
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     _check_jobs(arguments, sets)
     scorer, protocol = chosen(arguments)
     protocol = protocol_of(sets, protocol)
-    files, excluded, names, sample = [], [], [], None
+    files, excluded, names, sample, known = [], [], [], None, Sample()
     mistakes = Mistakes(scorer.calibration, protocol)
     how = {"seed": arguments.seed, "workers": arguments.workers, "seconds": arguments.timeout}
     found = score_sets(sets, scorer, protocol, degraded=arguments.suite is not None, **how)
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         mistakes.add(one)
         sample = np.array(one.crops[0]) if sample is None else sample
+        known.add(one.crops[0][0], float(np.sqrt(one.areas.max())))
         files.append(one.without_crops())
         names.append(name)
     model = {"file": scorer.path.name, "description": scorer.description, "recipe": scorer.recipe.to_dict()}
@@ -68,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.suite is not None:
         for line in _add_robustness(evaluated, files, scorer, protocol, sets):
             print(line, file=lines)
-    _write(arguments, evaluated, files, scorer, protocol, mistakes, sample)
+    _write(arguments, evaluated, files, scorer, protocol, mistakes, sample, known)
 
 
 def _add_robustness(
@@ -122,11 +125,14 @@ def _write(
     protocol: "Protocol",
     mistakes: "Mistakes",
     sample: np.ndarray,
+    known: "Sample",
 ) -> None:
+    from fdetect_jax import weights
     from fdetect_jax.evaluation import schema
     from fdetect_jax.evaluation.evaluation_report import page_of
     from fdetect_jax.files import write_out
-    from fdetect_jax.inference.calibration import calibrate, write_calibrated
+    from fdetect_jax.inference.calibration import calibrate
+    from fdetect_jax.inference.familiar import COLLECTION, LEAST, Limits, fit_plane
 
     content = evaluated.content
     if arguments.json:
@@ -137,7 +143,13 @@ def _write(
     if arguments.calibrate:
         labels, sources = [one.file.label for one in files], [one.file.source for one in files]
         found = calibrate(files, labels, protocol, content["title"], sources, arguments.false_alarms)
-        write_calibrated(scorer.path, arguments.calibrate, found)
+        limits, plane = Limits.fit(known), {}
+        if scorer.unit == "face" and len(known.crops) >= LEAST:
+            plane = fit_plane(scorer.embeddings(np.stack(known.crops)))
+        arrays = {f"{COLLECTION}/{name}": array for name, array in plane.items()}
+        weights.annotate(scorer.path, arguments.calibrate, arrays, **found.to_metadata(), **limits.to_metadata())
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
         fitted += "" if found.suspicious is None else f", suspicious from {found.suspicious:.4g} on"
+        fitted += f"; known faces from {limits.smallest:.0f} pixels and a sharpness of {limits.blurred:.1f} on"
+        fitted += "" if plane else f"; no limit of embeddings, which takes {LEAST} faces and a detector of faces"
         print(f"{arguments.calibrate}: {fitted}", file=lines_beside(arguments.json))

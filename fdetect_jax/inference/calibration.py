@@ -1,21 +1,19 @@
 """From a detector's margins to P(fake) and a verdict: Platt scaling and thresholds, fitted on held-out files.
 
 A margin is log P(fake) / P(real) as the detector gives it; without a calibration P(fake) is its logistic function.
-Temperature and bias are fitted to the margins of frames, the threshold to the scores of files, each what it is later
-applied to.
+Temperature and bias apply to the margins of faces and are fitted such that the scores of files, which a protocol makes
+of them, are right; the threshold is fitted to these scores.
 """
 
 import dataclasses
 import json
 import math
-import os
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, log_expit, logit
 
-from fdetect_jax import weights
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields, from_json, refuse
 from fdetect_jax.inference.protocol import Protocol
@@ -136,7 +134,7 @@ def calibrate(
     sources: Sequence[str] = (),
     false_alarms: tuple[float, float] | None = None,
 ) -> Calibration:
-    """Temperature and bias from the margins of frames, the threshold from the scores of files under the protocol.
+    """Temperature, bias and threshold from the scores of files under the protocol.
 
     Args:
       files: that the detector was not trained on, each with a face. labels: (F,) 0 = real, 1 = fake; both must occur.
@@ -159,9 +157,14 @@ def calibrate(
     found = fit(np.concatenate(frames), np.repeat(labels, [len(own) for own in frames]), data)
     labels = np.asarray(labels)
 
-    def scores(found: Calibration) -> np.ndarray:
-        return expit([protocol.file_margin(of_frames(one, found.margins(one.margins))) for one in files])
+    def margins(found: Calibration) -> np.ndarray:
+        return np.array([protocol.file_margin(of_frames(one, found.margins(one.margins))) for one in files])
 
+    def scores(found: Calibration) -> np.ndarray:
+        return expit(margins(found))
+
+    if max(map(len, frames)) > 1:
+        found = _for_files(found, margins, labels)
     if false_alarms is None:
         return dataclasses.replace(found, threshold=best_threshold(scores(found), labels))
     real = labels == REAL
@@ -171,6 +174,34 @@ def calibrate(
     moved = scores(found)[real]
     suspicious, threshold = (worst_source(moved, sources, share) for share in false_alarms)
     return dataclasses.replace(found, threshold=threshold, suspicious=suspicious)
+
+
+def _for_files(start: Calibration, margins: Callable[[Calibration], np.ndarray], labels: np.ndarray) -> Calibration:
+    """Temperature and bias of the highest likelihood of files, see ``fit``, from those of frames on.
+
+    margins: the calibrated margins (F,) of the files under a calibration.
+    """
+    from scipy.optimize import minimize  # a tenth of a second, and those who only apply one do without
+
+    right, wrong = _weights(labels)
+
+    def changed(values: np.ndarray) -> Calibration:
+        return dataclasses.replace(
+            start, temperature=float(start.temperature * np.exp(values[0])), bias=float(values[1])
+        )
+
+    def loss(values: np.ndarray) -> float:
+        toward = np.where(labels == FAKE, 1.0, -1.0) * margins(changed(values))
+        return -float(np.sum(right * log_expit(toward) + wrong * log_expit(-toward)))
+
+    found = minimize(loss, [0.0, start.bias], method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
+    return changed(found.x)
+
+
+def _weights(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row: the weight of its own class and of the other, as Platt's targets have them; each class weighs 1."""
+    n = np.bincount(labels, minlength=2)[labels]
+    return (n + 1) / (n + 2) / n, 1 / (n + 2) / n
 
 
 def worst_source(scores: np.ndarray, sources: np.ndarray, share: float) -> float:
@@ -229,9 +260,7 @@ def fit(margins: np.ndarray, labels: np.ndarray, data: str) -> Calibration:
 
     scale = max(float(np.abs(margins).max()), 1e-12)
     # Platt's target t of a row, as two rows: one fake of weight t, one real of weight 1 - t.
-    n = np.take(counts, labels)
-    wrong = 1 / (n + 2) / n
-    right = (n + 1) / (n + 2) / n
+    right, wrong = _weights(labels)
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
     model.fit(
         np.concatenate([margins, margins])[:, None] / scale,
@@ -260,12 +289,3 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     balanced = kept + caught
     best = np.isclose(balanced, balanced.max(), rtol=0, atol=1e-12)
     return float(cuts[best][np.argmax(gaps[best])])
-
-
-def write_calibrated(path: str | os.PathLike, output: str | os.PathLike, calibration: Calibration) -> None:
-    """Copies a weights file, bit for bit but for its metadata, where the calibration is put.
-
-    Raises:
-      WeightsError: ``path`` is no weights file. OSError: ``output`` cannot be written.
-    """
-    weights.annotate(path, output, **calibration.to_metadata())

@@ -7,10 +7,9 @@ the first is read.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from fdetect_jax.inference.attention import heat
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.clips import Rows, clips
 from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe
+from fdetect_jax.inference.familiar import COLLECTION, Limits, strangeness
 from fdetect_jax.inference.precision import native_dtype
 from fdetect_jax.inference.stream import Stream, joined
 from fdetect_jax.loading import Loaded, load
@@ -33,13 +33,15 @@ Key = TypeVar("Key")
 Group = tuple[Key, Sequence[np.ndarray], Sequence[int]]
 
 
-@dataclass(frozen=True)
-class Predictions:
+class Predictions(NamedTuple):
     """What a detector says of K faces. margins: (K,) float64, not calibrated. classes: (K, C) float64, the softmax of
-    its logits in the order of ``Scorer.classes``, not calibrated. In clips every face has what its clip was given."""
+    its logits in the order of ``Scorer.classes``, not calibrated. strangeness: (K,) float64, above 1 farther from the
+    known faces than 99 of 100 of these, NaN where the weights know none. In clips every face has what its clip was
+    given."""
 
     margins: np.ndarray
     classes: np.ndarray
+    strangeness: np.ndarray
 
 
 class Scorer:
@@ -48,8 +50,8 @@ class Scorer:
     path: the file. recipe: how its crops are cut, ``CropRecipe``. size: S, pixels of a crop's side. unit: "face" or
     "clip". frames: T, faces in a clip; 1 for faces. row_shape: of one row, (S, S, 3) or (T, S, S, 3). classes: the
     names of its classes, the first is real. calibration: of its margins. threshold: a file counts as fake from this
-    calibrated score on. metadata: the file's notes. dtype: what it computes in. batch_size: rows of its one
-    compilation.
+    calibrated score on. limits: of the faces that it knows. metadata: the file's notes. dtype: what it computes in.
+    batch_size: rows of its one compilation.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Scorer:
         try:
             self.recipe = crop_recipe(loaded, recipe)
             self.calibration = Calibration.from_metadata(loaded.metadata)
+            self.limits = Limits.from_metadata(loaded.metadata)
             self.size, self.threshold = self.recipe.size, self.calibration.threshold
             self.frames = clip_frames(loaded)
             crop = (self.size, self.size, 3)
@@ -139,8 +142,16 @@ class Scorer:
 
     def predictions(self, images: np.ndarray) -> Predictions:
         """Margins and the probabilities of the classes. Takes and raises what ``scores`` does."""
-        found = self._over(self._predict, _checked(images, self.row_shape), ((0,), (0, len(self.classes))))
-        return self._finite(*found)
+        return self._finite(self._over(self._predict, _checked(images, self.row_shape), self._nothing))
+
+    def embeddings(self, images: np.ndarray) -> np.ndarray:
+        """(N, D) float32 of crops. Takes what ``scores`` does. Raises UserError where the detector has none."""
+        embed = parallel.compile_rows(partial(_embed, self._run), self._mesh)
+        try:
+            shape = jax.eval_shape(embed, self._variables, self._batch())[0].shape[1:]
+        except KeyError:
+            raise UserError(f"{self.path}: found a detector without an embedding") from None
+        return self._over(embed, _checked(images, self.row_shape), ((0, *shape),))[0]
 
     def attention(self, images: np.ndarray) -> np.ndarray:
         """Where the detector finds what it decides by, see ``attention.heat``.
@@ -180,18 +191,17 @@ class Scorer:
         """
         stream = self._stream(self._predict)
         waiting: deque[tuple[Key, np.ndarray, int]] = deque()  # key, the row of each face, number of rows
-        margins, classes = np.zeros(0), np.zeros((0, len(self.classes)))  # of the rows of those that wait
+        left = self._finite(joined([], self._nothing))  # of the rows of those that wait
 
         def finished(results: list[tuple[np.ndarray, ...]]) -> Iterator[tuple[Key, Predictions]]:
-            nonlocal margins, classes
+            nonlocal left
             if results:
-                fresh = self._finite(*joined(results, ()))
-                margins = np.concatenate([margins, fresh.margins])
-                classes = np.concatenate([classes, fresh.classes])
-            while waiting and waiting[0][2] <= len(margins):
+                fresh = self._finite(joined(results, ()))
+                left = Predictions(*map(np.concatenate, zip(left, fresh, strict=True)))
+            while waiting and waiting[0][2] <= len(left.margins):
                 key, row, count = waiting.popleft()
-                yield key, Predictions(margins[row], classes[row])
-                margins, classes = margins[count:], classes[count:]
+                yield key, Predictions(*(values[row] for values in left))
+                left = Predictions(*(values[count:] for values in left))
 
         for key, crops, tracks in groups:
             rows, row = self._rows(crops, tracks)
@@ -229,10 +239,16 @@ class Scorer:
         stream = self._stream(function)
         return joined(stream.put(rows) + stream.end(), empty)
 
-    def _finite(self, margins: np.ndarray, classes: np.ndarray) -> Predictions:
-        if not np.isfinite(margins).all():
+    @property
+    def _nothing(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the predictions of no row."""
+        return (0,), (0, len(self.classes)), (0,)
+
+    def _finite(self, arrays: Sequence[np.ndarray]) -> Predictions:
+        found = Predictions(*(np.asarray(values, np.float64) for values in arrays))
+        if not np.isfinite(found.margins).all():
             raise UserError(f"{self.path}: found logits that are not finite, wanted weights that give numbers")
-        return Predictions(margins.astype(np.float64), classes.astype(np.float64))
+        return found
 
     def _one_row(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, *self.row_shape), jnp.uint8)
@@ -243,7 +259,7 @@ class Scorer:
     def _count_classes(self, loaded: Loaded) -> int:
         """The number of logits; refuses weights that are not this network's. Traces what ``compile`` compiles."""
         try:
-            _, classes = self._predict.eval_shape(self._variables, self._batch())
+            _, classes, _ = self._predict.eval_shape(self._variables, self._batch())
         except Exception as error:  # of Flax, JAX and NumPy, whatever the first array that does not fit leads to
             if not (differs := weights.difference(loaded.module, loaded.variables, self._one_row())):
                 raise
@@ -251,9 +267,15 @@ class Scorer:
         return classes.shape[-1]
 
 
-def _predict(run: Callable, variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    logits = run(variables, images).logits.astype(jnp.float32)
-    return margin(logits), jax.nn.softmax(logits)
+def _predict(run: Callable, variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
+    found = run(variables, images)
+    logits = found.logits.astype(jnp.float32)
+    far = strangeness(variables.get(COLLECTION), found.heads, len(logits))
+    return margin(logits), jax.nn.softmax(logits), far
+
+
+def _embed(run: Callable, variables: Any, images: jax.Array) -> tuple[jax.Array]:
+    return (run(variables, images).heads["embedding"].astype(jnp.float32),)
 
 
 def _attend(run: Callable, variables: Any, images: jax.Array) -> tuple[jax.Array]:

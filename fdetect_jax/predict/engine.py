@@ -75,7 +75,8 @@ def verdicts(
                 continue
             margins = scorer.calibration.margins(predictions.margins)
             evidence, notes = weigh(extracted, analyses)
-            verdict = decide(str(file), seen, margins, protocol, predictions.classes, scorer.classes, evidence, notes)
+            known = predictions.classes, scorer.classes, evidence, notes, predictions.strangeness, scorer.limits
+            verdict = decide(str(file), seen, margins, protocol, *known)
             verdict = dataclasses.replace(verdict, passing=extracted.passing)
             yield verdict, _heat(seen, margins, scorer) if heat_map and seen.crops else None
 

@@ -1,20 +1,19 @@
 """The verdict on one file: a word, a score, a reason, the evidence, and where and when each face was scored."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from scipy.special import expit
 
 from fdetect_jax.faces.boxes import area
 from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.inference.evidence import Evidence, of_detector
+from fdetect_jax.inference.familiar import Limits, caveats
 from fdetect_jax.inference.protocol import Protocol, to_score
 
-_SMALL = 80.0  # pixels, the larger side of a face's box; 99 of 100 of the bundled detector's held-out faces are larger
-_BLURRED = 6.0  # variance of the Laplacian of the crop at 192 px; 99 of 100 of these are sharper
+_NO_LIMITS = Limits()
 VERDICTS = ("real", "suspicious", "fake", "not_applicable", "unable_to_evaluate")
 
 
@@ -113,13 +112,16 @@ def decide(
     names: Sequence[str] = (),
     evidence: Sequence[Evidence] = (),
     notes: Sequence[str] = (),
+    strangeness: np.ndarray | None = None,
+    limits: Limits = _NO_LIMITS,
 ) -> Verdict:
     """The verdict on a file that could be read, by the protocol's rules.
 
     Args:
       seen: its faces. margins: (K,) calibrated margins of ``seen.crops``, in order. protocol: from faces to the file.
       classes: (K, C) probabilities of the classes ``names``, the first of which is real; used where C > 2.
-      evidence, notes: of the analyses.
+      evidence, notes: of the analyses. strangeness: (K,) of the faces, and limits: what the detector knows, see
+        ``familiar.caveats``.
     """
     crops, image = seen.crops, seen.kind == "image"
     duration = seen.info.duration if seen.info else 0.0
@@ -130,14 +132,15 @@ def decide(
         "kind": seen.kind,
         "duration": duration,
     }
-    known["notes"] = (*notes, *_caveats(seen))
     if not crops:
         reason = "no face in the image" if image else f"no face in any of the {len(seen.frames)} sampled frames"
         frames = tuple((time, None) for _, time in seen.frames)
-        known["evidence"] = tuple(evidence)
+        known |= {"evidence": tuple(evidence), "notes": tuple(notes)}
         return Verdict(verdict="not_applicable", score=None, reason=reason, frames=frames, **known)
     index, tracks = np.array([one.frame for one in crops]), np.array([one.track for one in crops])
     areas = np.array([area(one.box) for one in crops])
+    far = np.full(len(crops), np.nan) if strangeness is None else strangeness
+    known["notes"] = (*notes, *caveats(limits, np.sqrt(areas), [one.example["image"] for one in crops], far))
     found, of_frames = protocol.frame_margins(index, areas, margins, image=image)
     margin = protocol.file_margin(of_frames)
     score, word = to_score(margin), protocol.word(margin)
@@ -173,23 +176,6 @@ def decide(
         classes=shares,
         **known,
     )
-
-
-def _caveats(seen: MediaFaces) -> Iterator[str]:
-    """Why the scores may mean little: faces that are smaller or more blurred than nearly all that were learned."""
-    if not seen.crops:
-        return
-    largest = max(max(one.box[2] - one.box[0], one.box[3] - one.box[1]) for one in seen.crops)
-    if largest < _SMALL:
-        yield f"the largest face is only {largest:.0f} pixels large, where scores mean little (below {_SMALL:.0f})"
-    sharpest = max(_sharpness(one.example["image"]) for one in seen.crops[:: max(1, len(seen.crops) // 8)])
-    if sharpest < _BLURRED:
-        yield f"the faces are blurred, where scores mean little (sharpness {sharpest:.1f}, below {_BLURRED:.0f})"
-
-
-def _sharpness(picture: np.ndarray) -> float:
-    grey = cv2.cvtColor(cv2.resize(picture, (192, 192), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
 def _kind(classes: Mapping[str, float]) -> str:

@@ -104,6 +104,8 @@ def test_the_calibrated_copy_has_its_threshold(evaluated, model):
     scorer = Scorer(evaluated / "c.safetensors")
     assert scorer.calibration != Calibration()
     assert (scorer.calibration.data, scorer.calibration.n_real, scorer.calibration.n_fake) == ("test", 6, 6)
+    assert scorer.limits.smallest > 20  # pixels
+    assert scorer.limits.blurred > 0
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     np.testing.assert_array_equal(scorer.margins(images), Scorer(model).margins(images))
 

@@ -1,11 +1,12 @@
 """Platt scaling finds what it should, and the threshold and the file keep it."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
 from fdetect_jax import weights
 from fdetect_jax.errors import UserError
@@ -17,7 +18,6 @@ from fdetect_jax.inference.calibration import (
     fit,
     grouped,
     worst_source,
-    write_calibrated,
 )
 from fdetect_jax.inference.protocol import Protocol
 
@@ -185,12 +185,45 @@ def test_faces_of_one_group_and_label_are_a_file():
         calibrate([], [], Protocol(), "")
 
 
+def test_scores_of_files_are_right_where_frames_repeat_each_other():
+    """Eight frames that say the same with noise of their own: a file is surer than each of its frames."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 600)
+    evidence = np.where(labels, 1.0, -1.0) + rng.normal(size=1200)
+    files = [FileFaces(np.arange(8), np.ones(8), one + 3 * rng.normal(size=8)) for one in evidence]
+    found, frames = (
+        calibrate(files, labels, Protocol(), "d"),
+        fit(np.concatenate([one.margins for one in files]), np.repeat(labels, 8), "d"),
+    )
+
+    def loss(calibration):
+        margins = [Protocol().file_margin(calibration.margins(one.margins)) for one in files]
+        return -log_expit(np.where(labels, margins, np.negative(margins))).mean()
+
+    assert loss(found) < loss(frames) - 0.02
+    assert found.temperature < frames.temperature
+    near = [
+        dataclasses.replace(found, temperature=found.temperature * step, bias=found.bias + move)
+        for step, move in ((0.9, 0), (1.1, 0), (1, 0.1), (1, -0.1))
+    ]
+    assert all(loss(one) > loss(found) - 1e-5 for one in near)
+
+
+def test_single_faces_are_calibrated_as_they_are():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 50)
+    margins = rng.normal(size=100) + 2 * labels
+    files = [FileFaces(np.arange(1), np.ones(1), margins[n : n + 1], True) for n in range(100)]
+    found, wanted = calibrate(files, labels, Protocol(), "d"), fit(margins, labels, "d")
+    assert (found.temperature, found.bias) == (wanted.temperature, wanted.bias)
+
+
 def test_file_keeps_it_and_its_arrays(tmp_path):
     path, output = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     arrays = {"params": {"kernel": np.random.default_rng(0).normal(size=(3, 4)), "count": np.array(7)}}
     weights.save(path, "detector", {"name": "n"}, arrays, np.float16, size="64")
     calibration = Calibration(2.0, -0.5, 0.4, "held-out", 10, 12)
-    write_calibrated(path, output, calibration)
+    weights.annotate(path, output, **calibration.to_metadata())
     config, found, metadata = weights.read(output)
     assert Calibration.from_metadata(metadata) == calibration
     assert json.loads(metadata["calibration"]) == json.loads(calibration.to_json())
@@ -199,7 +232,7 @@ def test_file_keeps_it_and_its_arrays(tmp_path):
     np.testing.assert_array_equal(found["params"]["kernel"], before["params"]["kernel"])
     end = [8 + int.from_bytes(file.read_bytes()[:8], "little") for file in (path, output)]
     assert path.read_bytes()[end[0] :] == output.read_bytes()[end[1] :]
-    write_calibrated(output, output, Calibration())  # in place, and anew
+    weights.annotate(output, output, **Calibration().to_metadata())  # in place, and anew
     assert Calibration.from_metadata(weights.describe(output)[1]) == Calibration()
 
 

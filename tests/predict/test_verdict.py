@@ -8,6 +8,7 @@ from scipy.special import logit
 
 from fdetect_jax.faces.clips import FaceCrop, MediaFaces
 from fdetect_jax.inference.evidence import Evidence, of_detector
+from fdetect_jax.inference.familiar import Limits
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.video import VideoInfo
 from fdetect_jax.predict.verdict import decide, unable
@@ -128,13 +129,19 @@ def test_what_is_real_is_measured_from_where_suspicion_ends():
     assert of_detector(0.7, "suspicious", protocol, "").strength == 0
 
 
-def test_small_and_blurred_faces_are_said():
-    def verdict(box, example):
+def test_small_blurred_and_strange_faces_are_said():
+    def verdict(box, example, limits=Limits(80.0, 6.0), far=np.nan):
         crop = FaceCrop(0, 0.0, 0, box, 0.9, example)
-        return decide("a.png", MediaFaces("image", None, (640, 360), ((0, 0.0),), (crop,)), np.ones(1), Protocol())
+        seen = MediaFaces("image", None, (640, 360), ((0, 0.0),), (crop,))
+        return decide("a.png", seen, np.ones(1), Protocol(), strangeness=np.array([far]), limits=limits)
 
-    assert verdict(BOX, SHARP).notes == ()
+    flat = {"image": np.full((64, 64, 3), 99, np.uint8)}
+    assert verdict(BOX, SHARP, far=0.9).notes == ()
     (small,) = verdict(SMALL, SHARP).notes
     assert small == "the largest face is only 50 pixels large, where scores mean little (below 80)"
-    (blurred,) = verdict(BOX, {"image": np.full((64, 64, 3), 99, np.uint8)}).notes
+    (blurred,) = verdict(BOX, flat).notes
     assert blurred == "the faces are blurred, where scores mean little (sharpness 0.0, below 6)"
+    (strange,) = verdict(BOX, SHARP, far=1.44).notes
+    assert "unlike those that the detector knows" in strange
+    assert "1.4 times as far" in strange
+    assert verdict(SMALL, flat, Limits()).notes == ()  # a file that states no limits

@@ -228,6 +228,13 @@ class Noise:
         return Forged(jax.vmap(lambda key: jax.random.uniform(key, scene.images.shape[1:]))(keys))
 
 
+def test_pictures_of_a_forgery_whose_test_is_skipped(tmp_path):
+    config = small_sbi()
+    config.steps, config.evaluation.skip = 1, ("sbi",)
+    assert "sbi" not in run(config, tmp_path)["tests"]
+    assert (tmp_path / "fakes.png").is_file()
+
+
 def test_fakes_of_tests_have_a_seed_of_their_own(monkeypatch):
     """Neither the training's seed nor the batch size changes them; the evaluation's does."""
     noise = Forgery("Noise", "entire synthesis", lambda setup: Noise(), "device")
