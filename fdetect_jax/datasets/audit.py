@@ -89,19 +89,25 @@ def look(path: Path) -> dict[str, float | str]:
         pixels = next(iter(read_frames(path, Sampling(count=1)))).pixels
         found |= {"container": path.suffix.lower(), "duration": info.duration}
     height, width = pixels.shape[:2]
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
     found |= {
         "size": float(width * height),
         "aspect": width / height,
         "bytes a pixel": path.stat().st_size / (width * height),
-        "sharpness": float(cv2.Laplacian(grey, cv2.CV_32F).var()),
-        "brightness": float(grey.mean()),
-        "saturation": float(hsv[..., 1].mean()),
     }
+    found |= of_pixels(pixels)
     if faces := own_faces().detect(pixels):
         found["share of the face"] = faces[0].side / min(width, height)
     return found
+
+
+def of_pixels(pixels: np.ndarray) -> dict[str, float | str]:
+    """The properties of a picture (H, W, 3) uint8 RGB itself."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return {
+        "sharpness": float(cv2.Laplacian(grey, cv2.CV_32F).var()),
+        "brightness": float(grey.mean()),
+        "saturation": float(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[..., 1].mean()),
+    }
 
 
 def shortcuts(labels: Sequence[int], sources: Sequence[str], rows: Sequence[dict[str, float | str]]) -> list[Shortcut]:

@@ -40,6 +40,7 @@ from fdetect_jax.parallel import Devices
 from fdetect_jax.report.gallery import Gallery, difference
 from fdetect_jax.train.host_gallery import host_gallery
 from fdetect_jax.train.left_out import left_out_tests
+from fdetect_jax.train.shortcuts import shortcut_figures
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import UNKNOWN, kind_number
 
@@ -153,6 +154,7 @@ class HeldOut:
             title = FORGERIES[name].title
             tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
             embeddings = _embeddings(name, found, "image") | embeddings
+        figures |= shortcut_figures(self.config, show)
         tests += left_out_tests(self.config, lambda crops: self._margins(np.stack(crops), run))
         if not tests:
             raise UserError(

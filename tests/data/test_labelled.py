@@ -1,5 +1,7 @@
 """Labelled faces with a manifest: kinds, methods and sources are kept, drawn in balance, and left out by name."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from fdetect_jax.config import check
 from fdetect_jax.data.pipeline import train_batches
 from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.data.sources import make_source
+from fdetect_jax.datasets import audit
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.errors import UserError
 from fdetect_jax.experiments.runs import runs_of
@@ -17,6 +20,7 @@ from fdetect_jax.faces.crop import make_recipe
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.train.left_out import left_out_tests
+from fdetect_jax.train.shortcuts import shortcut_figures
 from fdetect_jax.types import FAKE, KINDS, REAL
 from tests.datasets import trees
 
@@ -109,8 +113,25 @@ def test_what_is_left_out_is_tested_and_not_trained_on(labelled, tmp_path):
     config.steps = 1
     tests = run(config, tmp_path)["tests"]
     assert (tests["given"]["n_real"], tests["given"]["n_fake"]) == (2, 2)
+    figures = json.loads((tmp_path / "report.json").read_text())["figures"]
+    audited = [name for name in figures if name.startswith("shortcut/")]  # 10 files of each class are not there
+    assert audited == []
     every = {name: (one["n_real"], one["n_fake"]) for name, one in tests.items() if name.startswith("left_out")}
     assert every == {"left_out": (2, 3), "left_out:small": (2, 3), "left_out_real:street": (2, 3)}
+
+
+def test_the_training_repeats_the_audit(labelled, monkeypatch):
+    config, said = config_of(labelled), []
+    found = shortcut_figures(config, said.append)
+    names = {"sharpness", "brightness", "saturation", "size of the face"}
+    assert set(found) == {f"shortcut/{name}" for name in names}
+    assert all(0.5 <= auc <= 1 for auc in found.values())
+    assert len(said) == sum(auc > 0.6 for auc in found.values())  # no source has both classes
+    monkeypatch.setattr(audit, "WARN", 0.0)
+    shortcut_figures(config, said.append)
+    assert any("sharpness tells real from fake over all files: AUC" in line for line in said)
+    config.forgery.mix.given = 0.0
+    assert shortcut_figures(config, said.append) == {}
 
 
 def test_each_generator_and_each_source_left_out_is_tested_by_itself(labelled):
