@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises UserError before any work where the data, the model, the protocol or an output cannot be used.
     """
     set_up()
+    from fdetect_jax.evaluation import confusion
     from fdetect_jax.evaluation.evaluate import evaluate
     from fdetect_jax.evaluation.mistakes import Mistakes
     from fdetect_jax.evaluation.results import summary
@@ -58,7 +59,15 @@ def run(arguments: argparse.Namespace) -> None:
     model = {"file": scorer.path.name, "description": scorer.description, "recipe": scorer.recipe.to_dict()}
     title = "; ".join(", ".join(filter(None, (one.name, one.split))) for one in sets)
     evaluated = evaluate(
-        files, excluded, scorer.calibration, protocol, arguments.seed, title=title, model=model, sets=names
+        files,
+        excluded,
+        scorer.calibration,
+        protocol,
+        arguments.seed,
+        title=title,
+        model=model,
+        sets=names,
+        classes=scorer.classes,
     )
     content = evaluated.content
     content["data"]["sets"] = [{"name": one.name, "split": one.split} | counts[one.name] for one in sets]
@@ -66,6 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
     lines = lines_beside(arguments.json)
     for line in summary(content, evaluated.shown):
         print(line, file=lines)
+    if content["confusion"]:
+        for line in confusion.lines(content["confusion"]):
+            print(line, file=lines)
     for reason, left_out in content["data"]["reasons"].items():
         print(f"excluded: {len(left_out)} {reason}", file=lines)
     if arguments.suite is not None:

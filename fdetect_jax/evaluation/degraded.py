@@ -119,12 +119,13 @@ def _scored(seen: Iterator[Seen | Excluded], folder: Path, scorer: Scorer) -> It
             apart = [view * persons + track for view in range(len(faces[0])) for track in tracks]
             yield (known, path, faces), views, apart
 
-    for (known, path, faces), margins in scorer.margins_of_each(groups()):
+    for (known, path, faces), made in scorer.predictions_of_each(groups()):
         if isinstance(known, Excluded):
             yield known
             continue
-        clean, *others = margins.reshape(-1, len(faces))
-        yield dataclasses.replace(known, margins=clean, degraded=np.stack(others), crops=faces)
+        clean, *others = made.margins.reshape(-1, len(faces))
+        own = {"margins": clean, "classes": made.classes[: len(faces)], "degraded": np.stack(others)}
+        yield dataclasses.replace(known, **own, crops=faces)
         path.unlink()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import schema
+from fdetect_jax.evaluation.confusion import confusion
 from fdetect_jax.evaluation.results import measure_all
 from fdetect_jax.evaluation.table import Scored, Test
 from fdetect_jax.evaluation.units import LEVELS, units_of
@@ -104,10 +105,11 @@ def evaluate(
     title: str = "",
     model: Mapping[str, Any] | None = None,
     sets: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
 ) -> Evaluated:
     """Everything that is known of a detector on these files.
 
-    title: of the report. model: of ``schema``, with its description. sets: of ``groups``.
+    title: of the report. model: of ``schema``, with its description. sets: of ``groups``. classes: of the detector.
 
     Raises:
       UserError: no file is left.
@@ -125,6 +127,7 @@ def evaluate(
         reasons[one.reason].append(one.file.name)
     counts = np.bincount(levels["frame"].group, minlength=len(files))
     scores = calibration.scores(levels["video"].margin)
+    taken = confusion(files, levels["video"], protocol, classes, calibration.margins(levels["video"].margin))
     description = model["description"] if model else ""
     content = schema.base(
         "evaluation", title, description, calibration, protocol.threshold, seed, measured, {}, model
@@ -135,6 +138,7 @@ def evaluate(
             _row(one) | {"frames": int(count), "score": round(float(score), 6)}
             for one, count, score in zip(files, counts, scores, strict=True)
         ],
+        "confusion": taken,
     }
     return Evaluated(content, found, tests, titles(levels))
 

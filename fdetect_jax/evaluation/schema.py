@@ -12,10 +12,10 @@ Of a training also: ``step``, ``seconds`` (of training), ``config`` (nested, as 
 
 Of an evaluation also: ``protocol`` (``Protocol.to_dict``); ``data``: {"scored", "excluded": counts of files, "reasons":
 reason -> excluded files, "sets": [{"name", "split", "scored", "excluded"}]}; ``files``: [{"name", "label", "method",
-"source", "frames", "score"}]; ``mistakes``: "real" and "fake" -> the most confident ones; with the suite
-``robustness``, see ``robustness.robustness``. Its tests are "video" and "frame", all files at one threshold, then
-"video/SOURCE" and "video/SOURCE/METHOD" and the same of frames; a method stands against the reals of its source. Of
-several data sets, "video/SET" too, where a set holds several sources.
+"source", "frames", "score"}]; ``confusion``: of ``confusion.confusion``, or null; ``mistakes``: "real" and "fake" ->
+the most confident ones; with the suite ``robustness``, see ``robustness.robustness``. Its tests are "video" and
+"frame", all files at one threshold, then "video/SOURCE" and "video/SOURCE/METHOD" and the same of frames; a method
+stands against the reals of its source. Of several data sets, "video/SET" too, where a set holds several sources.
 """
 
 import dataclasses

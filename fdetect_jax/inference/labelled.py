@@ -53,6 +53,7 @@ class ScoredFile:
     image: not a video. frames, times, areas, margins: (K,) of each face, its frame, that frame's second, its box's
     area, and logit(fake) - logit(real), not calibrated; K > 0.
     degraded: (C, K) margins under each of ``degrade.CONDITIONS``, where they were asked for.
+    classes: (K, C) of each face the probabilities of ``Scorer.classes``.
     crops: of each face (V, S, S, 3) uint8, as it is and, with ``degraded``, under each condition. Large: drop them
     once what is to be shown is chosen (``without_crops``).
     """
@@ -64,6 +65,7 @@ class ScoredFile:
     areas: np.ndarray
     margins: np.ndarray
     degraded: np.ndarray | None = None
+    classes: np.ndarray | None = None
     crops: Sequence[np.ndarray] = ()
 
     def without_crops(self) -> "ScoredFile":
@@ -125,12 +127,13 @@ def _scored(
             for file, seen in zip(files, seen_files, strict=True)
             for crops in [() if isinstance(seen, Rejected) else seen.crops]
         )
-        for (file, seen), margins in scorer.margins_of_each(groups):
+        for (file, seen), made in scorer.predictions_of_each(groups):
             if (excluded := without_face(file, seen)) is not None:
                 yield excluded
             else:
                 crops = [one.example["image"][None] for one in seen.crops]
-                yield ScoredFile(file, seen.kind == "image", *face_columns(seen), margins, crops=crops)
+                known = seen.kind == "image", *face_columns(seen), made.margins
+                yield ScoredFile(file, *known, classes=made.classes, crops=crops)
 
 
 def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | None:
@@ -175,13 +178,14 @@ def _of_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | Ex
             crops = [next(examples) for _ in file.indices]
             yield (file, crops), [one["image"] for one in crops], [one["track"] for one in crops]
 
-    for (file, crops), margins in scorer.margins_of_each(groups()):
+    for (file, crops), made in scorer.predictions_of_each(groups()):
         labelled, image = labelled_file(file)
         if not crops:
             yield Excluded(labelled, reasons.get(file.file, "no face"))
         else:
             images = [one["image"][None] for one in crops]
-            yield ScoredFile(labelled, image, *prepared_columns(crops), margins, crops=images)
+            columns = *prepared_columns(crops), made.margins
+            yield ScoredFile(labelled, image, *columns, classes=made.classes, crops=images)
 
 
 def quarantined(prepared: Prepared) -> dict[str, str]:

@@ -60,6 +60,7 @@ def evaluation_page(
             for number, (title, curves) in enumerate(reliability)
         ],
         scores=[score_chart(one, f"scores-{number}") for number, one in enumerate(scores)],
+        confusion=content.get("confusion"),
         threshold=content["threshold"],
         mistakes=[
             (title, [row | {"image": image_of(picture, row["name"], _SIDE)} for row, picture in shown])
