@@ -1,6 +1,7 @@
 """What a user did wrong, as distinct from what this program does wrong; and the exit status of each."""
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from fdetect_jax import interrupts
 
 WRONG_USE, FAILED, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141  # exit status; 1 is a verdict of ``fdetect predict``
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: no space is left, or none of the user's share
 
 _LONGEST = 2000  # characters of a message
 
@@ -40,9 +43,9 @@ class Status:
 def exit_status() -> Iterator[Status]:
     """Runs a command; an exception becomes a message on stderr and an exit status in the ``Status`` that it yields.
 
-    One line and 2: a UserError, an OSError, or a platform that JAX cannot use. One line and 70: no memory is left. One
-    line and 130: Ctrl-C. Nothing and 141: the reader of a pipe has gone. A traceback and 70: every other exception,
-    which is a fault of this program. SystemExit passes.
+    One line and 2: a UserError, an OSError, a full disk, or a platform that JAX cannot use. One line and 70: no memory
+    is left. One line and 130: Ctrl-C. Nothing and 141: the reader of a pipe has gone. A traceback and 70: every other
+    exception, which is a fault of this program. SystemExit passes.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -63,7 +66,7 @@ def exit_status() -> Iterator[Status]:
         status.code = WRONG_USE
         print(f"error: {_one_line(error)}", file=sys.stderr)
     except Exception as error:
-        if (line := backend_trouble(error)) is not None:
+        if (line := _no_space(error) or backend_trouble(error)) is not None:
             status.code = WRONG_USE
         elif (line := _no_memory(error)) is not None:
             status.code = FAILED
@@ -91,6 +94,13 @@ def backend_trouble(error: Exception) -> str | None:
     wanted = os.environ.get("JAX_PLATFORMS")
     named = f"JAX_PLATFORMS: found {wanted!r}, which" if wanted else "JAX finds a platform that"
     return f"{named} cannot be used here: {' '.join(str(error).split()) or 'its plugin is not installed'}"
+
+
+def _no_space(error: Exception) -> str | None:
+    """One line where a disk is full, of which libraries in C++ write in errors of their own."""
+    text = " ".join(str(error).split())
+    full = any(os.strerror(code) in text for code in FULL)
+    return f"no space is left on the disk: {text[:300]}" if full else None
 
 
 def _no_memory(error: Exception) -> str | None:

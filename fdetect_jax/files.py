@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from fdetect_jax.errors import UserError
+from fdetect_jax.errors import FULL, UserError
 
 try:
     import fcntl
@@ -137,6 +137,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # a write names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """Files are whole or absent, whoever writes them at once and whoever is killed; locks end with their process."""
 
+import errno
 import os
 import signal
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,17 @@ def test_an_exception_leaves_the_old_file(tmp_path):
         temporary.write_text(f"half {1 // 0}")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path):
+    path = tmp_path / "kept.txt"
+    path.write_text("old")
+    with pytest.raises(OSError, match=r"No space left on device: '.*kept\.txt'"), replacing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as ``write`` raises it, without a name
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["kept.txt"]
+    with pytest.raises(FileNotFoundError, match=r"'nowhere'"), replacing(path):
+        Path("nowhere").read_bytes()
 
 
 def test_a_long_name(tmp_path):

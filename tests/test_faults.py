@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from fdetect_jax.datasets.crop_store import read_crops
+from fdetect_jax.errors import exit_status
 from tests.datasets import trees
 from tests.evaluation.models import save
 
@@ -235,3 +236,24 @@ def test_ctrl_c_is_not_lost_and_spares_an_import(script, tmp_path):
     ended = end(start([script], tmp_path), tmp_path)
     assert (ended.status, ended.errors) == (130, ["stopped"])
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "status"),
+    [
+        (
+            RuntimeError("write() failed: No space left on device; writing a/b"),
+            "no space is left on the disk: write",
+            2,
+        ),
+        (ValueError("RESOURCE_EXHAUSTED: Error writing x: No space left on device"), "no space is left on the disk", 2),
+        (RuntimeError("RESOURCE_EXHAUSTED: 3 GB"), "no memory is left on the device: RESOURCE", 70),
+    ],
+)
+def test_what_c_libraries_lack_is_one_line(error, line, status, capsys):
+    """ArrayRecord and TensorStore raise no OSError where a disk is full."""
+    with exit_status() as found:
+        raise error
+    assert found.code == status
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {line}")
