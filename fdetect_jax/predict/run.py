@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_json
 from fdetect_jax.files import digest, sha256_of
 from fdetect_jax.inference.analyses import ANALYSES
 from fdetect_jax.inference.evidence import DETECTOR
@@ -166,7 +167,7 @@ class _Diary:
         text = self._file.read_text(errors="replace")
         for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill, or of another schema
-                entry = json.loads(line)
+                entry = from_json(line)
                 self._take(entry["key"], entry["source"], Path(entry["name"]), entry["row"])
         if text and not text.endswith("\n"):
             with open(self._file, "a") as file:  # or the next line would continue the one that was cut off
