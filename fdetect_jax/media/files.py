@@ -158,8 +158,7 @@ def _written_there(folder: Path) -> set[Path]:
     written = {diary, folder / "report.html"}
     for line in diary.read_text(errors="replace").splitlines():
         try:
-            names = written_for(from_json(line)["row"])
-        except (ValueError, KeyError, TypeError):  # a line that a kill cut off
+            written |= {folder / name for name in written_for(from_json(line)["row"])}
+        except (ValueError, KeyError, TypeError):  # a line that a kill cut off, or that somebody changed
             continue
-        written |= {folder / name for name in names}
     return written
