@@ -5,7 +5,7 @@ A config comes from a file of ``configs/`` with fields overridden on the command
 
 from ml_collections import ConfigDict
 
-from fdetect_jax.fields import at_least, one_of
+from fdetect_jax.fields import get, one_of, refuse, whole
 from fdetect_jax.train.trainers import TRAINERS
 
 
@@ -17,5 +17,8 @@ def check(config: ConfigDict) -> None:
     """
     one_of(config, "task", TRAINERS)
     for field in ("steps", "log_every", "checkpoint_every", "keep_checkpoints"):
-        at_least(config, field, 1)
+        whole(config, field, 1)
+    whole(config, "seed", 0)
+    if not isinstance(text := get(config, "description"), str):
+        refuse("description", text, "text")
     TRAINERS[config.task].load().check(config)

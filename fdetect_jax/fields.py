@@ -9,6 +9,7 @@ import json
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from fdetect_jax.errors import UserError
@@ -24,6 +25,14 @@ def from_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it nests too deeply") from None
+
+
+def json_file(path: Path, wanted: str) -> Any:
+    """What a JSON file holds. Raises UserError, naming what was ``wanted``, where it holds no JSON."""
+    try:
+        return from_json(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: found no JSON ({error}), wanted {wanted}") from None
 
 
 def from_fields(cls: type[Made], values: Any, path: str) -> Made:
@@ -97,7 +106,7 @@ def get(config: Mapping[str, Any], field: str, path: str = "") -> Any:
     """The value of a field. Raises UserError where there is none."""
     value = config
     for name in field.split("."):
-        if name not in value:
+        if not hasattr(value, "keys") or name not in value:
             raise UserError(f"{_full(field, path)}: found no such field, wanted one")
         value = value[name]
     return value
@@ -110,27 +119,40 @@ def one_of(config: Mapping[str, Any], field: str, allowed: Iterable[Any], path: 
         refuse(_full(field, path), value, f"one of {sorted(allowed)}")
 
 
+def whole(config: Mapping[str, Any], field: str, least: int) -> None:
+    """Raises UserError unless the field's value is a whole number, ``least`` or more, that fits into 64 bits."""
+    if not _fits(value := get(config, field), int) or value < least:
+        refuse(field, value, f"a whole number of at least {least}")
+
+
+def _number(config: Mapping[str, Any], field: str, path: str) -> int | float:
+    """The field's value. Raises UserError where it is no number."""
+    if not isinstance(value := get(config, field, path), int | float):
+        refuse(_full(field, path), value, "a number")
+    return value
+
+
 def at_least(config: Mapping[str, Any], field: str, least: float, path: str = "") -> None:
     """Raises UserError unless the field's value is ``least`` or more."""
-    if not get(config, field, path) >= least:
-        refuse(_full(field, path), get(config, field), f"at least {least}")
+    if not (value := _number(config, field, path)) >= least:
+        refuse(_full(field, path), value, f"at least {least}")
 
 
 def above(config: Mapping[str, Any], field: str, low: float, path: str = "") -> None:
     """Raises UserError unless the field's value is more than ``low``."""
-    if not get(config, field, path) > low:
-        refuse(_full(field, path), get(config, field), f"more than {low}")
+    if not (value := _number(config, field, path)) > low:
+        refuse(_full(field, path), value, f"more than {low}")
 
 
 def between(config: Mapping[str, Any], field: str, low: float, high: float, path: str = "") -> None:
     """Raises UserError unless the field's value lies in [low, high]."""
-    if not low <= get(config, field, path) <= high:
-        refuse(_full(field, path), get(config, field), f"a value in [{low}, {high}]")
+    if not low <= (value := _number(config, field, path)) <= high:
+        refuse(_full(field, path), value, f"a value in [{low}, {high}]")
 
 
 def decay_rate(config: Mapping[str, Any], field: str) -> None:
     """Refuses a value outside [0, 1): the share that a moving average keeps of its past."""
-    if not 0 <= (value := get(config, field)) < 1:
+    if not 0 <= (value := _number(config, field, "")) < 1:
         refuse(field, value, "a value in [0, 1)")
 
 
@@ -138,7 +160,7 @@ def rows(config: Mapping[str, Any], field: str) -> None:
     """Refuses a batch size that is no positive multiple of the number of devices."""
     import jax
 
-    at_least(config, field, 1)
+    whole(config, field, 1)
     if (value := get(config, field)) % jax.device_count():
         refuse(field, value, f"a multiple of {jax.device_count()}, the number of devices")
 

@@ -52,7 +52,7 @@ def _run(argv: list[str]) -> None:
     workdir = Path(_WORKDIR.value or Path("runs") / loaded.name)
     check_folder(workdir, "--workdir")
     try:
-        if config.task == "table":
+        if config.get("task") == "table":
             from fdetect_jax.experiments.table import run_table
 
             run_table(config, workdir)
@@ -61,6 +61,10 @@ def _run(argv: list[str]) -> None:
         train_and_evaluate(config, workdir, make_task(config))
     except NonFiniteError as error:
         raise UserError(str(error)) from error
+    except AttributeError as error:
+        if overrides.lacks_field(error):
+            raise UserError(f"--config: {loaded.name}: found no field {error}, wanted one") from error
+        raise
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import difflib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,11 @@ def apply(config: ConfigDict, late: Late) -> None:
             where[last] = value
 
 
+def lacks_field(error: AttributeError) -> bool:
+    """Whether the error is that of a config without a field that was read."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename == sys.modules[ConfigDict.__module__].__file__
+
+
 def names() -> list[str]:
     """The shipped configs."""
     return sorted(path.stem for path in SHIPPED.glob("[!_]*.py") if path.stem != _COMMON)
@@ -114,11 +120,19 @@ def _load(path: Path, variant: str) -> Loaded:
     try:
         spec.loader.exec_module(module)
         fields = module.get_config(variant) if variant else module.get_config()
-    except (ImportError, SyntaxError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(f"--config: {path}: {type(error).__name__}: {error}") from error
+    except Exception as error:  # the file is a program of its own
+        raise UserError(f"--config: {path}{_line(error, path)}: {type(error).__name__}: {error}") from error
     if not isinstance(fields, ConfigDict):
         raise UserError(f"--config: {path}: found a {type(fields).__name__} from get_config, wanted a ConfigDict")
     return Loaded(module, path.stem + (f"_{variant}" if variant else ""), fields)
+
+
+def _line(error: Exception, path: Path) -> str:
+    """The last line of a config file that an error passed, for the message; "" where it passed none."""
+    numbers = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        numbers.append(error.lineno)
+    return f", line {numbers[-1]}" if numbers else ""
 
 
 def _late(fields: ConfigDict, text: str) -> tuple[str, str] | None:

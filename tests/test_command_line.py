@@ -34,8 +34,11 @@ def test_a_file_of_ones_own(tmp_path):
     )
     assert overrides.read(["--config", "mine.py"])[1].name == "mine"
     (tmp_path / "broken.py").write_text("import absent\n")
-    with pytest.raises(UserError, match=r"broken\.py: ModuleNotFoundError: No module named 'absent'"):
+    with pytest.raises(UserError, match=r"broken\.py, line 1: ModuleNotFoundError: No module named 'absent'"):
         overrides.read(["--config=broken.py"])
+    (tmp_path / "divides.py").write_text("def get_config():\n    return 1 / 0\n")
+    with pytest.raises(UserError, match=r"divides\.py, line 2: ZeroDivisionError: division by zero$"):
+        overrides.read(["--config=divides.py"])
     (tmp_path / "plain.py").write_text("def get_config():\n    return {'task': 'detector'}\n")
     with pytest.raises(UserError, match=r"plain\.py: found a dict from get_config, wanted a ConfigDict"):
         overrides.read(["--config=plain.py"])

@@ -379,6 +379,28 @@ def test_what_is_missing_is_said_for_the_variant_at_hand(pair, tmp_path):
             check(config)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("steps", 4.5, "a whole number"),
+        ("steps", None, "a whole number"),
+        ("batch_size", "4", "a whole number"),
+        ("seed", -1, "a whole number"),
+        ("seed", 2**70, "a whole number"),
+        ("description", None, "text"),
+        ("objective.lam", "half", "a number"),
+    ],
+)
+def test_a_field_of_another_type_is_named(field, value, wanted, pair, tmp_path):
+    config = given("adv", "facesim", pair, tmp_path)
+    *above, last = field.split(".")
+    where = config[above[0]] if above else config
+    del where[last]
+    where[last] = value
+    with pytest.raises(UserError, match=rf"^{re.escape(field)}: found {re.escape(repr(value))}, wanted {wanted}"):
+        check(config)
+
+
 def test_missing_and_unknown_fields(pair, tmp_path):
     config = given("adv", "facesim", pair, tmp_path)
     del config.optimizer.momentum

@@ -12,7 +12,7 @@ from pathlib import Path
 from fdetect_jax.convert.checkpoint import file_size
 from fdetect_jax.convert.child import Job, set_limits, work
 from fdetect_jax.convert.kinds import CONVERTERS, SECONDS, Converter, names
-from fdetect_jax.convert.tensors import CheckpointError
+from fdetect_jax.convert.tensors import CheckpointError, brief
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import check_output, write_atomic
 from fdetect_jax.media.isolated import run_isolated
@@ -110,12 +110,17 @@ def export(path: str | os.PathLike, output: str | os.PathLike, layout: str | Non
     config, variables, metadata = weights.read(path)
     kind = metadata["kind"]
     if kind not in CONVERTERS:
-        raise UserError(f"{path}: found weights of kind {kind!r}, wanted one of {names()}")
+        raise UserError(f"{path}: found weights of kind {kind!r:.200}, wanted one of {names()}")
     module = importlib.import_module(CONVERTERS[kind].module)
     layout = layout or metadata.get("layout")
     if layout not in module.LAYOUTS:
-        raise UserError(f"{path}: found layout {layout!r} of kind {kind!r}, wanted one of {module.LAYOUTS}")
-    state = module.export(config, variables, layout)
+        raise UserError(f"{path}: found layout {layout!r:.200} of kind {kind!r}, wanted one of {module.LAYOUTS}")
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: found the config {brief(config)}, wanted the fields of kind {kind!r}")
+    try:
+        state = module.export(config, variables, layout)
+    except UserError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     state = {key: np.array(value, order="C") for key, value in state.items()}
     write_atomic(output, save(state, {"format": "pt", "layout": layout}))
 

@@ -20,12 +20,14 @@ from fdetect_jax.convert.layout import (
     Variables,
     batch_norm,
     check_shapes,
+    check_variables,
     from_state,
     image_input,
     to_state,
 )
 from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNet, EfficientNetConfig
+from fdetect_jax.fields import from_fields
 
 LAYOUTS = ("lukemelas", "timm", "sbi")
 # Squeeze and excite: 1x1 convolutions there, dense layers here.
@@ -118,7 +120,9 @@ def converted(state: State, layout: str, family: str, **fields: Any) -> tuple[di
 
 def export(config: dict, variables: Variables, layout: str) -> dict[str, np.ndarray]:
     """The state dict of variables, in one of `LAYOUTS`."""
-    return to_state("variables of an EfficientNet", variables, rows(EfficientNetConfig(**config), layout))
+    made = from_fields(EfficientNetConfig, config, "detector")
+    check_variables("network", EfficientNet(made), variables, image_input(64))
+    return to_state("variables of an EfficientNet", variables, rows(made, layout))
 
 
 def _layout(state: State, variant: str) -> str:

@@ -24,12 +24,15 @@ from fdetect_jax.convert.layout import (
     Variables,
     batch_norm,
     check_shapes,
+    check_variables,
     from_state,
     image_input,
     to_state,
     under,
 )
-from fdetect_jax.convert.tensors import CheckpointError
+from fdetect_jax.convert.tensors import CheckpointError, brief
+from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_fields
 from fdetect_jax.gan.encoders import RESNET34, Encoder, EncoderConfig, TrunkConfig
 from fdetect_jax.gan.hyperinverter import HyperConfig, HyperInverter
 from fdetect_jax.gan.stylegan2 import GeneratorConfig, layer_specs
@@ -109,12 +112,18 @@ def _generator(path: str | os.PathLike) -> tuple[dict, Variables]:
     """G's config and variables, from a public checkpoint or from a file of ours."""
     try:
         config, variables, _ = weights.read(path, "stylegan2")
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{path}: found the config {brief(config)}, wanted the fields of a StyleGAN2")
     except weights.WeightsError:
         found = read_checkpoint(path)
         try:
             config, variables, _ = stylegan2.convert(found)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
+    try:
+        stylegan2.our_generator(config, variables)
+    except UserError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return config["generator"], variables["generator"]
 
 
@@ -142,10 +151,14 @@ def _inverter(state: State, generator: GeneratorConfig) -> tuple[dict, Variables
 
 def export(configs: dict, variables: Variables, layout: str) -> dict[str, np.ndarray]:
     """E1, E2 and the regressors under the authors' keys; the generator is no part of their file."""
-    generator = GeneratorConfig(**configs["generator"])
-    trunks = {part: {**configs[part], "trunk": TrunkConfig(**configs[part]["trunk"])} for part in ("encoder", "hyper")}
-    e_rows = under("w_encoder.", encoder_rows(EncoderConfig(**trunks["encoder"])))
-    h_rows = hyper_rows(HyperConfig(**trunks["hyper"]), generator)
+    generator = stylegan2.our_generator(configs, variables)
+    e_config = from_fields(EncoderConfig, configs.get("encoder"), "encoder")
+    h_config = from_fields(HyperConfig, configs.get("hyper"), "hyper")
+    image = image_input(generator.resolution)
+    check_variables("encoder", Encoder(e_config), variables.get("encoder"), image)
+    check_variables("hyper", HyperInverter(h_config, generator), variables.get("hyper"), image, image)
+    e_rows = under("w_encoder.", encoder_rows(e_config))
+    h_rows = hyper_rows(h_config, generator)
     both = {c: {part: variables[part][c] for part in ("encoder", "hyper")} for c in ("params", "batch_stats")}
     return to_state("variables of HyperInverter", both, [*_part(e_rows, "encoder"), *_part(h_rows, "hyper")])
 

@@ -14,6 +14,7 @@ from fdetect_jax.convert.layout import (
     Variables,
     batch_norm,
     check_shapes,
+    check_variables,
     from_state,
     image_input,
     to_state,
@@ -70,4 +71,5 @@ def convert(found: Any) -> tuple[dict, Variables, str]:
 
 def export(config: dict, variables: Variables, layout: str) -> dict[str, np.ndarray]:
     """The inverse of `convert`."""
+    check_variables("network", ArcFace(), variables, image_input(112))
     return to_state("variables of IR-SE50", variables, rows())

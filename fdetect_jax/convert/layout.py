@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fdetect_jax import weights
 from fdetect_jax.convert.tensors import CheckpointError, Tensor
 
 Variables = dict[str, Any]
@@ -145,6 +146,12 @@ def check_shapes(what: str, variables: Variables, rows: Iterable[Row], module: n
     ]
     if wrong:
         raise CheckpointError(f"{what}: wrong shapes: {', '.join(wrong[:20])}")
+
+
+def check_variables(what: str, module: nn.Module, variables: Any, *inputs: Any) -> None:
+    """CheckpointError where a file of ours holds other arrays than its description's module has for these inputs."""
+    if differs := weights.difference(module, variables, *inputs):
+        raise CheckpointError(f"found other arrays than its {what} has ({differs})")
 
 
 def image_input(size: int, batch: int = 1) -> jax.ShapeDtypeStruct:

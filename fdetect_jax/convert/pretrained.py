@@ -82,4 +82,4 @@ def _shared(own: dict[str, Any], found: dict[str, np.ndarray]) -> dict[str, np.n
 
 
 def _layer(path: str) -> str:
-    return path.split("/")[1]
+    return path.partition("/")[2].split("/")[0]  # "" of an array in no collection

@@ -22,6 +22,7 @@ from fdetect_jax.convert.layout import (
     State,
     Variables,
     check_shapes,
+    check_variables,
     from_state,
     image_input,
     reshaped,
@@ -30,6 +31,7 @@ from fdetect_jax.convert.layout import (
 )
 from fdetect_jax.convert.pickles import Persistent
 from fdetect_jax.convert.tensors import CheckpointError, brief
+from fdetect_jax.fields import from_fields
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.stylegan2 import RESOLUTIONS, Generator, GeneratorConfig, layer_specs
 
@@ -247,16 +249,28 @@ def export(configs: dict, variables: Variables, layout: str) -> dict[str, np.nda
         "rosinality": (rosinality_generator_rows, rosinality_discriminator_rows),
     }[layout]
     g, d = ("G_ema.", "D.") if layout == "nvlabs" else ("g_ema.", "d.")
-    table = list(under(g, g_rows(GeneratorConfig(**configs["generator"])), "generator"))
+    config = our_generator(configs, variables)
+    table = list(under(g, g_rows(config), "generator"))
     if layout == "rosinality":
         table.append(Pair("latent_avg", ("buffers", "generator", "mapping", "w_avg")))
     if "discriminator" in configs:
-        table += under(d, d_rows(DiscriminatorConfig(**configs["discriminator"])), "discriminator")
+        d_config = from_fields(DiscriminatorConfig, configs["discriminator"], "discriminator")
+        check_variables(
+            "discriminator", Discriminator(d_config), variables.get("discriminator"), image_input(config.resolution)
+        )
+        table += under(d, d_rows(d_config), "discriminator")
     collections: Variables = {}
-    for part in configs:
-        for collection, tree in variables[part].items():
+    for part, trees in variables.items():
+        for collection, tree in trees.items():
             collections.setdefault(collection, {})[part] = tree
     return to_state("variables of a StyleGAN2", collections, table)
+
+
+def our_generator(configs: dict, variables: Variables) -> GeneratorConfig:
+    """The architecture of the generator in a file of ours. Raises UserError where its arrays are not those of it."""
+    config = from_fields(GeneratorConfig, configs.get("generator"), "generator")
+    check_variables("generator", Generator(config), variables.get("generator"), _latent(config))
+    return config
 
 
 def _network(what: str, state: State, table: list[Row], module: Any, *inputs: Any) -> Variables:

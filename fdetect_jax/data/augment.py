@@ -67,7 +67,7 @@ class Augment:
                 raise UserError(f"augment.{name}: found {value}, wanted low <= high, both in [{low}, {high}]")
         for name, high in _LIMITS.items():
             value = getattr(self, name)
-            if not 0 <= value <= high:
+            if not isinstance(value, int | float) or not 0 <= value <= high:
                 raise UserError(f"augment.{name}: found {value}, wanted a number in [0, {high}]")
 
     @classmethod

@@ -21,6 +21,7 @@ from fdetect_jax.data.source import Source, spread
 from fdetect_jax.data.targets import TARGETS
 from fdetect_jax.data.workers import enter_worker, require_shared_memory
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import whole
 from fdetect_jax.host import hidden_main
 
 _UNUSABLE = "unusable"  # key of a batch inside the pipeline: one line of UTF-8 per replaced face
@@ -129,10 +130,15 @@ class Batches:
         return {"next_batch": self._next, "quarantine": {"rows": found.rows, "reasons": dict(found.reasons)}}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Moves to the position that ``get_state`` returned."""
+        """Moves to the position that ``get_state`` returned. Raises UserError for anything else."""
         self.close()
-        self._next = state["next_batch"]
-        self.quarantine = Quarantine(state["quarantine"]["rows"], dict(state["quarantine"]["reasons"]))
+        try:
+            whole(state, "next_batch", 0)
+            whole(state, "quarantine.rows", 0)
+            reasons = {str(line): int(count) for line, count in state["quarantine"]["reasons"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"checkpoint: found no position in the data ({error}), wanted that of a training") from None
+        self._next, self.quarantine = state["next_batch"], Quarantine(state["quarantine"]["rows"], reasons)
 
     def close(self) -> None:
         """Ends the workers and drops the batches read ahead; the next batch starts the workers again."""

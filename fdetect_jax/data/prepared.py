@@ -1,6 +1,5 @@
 """Reads the output of ``fdetect prepare``. In: its folder and a split. Out: Examples by index, or file by file."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fdetect_jax.datasets.prepare import MANIFEST, rows_file
+from fdetect_jax.datasets.manifest import read_manifest
+from fdetect_jax.datasets.prepare import rows_file
 from fdetect_jax.datasets.shards import Shards
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import CropRecipe, face_area, face_crop, stretched
@@ -216,14 +216,19 @@ class Prepared:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The manifest that ``prepare`` wrote."""
-        path = Path(self.folder) / MANIFEST
-        if not path.is_file():
-            raise UserError(f"{self.folder}: found no {MANIFEST}, wanted a folder that `fdetect prepare` finished")
-        return json.loads(path.read_text())
+        return read_manifest(self.folder)
 
     @cached_property
     def _table(self) -> np.ndarray:
-        return np.load(Path(self.folder) / rows_file(self.split), allow_pickle=False)
+        path, files = Path(self.folder) / rows_file(self.split), len(self.manifest["files"])
+        try:
+            table = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, MemoryError) as error:  # of NumPy, for what is no array
+            raise UserError(f"{path}: found no array ({error}), wanted what `fdetect prepare` wrote") from None
+        rows = isinstance(table, np.ndarray) and table.ndim == 2 and table.shape[1] == 5 and table.dtype == np.int32
+        if not rows or not ((table[:, 0] >= 0) & (table[:, 0] < files)).all():
+            raise UserError(f"{path}: found no rows of {files} files, wanted what `fdetect prepare` wrote")
+        return table
 
     @cached_property
     def _rows(self) -> np.ndarray:
@@ -243,7 +248,10 @@ class Prepared:
 
     @cached_property
     def _records(self) -> Shards:
-        return Shards(self.folder, self.split)
+        found, last = Shards(self.folder, self.split), int(self._rows[-1])
+        if len(found) <= last:
+            raise UserError(f"{self.folder}: found {len(found)} crops in its shards, wanted at least {last + 1}")
+        return found
 
     def _chosen(self, row: dict[str, Any]) -> bool:
         left_out = any(row[column] in names for column, names in self.without)

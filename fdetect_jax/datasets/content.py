@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fdetect_jax.fields import from_json
 from fdetect_jax.files import sha256_of, write_atomic
 
 _THREADS = 8  # hashing leaves Python's lock; a network's delay is what they wait for
@@ -54,7 +55,7 @@ def hash_files(root: Path, names: Sequence[str], index: Path) -> list[str | None
 
 def _read(index: Path) -> dict[str, list]:
     try:
-        found = json.loads(index.read_text())
+        found = from_json(index.read_bytes())
     except (OSError, ValueError):
         return {}
     rows = found.items() if isinstance(found, dict) else ()

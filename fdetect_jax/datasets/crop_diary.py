@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fdetect_jax.datasets.photo_crops import Crop
+from fdetect_jax.fields import from_json
 from fdetect_jax.media.limits import Rejected
 
 _PREFIX, _WEEK = ".crops-", 7 * 86400.0  # seconds
@@ -89,13 +90,13 @@ def _places(file: BinaryIO) -> Iterator[tuple[str, int]]:
     start = file.seek(0)
     while line := file.readline():
         try:
-            row = json.loads(line)
-        except ValueError:  # cut off by a kill
+            row = from_json(line)
+            photo, end = row["photo"], start + len(line) + row["bytes"]
+        except (ValueError, KeyError, TypeError):  # cut off by a kill, or damaged
             return
-        end = start + len(line) + row["bytes"]
-        if end > size:
+        if not start < end <= size:
             return
-        yield row["photo"], start
+        yield photo, start
         start = file.seek(end)
 
 

@@ -1,6 +1,5 @@
 """Checks of a download, or of prepared shards. In: its folder. Out: lines to show, and whether there is no problem."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from fdetect_jax.datasets import audit
 from fdetect_jax.datasets.layouts import LAYOUTS, Item, Layout, find_layout
 from fdetect_jax.datasets.layouts.base import Expected, descend, lines_of
 from fdetect_jax.datasets.left_out import HARMLESS, listing
-from fdetect_jax.datasets.prepare import MANIFEST
+from fdetect_jax.datasets.manifest import MANIFEST, read_manifest
 from fdetect_jax.datasets.progress import watched
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
@@ -78,9 +77,7 @@ def examine(
 
 
 def _examine_prepared(root: Path) -> tuple[list[str], bool]:
-    manifest = json.loads((root / MANIFEST).read_text())
-    if not isinstance(manifest, dict) or "shards" not in manifest:
-        raise UserError(f"{root / MANIFEST}: found no shards in it, wanted what `fdetect prepare` wrote")
+    manifest = read_manifest(root)
     lines = [f"{root}: prepared from {manifest['data_set']}, {len(manifest['shards'])} files with their hashes"]
     for name, wanted in watched(manifest["shards"].items(), 0, len(manifest["shards"]), "reading", "file"):
         if not (root / name).is_file():

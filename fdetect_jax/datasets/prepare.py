@@ -27,6 +27,7 @@ from fdetect_jax.datasets import records
 from fdetect_jax.datasets.layouts import Item, find_layout
 from fdetect_jax.datasets.layouts.base import SPLITS
 from fdetect_jax.datasets.left_out import listing
+from fdetect_jax.datasets.manifest import MANIFEST, QUARANTINE, read_manifest, read_quarantine
 from fdetect_jax.datasets.prepared_store import Entry, Shard, write_shards
 from fdetect_jax.datasets.progress import reasons, watched
 from fdetect_jax.datasets.selection import Selection, select
@@ -37,7 +38,6 @@ from fdetect_jax.files import check_folder, digest, is_temporary, on_one_line, s
 from fdetect_jax.media.files import media_kind
 from fdetect_jax.media.video import Sampling
 
-MANIFEST, QUARANTINE = "manifest.json", "quarantine.json"
 SECONDS = 600.0  # the most that one file may take
 _WORK = ".work"
 _CROPS_A_SHARD = 512  # about; a crop of 380 px takes 0.2 MB
@@ -143,9 +143,8 @@ def prepare(
 
 
 def _is_done(plan: Plan, items: Sequence[Item]) -> bool:
-    path = plan.output / MANIFEST
-    if path.is_file():
-        found = json.loads(path.read_text())
+    if (plan.output / MANIFEST).is_file():
+        found = read_manifest(plan.output)
         wanted = json.loads(json.dumps(plan.to_dict() | {"files": _listing(plan.root, items)}))
         differ = [key for key in wanted if found.get(key) != wanted[key] and key != "files"]
         if [_named(row) for row in found["files"]] != [_named(row) for row in wanted["files"]]:
@@ -163,8 +162,7 @@ def _is_done(plan: Plan, items: Sequence[Item]) -> bool:
 
 def _passing(output: Path) -> int:
     """How many files a finished preparation left out by a failure that may pass."""
-    path = output / QUARANTINE
-    return sum(row.get("passing", False) for row in json.loads(path.read_text())) if path.is_file() else 0
+    return sum(row.get("passing") is True for row in read_quarantine(output))
 
 
 def _still(entries: Sequence[Entry]) -> int:
@@ -178,7 +176,7 @@ def _ours(name: str) -> bool:
 
 
 def _named(row: dict[str, Any]) -> list:
-    return [row[key] for key in ("file", "label", "split", "bytes")]
+    return [row.get(key) for key in ("file", "label", "split", "bytes")]
 
 
 def _listing(root: Path, items: Sequence[Item]) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ Worker processes run this, on one machine or on many; it does not need JAX. A re
 import dataclasses
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,10 +16,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.faces.clips import MediaFaces, faces_of
 from fdetect_jax.faces.crop import CropRecipe, context_crop, crop
 from fdetect_jax.faces.finder import Face, open_faces, own_faces
 from fdetect_jax.faces.models import load_models
+from fdetect_jax.fields import from_json
 from fdetect_jax.files import sha256_of, write_atomic
 from fdetect_jax.media.isolated import run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
@@ -92,7 +96,7 @@ def finish(
     Raises:
         ModelsUnavailable: the face models cannot be had.
     """
-    left = [task for task in tasks if not task.record.is_file() or read(task.record, crops=False).passing]
+    left = [task for task in tasks if not _is_made(task.record)]
     if not left:
         return
     load_models()  # fetched once, and an error is raised here rather than in every worker
@@ -102,6 +106,14 @@ def finish(
         for task, result in zip(left, watched, strict=True):
             if isinstance(result, Rejected):
                 _write(task.record, Record(result.reason, result.passing, sha256=_sha256(task.file)))
+
+
+def _is_made(path: Path) -> bool:
+    """Whether there is a record of a result that stays, one that can be read."""
+    try:
+        return path.is_file() and not read(path, crops=False).passing
+    except UserError:
+        return False
 
 
 def make(task: Task) -> None:
@@ -115,15 +127,22 @@ def make(task: Task) -> None:
 
 
 def read(path: Path, crops: bool = True) -> Record:
-    """A record; without ``crops`` its images are left out."""
-    with np.load(path, allow_pickle=False) as arrays:
-        fields = json.loads(arrays["fields"].tobytes())
-        plain = {name: arrays[name] for name in _ARRAYS}
-        if crops:
-            plain |= {name: _split(arrays[name], arrays[f"{name}_ends"]) for name in _BYTES}
-    return Record(**fields, **plain)
+    """A record; without ``crops`` its images are left out. Raises UserError where its file is damaged."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            fields = from_json(arrays["fields"].tobytes())
+            plain = {name: arrays[name] for name in _ARRAYS}
+            if crops:
+                plain |= {name: _split(arrays[name], arrays[f"{name}_ends"]) for name in _BYTES}
+        return Record(**fields, **plain)
+    except _DAMAGED as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{path}: found a damaged record ({why}), wanted it whole, or no file to make it again"
+        ) from None
 
 
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 _BYTES = ("images", "altered")
 _FIELDS = ("reason", "passing", "note", "sha256", "looked")
 _ARRAYS = tuple(one.name for one in dataclasses.fields(Record) if one.name not in (*_BYTES, *_FIELDS))

@@ -1,5 +1,7 @@
 """A tfds data set at rest in ArrayRecord: random access to its records, without TensorFlow."""
 
+import contextlib
+from collections.abc import Iterator
 from functools import cached_property
 from operator import index as whole
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from fdetect_jax.errors import UnreadableRecord
+from fdetect_jax.errors import UnreadableRecord, UserError
 
 
 class Shards:
@@ -47,11 +49,25 @@ class Shards:
 
     @cached_property
     def _builder(self) -> tfds.core.DatasetBuilder:
-        return tfds.builder_from_directory(self._folder)
+        with _opening(self._folder):
+            return tfds.builder_from_directory(self._folder)
 
     @cached_property
     def _records(self) -> Any:
-        return self._builder.as_data_source(split=self._split)
+        with _opening(self._folder):
+            return self._builder.as_data_source(split=self._split)
 
     def __getstate__(self) -> dict:
         return {"_folder": self._folder, "_split": self._split}
+
+
+@contextlib.contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """Raises UserError, naming the folder, for whatever tfds raises about damaged files in it."""
+    try:
+        yield
+    except (ImportError, MemoryError, UserError):
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
+        raise UserError(f"{folder}: its shards cannot be opened ({why}), wanted them as they were written") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdetect_jax.data.prepared import Prepared
-from fdetect_jax.datasets.prepare import MANIFEST
+from fdetect_jax.datasets.manifest import MANIFEST
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.degraded import score_degraded, score_degraded_prepared
 from fdetect_jax.inference.labelled import (

@@ -133,7 +133,7 @@ def check_mix(options: Mapping[str, Any], data: Any) -> None:
     """
     for name, weight in options["mix"].items():
         spec = find_forgery(name)
-        if not weight >= 0:
+        if not isinstance(weight, int | float) or not weight >= 0:
             raise UserError(f"forgery.mix.{name}: found {weight!r}, wanted a weight of 0 or more")
         if weight and (reason := spec.allows(data)):
             raise UserError(f"forgery.mix.{name}: found {weight!r}, wanted 0: {reason}")

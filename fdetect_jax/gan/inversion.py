@@ -5,6 +5,7 @@ The modules are static; their variables are an argument, ``{"generator": …, "e
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +103,17 @@ def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inve
     found = tuple((file, file.stat().st_mtime_ns if file.exists() else None) for file in files)
     configs, variables = _read(found)
     inverter = build(configs, dtype=dtype, remat=remat)
-    _check(inverter, variables, path)
+    check(inverter, variables, path, [part for part in PARTS if part in configs])
     return inverter, variables
 
 
-def _check(inverter: Inverter, variables: dict, path: Path) -> None:
+def check(inverter: Inverter, variables: dict, path: Path, parts: Sequence[str]) -> None:
+    """Raises WeightsError, naming the path, where the arrays of one of these parts are not its network's."""
     image = jax.ShapeDtypeStruct((1, inverter.resolution, inverter.resolution, 3), jnp.float32)
     latent = jax.ShapeDtypeStruct((1, inverter.generator.config.z_dim), jnp.float32)
     for part, inputs in (("generator", (latent,)), ("encoder", (image,)), ("hyper", (image, image))):
         network = getattr(inverter, part)
-        if network is not None and (differs := weights.difference(network, variables.get(part), *inputs)):
+        if part in parts and (differs := weights.difference(network, variables.get(part), *inputs)):
             raise weights.WeightsError(f"{path}: found other arrays than its {part} has ({differs})")
 
 

@@ -4,7 +4,6 @@ Files come from a folder with ``real/`` and ``fake/``, or from what ``fdetect pr
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 
 from fdetect_jax.data.prepared import Prepared, PreparedExample, PreparedFile
 from fdetect_jax.datasets.layouts.base import child
-from fdetect_jax.datasets.prepare import QUARANTINE
+from fdetect_jax.datasets.manifest import read_quarantine
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.boxes import area
 from fdetect_jax.faces.clips import MediaFaces
@@ -190,7 +189,7 @@ def _of_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | Ex
 
 def quarantined(prepared: Prepared) -> dict[str, str]:
     """file -> why preparing left it out."""
-    rows = json.loads((Path(prepared.folder) / QUARANTINE).read_text())
+    rows = read_quarantine(prepared.folder)
     return {row["file"]: row["reason"] for row in rows if row["split"] == prepared.split}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from flax.traverse_util import path_aware_map
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import between
 from fdetect_jax.losses.terms import OBJECTIVES, find_term
 from fdetect_jax.types import Batch, Outputs
 
@@ -177,8 +178,7 @@ def check_objective(options: Any) -> None:
         raise UserError(f"objective.mode: found {options.mode!r}, wanted one of {sorted(MODES)}")
     if options.turn not in TURNS:
         raise UserError(f"objective.turn: found {options.turn!r}, wanted one of {sorted(TURNS)}")
-    if not 0 <= options.lam <= 1:
-        raise UserError(f"objective.lam: found {options.lam!r}, wanted a value in [0, 1]")
+    between(options, "lam", 0, 1, "objective")
     if options.mode != "joint" and options.lam != 1.0:
         raise UserError(
             f"objective.lam: found {options.lam!r}, wanted 1.0: it weights joint objectives, and mode "

@@ -5,7 +5,6 @@ be opened, and what ``fdetect predict`` wrote into an output folder that lies am
 """
 
 import contextlib
-import json
 import os
 import stat
 from collections import defaultdict
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_json
 from fdetect_jax.files import on_one_line
 from fdetect_jax.media.container import kind_of
 from fdetect_jax.media.limits import UnreadableMedia
@@ -158,8 +158,7 @@ def _written_there(folder: Path) -> set[Path]:
     written = {diary, folder / "report.html"}
     for line in diary.read_text(errors="replace").splitlines():
         try:
-            names = written_for(json.loads(line)["row"])
-        except (ValueError, KeyError, TypeError):  # a line that a kill cut off
+            written |= {folder / name for name in written_for(from_json(line)["row"])}
+        except (ValueError, KeyError, TypeError):  # a line that a kill cut off, or that somebody changed
             continue
-        written |= {folder / name for name in names}
     return written

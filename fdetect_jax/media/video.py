@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_fields
 from fdetect_jax.media.animations import durations, pictures
 from fdetect_jax.media.container import begins, open_video, packets_of, video_stream
 from fdetect_jax.media.fit import Size, resized, squared
@@ -53,11 +54,8 @@ class Sampling:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Sampling":
-        """Raises UserError for fields that a Sampling does not have."""
-        unknown = set(fields) - {"count", "per_second"}
-        if unknown:
-            raise UserError(f"sampling: found {', '.join(sorted(unknown))}, wanted count or per_second")
-        return cls(**fields)
+        """Raises UserError for fields that a Sampling does not have, or values that it cannot have."""
+        return from_fields(cls, fields, "sampling")
 
 
 @dataclass(frozen=True)

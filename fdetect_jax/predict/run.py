@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_json
 from fdetect_jax.files import digest, sha256_of
 from fdetect_jax.inference.analyses import ANALYSES
 from fdetect_jax.inference.evidence import DETECTOR
@@ -25,7 +26,7 @@ from fdetect_jax.predict.copies import distinct
 from fdetect_jax.predict.engine import SECONDS, check, verdicts
 from fdetect_jax.predict.verdict import Verdict
 
-_SCHEMA = 4  # of a line of the diary; lines of another one are not continued
+_SCHEMA = 5  # of a line of the diary; lines of another one are not continued
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,11 @@ class _Diary:
             return
         text = self._file.read_text(errors="replace")
         for line in text.splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill, or of another schema
-                entry = json.loads(line)
-                self._take(entry["key"], entry["source"], Path(entry["name"]), entry["row"])
+            # A line that a kill cut off, of another schema, or that is no row any more.
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                entry = from_json(line)
+                if entry.pop("digest") == digest(entry):
+                    self._take(entry["key"], entry["source"], Path(entry["name"]), entry["row"])
         if text and not text.endswith("\n"):
             with open(self._file, "a") as file:  # or the next line would continue the one that was cut off
                 file.write("\n")
@@ -184,7 +187,7 @@ class _Diary:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             entry = {"key": job.key, "source": job.source, "name": str(job.name), "row": row}
             with open(self._file, "a") as file:
-                file.write(json.dumps(entry) + "\n")
+                file.write(json.dumps(entry | {"digest": digest(entry)}) + "\n")
 
     def _take(self, key: str, source: str, name: Path, row: dict) -> None:
         for path in written_for(row):

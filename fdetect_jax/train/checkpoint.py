@@ -5,14 +5,18 @@ several threads train runs, each save finishes before the next one starts: orbax
 process and then hangs.
 """
 
+import contextlib
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.types import TrainState
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -26,7 +30,8 @@ class Checkpointer:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=True, create=True, cleanup_tmp_directories=True
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        with _reading(self.folder):
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, data_state: Any, config: dict) -> None:
         """Starts a save; returns once the arrays are copied from the devices."""
@@ -51,17 +56,25 @@ class Checkpointer:
 
     def config(self) -> dict:
         """The config of the last checkpoint."""
-        return self._manager.restore(self.latest(), args=ocp.args.Composite(config=ocp.args.JsonRestore())).config
+        with self._reading_latest():
+            args = ocp.args.Composite(config=ocp.args.JsonRestore())
+            return dict(self._manager.restore(self.latest(), args=args).config)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Any]:
         """The last checkpoint, with the structure, shapes and placement of ``like``."""
         plain = _plain(like)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, plain)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore())
-        found = self._manager.restore(self.latest(), args=args)
-        state = found.state
-        rng = jax.random.wrap_key_data(state.pop("rng"), impl=jax.random.key_impl(like.rng))
-        return TrainState(rng=rng, **state), found.data
+        with self._reading_latest():
+            found = self._manager.restore(self.latest(), args=args)
+            state = found.state
+            rng = jax.random.wrap_key_data(state.pop("rng"), impl=jax.random.key_impl(like.rng))
+            return TrainState(rng=rng, **state), found.data
+
+    def _reading_latest(self) -> contextlib.AbstractContextManager[None]:
+        others = sorted(self._manager.all_steps())[:-1]
+        remedy = f"; without this folder the run goes on from step {others[-1]}" if others else ""
+        return _reading(self.folder / str(self.latest()), remedy)
 
     def wait(self) -> None:
         """Blocks until every save is on disk."""
@@ -70,6 +83,26 @@ class Checkpointer:
     def close(self) -> None:
         self.wait()
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _reading(folder: Path, remedy: str = "") -> Iterator[None]:
+    """Raises UserError, naming the folder, for whatever orbax raises about a damaged checkpoint."""
+    before, sys.unraisablehook = sys.unraisablehook, _without_late_reads
+    try:
+        yield
+        sys.unraisablehook = before  # after a failure its threads work on for a while
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
+        raise UserError(f"{folder}: cannot be read ({why}), wanted whole checkpoints{remedy}") from error
+
+
+def _without_late_reads(found: Any) -> None:
+    """Shows an error that nobody can catch; not those of reads that orbax began before another one failed."""
+    if "Event loop is closed" not in str(found.exc_value):
+        sys.__unraisablehook__(found)
 
 
 def _plain(state: TrainState) -> dict:

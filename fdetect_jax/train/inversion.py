@@ -22,7 +22,7 @@ from fdetect_jax import parallel, weights
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.reconstruction import measure, samples
-from fdetect_jax.fields import at_least, decay_rate, one_of, refuse
+from fdetect_jax.fields import at_least, decay_rate, from_fields, get, one_of, refuse
 from fdetect_jax.gan import inversion, perceptual
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
@@ -52,7 +52,8 @@ def check(config: ConfigDict) -> None:
     if not (folder / "generator.safetensors").is_file():
         wanted = "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/inverter)"
         refuse("inverter", config.inverter, wanted)
-    size = weights.describe(folder / "generator.safetensors", "generator")[0]["resolution"]
+    file = folder / "generator.safetensors"
+    size = get(weights.describe(file, "generator")[0], "resolution", f"{file}: generator")
     if config.data.size != size:
         refuse("data.size", config.data.size, f"{size}, the resolution of the generator of {folder}")
     for name, options in config.losses.items():
@@ -80,6 +81,7 @@ class InversionTask:
             raise UserError(f"encoder_learning_rate: found 0, but {folder} holds no encoder; wanted one or the other")
         self.configs = {"generator": g_config, "encoder": e_config, "hyper": config.hyper.to_dict()}
         self.networks = inversion.build(self.configs)
+        inversion.check(self.networks, {"generator": generator, **self.start}, folder, ["generator", *self.start])
         self.trunk_from_e = (
             "encoder" in self.start and self.networks.hyper.config.trunk == self.networks.encoder.config.trunk
         )
@@ -93,10 +95,12 @@ class InversionTask:
             if config.losses[name].weight:
                 self.terms[name], self.frozen[name] = perceptual.load_term(name, config.losses[name].weights)
         if config.losses.adversarial.weight:
-            d_config, self.start["discriminator"], _ = weights.read(
-                folder / "discriminator.safetensors", "discriminator"
-            )
-            self.discriminator = Discriminator(DiscriminatorConfig(**d_config))
+            file = folder / "discriminator.safetensors"
+            d_config, self.start["discriminator"], _ = weights.read(file, "discriminator")
+            self.discriminator = Discriminator(from_fields(DiscriminatorConfig, d_config, f"{file}: discriminator"))
+            image = jax.ShapeDtypeStruct((1, config.data.size, config.data.size, 3), jnp.float32)
+            if differs := weights.difference(self.discriminator, self.start["discriminator"], image):
+                raise UserError(f"{file}: found other arrays than its discriminator has ({differs})")
         self.source, self.held_out = (make_source(config.data, split) for split in ("train", "test"))
         schedule = SCHEDULES[config.schedule]
         rates = {"hyper": schedule(config.learning_rate, config.steps)}

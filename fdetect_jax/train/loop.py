@@ -24,6 +24,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import training_report as report
 from fdetect_jax.evaluation.results import summary
 from fdetect_jax.evaluation.schema import REPORT
+from fdetect_jax.fields import json_file
 from fdetect_jax.files import digest, write_atomic
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.train.checkpoint import Checkpointer
@@ -32,6 +33,7 @@ from fdetect_jax.train.writer import Writer, read_history
 from fdetect_jax.types import TrainState
 
 QUARANTINE = "quarantine.json"
+_REPORTED = {"step": int, "config": dict, "tests": dict, "seconds": float, "description": str, "threshold": float}
 MAY_CHANGE = ("evaluate_only", "log_every", "checkpoint_every", "keep_checkpoints", "description", "data.workers")
 
 
@@ -145,15 +147,24 @@ def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None
       UserError: the workdir holds a run of another config; names the field.
     """
     path = Path(workdir) / REPORT
-    content = json.loads(path.read_text()) if path.is_file() else None
-    if content is None or content["step"] < config.steps or config.evaluate_only:
+    if not path.is_file() or config.evaluate_only:
+        return None
+    wanted = "what a training wrote; without the file it is written again"
+    content = json_file(path, wanted)
+    for name, kind in _REPORTED.items():
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise UserError(f"{path}: found no {name} in it, wanted {wanted}")
+    if content["step"] < config.steps:
         return None
     _same_run(content["config"], _plain(config, task), Path(workdir), False)
     return content
 
 
 def _plain(config: ConfigDict, task: Task) -> dict:
-    plain = json.loads(config.to_json())
+    try:
+        plain = json.loads(config.to_json())
+    except TypeError as error:
+        raise UserError(f"config: {error}, wanted plain values") from None
     plain["data"]["fingerprint"] = task.source.fingerprint
     return plain
 

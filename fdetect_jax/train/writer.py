@@ -18,6 +18,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_json
 from fdetect_jax.files import write_atomic
 
 _FILE = "metrics.jsonl"
@@ -142,13 +143,14 @@ def _rows(path: Path) -> list[dict]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = {name: math.nan if value is None else value for name, value in from_json(line).items()}
+            list(map(math.isfinite, row.values()))  # raises where one is no number
             row["step"] = int(row["step"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             if number == len(lines):
                 break
             raise UserError(f"{path}, line {number}: not a row of metrics ({error}): {line[:80]!r}") from error
-        rows.append({name: math.nan if value is None else value for name, value in row.items()})
+        rows.append(row)
     return rows
 
 

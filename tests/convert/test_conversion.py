@@ -387,6 +387,33 @@ def test_wrong_exports(tmp_path):
     assert load_file(tmp_path / "b.safetensors")["g_ema.convs.0.conv.blur.kernel"].sum() == 4
 
 
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda config, variables: config["generator"].update(mapping_layer=2), "generator.mapping_layer: found 2"),
+        (lambda config, variables: config.pop("generator"), "generator: found None, wanted the fields"),
+        (
+            lambda config, variables: config["discriminator"].update(resolution=64),
+            "other arrays than its discriminator",
+        ),
+        (lambda config, variables: variables.pop("generator"), "found other arrays than its generator has"),
+        (
+            lambda config, variables: variables["generator"]["params"]["synthesis"].update(const=np.zeros(3)),
+            r"params/synthesis/const: found \(3,\), wanted \(4, 4, ",
+        ),
+    ],
+)
+def test_a_damaged_file_is_not_exported(change, wanted, tmp_path):
+    out = tmp_path / "g.safetensors"
+    convert("stylegan2", GOLDEN / "tiny_nvlabs.pkl", out)
+    config, variables, notes = weights.read(out)
+    change(config, variables)
+    weights.save(out, "stylegan2", config, variables, layout=notes["layout"])
+    with pytest.raises(CheckpointError, match=rf"g\.safetensors: .*{wanted}"):
+        export(out, tmp_path / "b.safetensors")
+    assert not (tmp_path / "b.safetensors").exists()
+
+
 def test_loading_names_what_it_found(tmp_path):
     out = tmp_path / "x.safetensors"
     weights.save(out, "hat", {}, {"a": np.ones(1)})

@@ -58,7 +58,7 @@ def test_what_changed_is_read_again(root, read, tmp_path):
     assert read[3:] == ["b.png"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a.png": 1}', '{"a.png": [1, 2]}', "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", '{"a.png": 1}', '{"a.png": [1, 2]}', "\x00", "[" * 100_000])
 def test_a_lost_or_damaged_index_does_no_harm(root, read, tmp_path, text):
     index = tmp_path / "index.json"
     hash_files(root, NAMES, index)

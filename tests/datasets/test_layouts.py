@@ -353,7 +353,9 @@ def test_a_table_that_cannot_be_used(tmp_path, text, wanted):
         _table(tmp_path, text)
 
 
-@pytest.mark.parametrize("text", ["[]", '["a"]', '{"a.mp4": 1}', '{"a/b.mp4": []}', "{", '{"/etc/a.mp4": {}}'])
+@pytest.mark.parametrize(
+    "text", ["[]", '["a"]', '{"a.mp4": 1}', '{"a/b.mp4": []}', "{", '{"/etc/a.mp4": {}}', "[" * 100_000]
+)
 def test_lists_that_are_none_are_refused(tmp_path, text):
     for name, file in (("dfdc_preview", "dataset.json"), ("dfdc", "dfdc_train_part_0/metadata.json")):
         touch(tmp_path, file)

@@ -268,6 +268,34 @@ def test_doctor_holds_shards_to_their_hashes(done, tmp_path, capsys):
     assert "missing   rows-test.npy" in out
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "wanted"),
+    [
+        ("manifest.json", lambda _: b"[" * 100_000, "found no JSON"),
+        ("manifest.json", lambda _: b"\xff", "found no JSON"),
+        ("manifest.json", lambda _: b"[]", "an object, what `fdetect prepare` wrote"),
+        ("manifest.json", lambda text: text.replace(b'"shards"', b'"shard"'), r"\.shards: found None"),
+        ("manifest.json", lambda text: text.replace(b'"label": 1', b'"label": 2'), r"files\[0\]\.label: found 2"),
+        ("manifest.json", lambda text: text.replace(b'"source"', b'"sauce"'), r"files\[0\]\.source: found None"),
+        ("rows-train.npy", lambda content: content[:90], "found no array"),
+        ("rows-train.npy", lambda content: content[:-4] + b"\xff\xff\xff\xff", ""),
+        ("rows-train.npy", lambda content: content[:-20] + b"\x77" * 20, "found no rows of"),
+        ("features.json", lambda _: b"{}", "its shards cannot be opened"),
+        ("dataset_info.json", lambda _: b"[", "its shards cannot be opened"),
+    ],
+)
+def test_damaged_notes_are_refused_by_name(done, file, change, wanted, tmp_path):
+    copy = shutil.copytree(done, tmp_path / "copy")
+    (copy / file).write_bytes(change((copy / file).read_bytes()))
+    if not wanted:
+        assert len(Prepared(copy, "train")) == 15
+        return
+    with pytest.raises(UserError, match=rf"{tmp_path}/copy.*{wanted}"):
+        _ = Prepared(copy, "train")[0]
+    if file == MANIFEST:
+        assert main(["doctor", str(copy)]) == 2
+
+
 def test_done_is_done_and_something_else_needs_another_folder(tree, done, capsys, monkeypatch):
     monkeypatch.setattr(records, "finish", lambda *_: pytest.fail("cropped again"))
     prepare("faceforensics", tree, done, RECIPE, THREE)
@@ -518,6 +546,17 @@ def test_records_come_back_as_they_were_written(tree, tmp_path):
     found = records.read(task.record)
     assert (found.images, found.altered, found.sha256, found.looked) == (record.images, record.altered, "ab", 4)
     assert records.read(task.record, crops=False).images == ()
+
+
+def test_a_damaged_record_is_made_again(tree, tmp_path):
+    task = _task(tree, tmp_path, "071")
+    records.finish([task], 1, 60)
+    whole = task.record.read_bytes()
+    task.record.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"071\.npz: found a damaged record"):
+        records.read(task.record)
+    records.finish([task], 1, 60)
+    assert task.record.read_bytes() == whole
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):

@@ -198,7 +198,7 @@ def test_sampling_is_checked_and_travels():
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"sampling\.per_second: found"):
             Sampling(per_second=wrong)
-    with pytest.raises(ValueError, match="sampling: found every"):
+    with pytest.raises(ValueError, match=r"sampling\.every: found 3, wanted no such field"):
         Sampling.from_dict({"every": 3})
 
 

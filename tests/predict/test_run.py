@@ -120,6 +120,26 @@ def test_it_goes_on_where_it_was_stopped(model, media, tmp_path):
     assert all(path.stat().st_mtime_ns == before[path] for path in done)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace('"verdict": "fake"', '"verdict": 3'),
+        lambda line: line.replace('"annotated": "', '"annotated": "../'),
+        lambda line: json.dumps(json.loads(line) | {"row": {"annotated": 1, "heat_map": None, "evidence": []}}),
+        lambda line: "[" * 100_000,
+        lambda line: "[]",
+        lambda line: "3",
+    ],
+)
+def test_a_changed_line_is_judged_again(change, model, media, tmp_path):
+    scorer = Scorer(model, batch_size=4)
+    (first,) = predict([media / "face.png"], scorer, PROTOCOL, tmp_path, workers=1)
+    diary = tmp_path / "verdicts.jsonl"
+    diary.write_text(change(diary.read_text()) + "\n")
+    (again,) = predict([media / "face.png"], scorer, PROTOCOL, tmp_path, workers=1)
+    assert again == first
+
+
 def test_another_protocol_starts_anew(model, media, tmp_path):
     scorer = Scorer(model, batch_size=4)
     (fake,) = predict([media / "face.png"], scorer, PROTOCOL, tmp_path, workers=1)

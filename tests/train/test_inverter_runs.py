@@ -8,8 +8,11 @@ import pytest
 
 from fdetect_jax import weights
 from fdetect_jax.config import check
+from fdetect_jax.convert.pretrained import start_from
+from fdetect_jax.errors import UserError
 from fdetect_jax.train.trainers import make_task
 from fdetect_jax.train.writer import read_history
+from tests import tiny
 from tests.small import moved, run, small_adv, small_gan, small_inversion
 from tests.strict import guarded_steps
 
@@ -72,3 +75,29 @@ def test_the_adversarial_game_of_the_inversion_starts_when_it_is_due(inverter):
         before = after
         assert min(metrics[f"loss/{name}"] for name in ("discriminator", "r1", "adversarial")) > 0
     assert seen == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        (
+            {"resolutions": 32},
+            r"discriminator\.safetensors: discriminator\.resolutions: found 32, wanted no such field",
+        ),
+        ([1], r"discriminator\.safetensors: discriminator: found \[1\], wanted the fields"),
+        ({"resolution": 32, "group_size": 0}, r"found other arrays than its discriminator has"),
+    ],
+)
+def test_a_damaged_discriminator_is_named(config, wanted, tmp_path):
+    tiny.save_pair(tmp_path)
+    weights.save(tmp_path / "discriminator.safetensors", "discriminator", config, {"params": {"a": np.zeros(1)}})
+    run_config = small_inversion(str(tmp_path))
+    run_config.freeze_batch_stats, run_config.losses.adversarial.weight = False, 0.1
+    with pytest.raises(UserError, match=wanted):
+        make_task(run_config)
+
+
+def test_weights_of_no_network_are_refused(tmp_path):
+    weights.save(tmp_path / "w.safetensors", "detector", {}, {"alone": np.zeros(1)})
+    with pytest.raises(UserError, match=r"^detector\.weights: .*found no array of this network"):
+        start_from(str(tmp_path / "w.safetensors"), {"params": {"fc": {"bias": np.zeros(2)}}})

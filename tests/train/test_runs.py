@@ -98,6 +98,33 @@ def test_a_training_that_goes_on_keeps_its_evaluation(ended):
         run(config, ended)
 
 
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ("_CHECKPOINT_METADATA", r"checkpoints: cannot be read"),
+        ("config/metadata", r"checkpoints/6: cannot be read .* without this folder the run goes on from step 4"),
+        ("state/_METADATA", r"checkpoints/6: cannot be read"),
+        ("data/metadata", "checkpoint: found no position in the data"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(ended, file, wanted):
+    (ended / "checkpoints" / "6" / file).write_text("[1]")
+    with pytest.raises(UserError, match=wanted):
+        run(cheap(), ended)
+
+
+def test_a_damaged_report_is_named(ended):
+    config = cheap()
+    for text, wanted in (
+        ("[" * 100_000, "found no JSON"),
+        ("[]", "found no step in it"),
+        ('{"step": 6}', "found no config"),
+    ):
+        (ended / "report.json").write_text(text)
+        with pytest.raises(UserError, match=rf"report\.json: {wanted}"):
+            loop.finished(config, ended, make_task(config))
+
+
 def test_evaluation_alone_wants_a_checkpoint(tmp_path):
     config = cheap()
     config.evaluate_only = True

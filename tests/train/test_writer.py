@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.train import writer as module
 from fdetect_jax.train.writer import Writer, read_history
 
@@ -74,6 +75,18 @@ def test_damage_before_the_last_line_is_named(tmp_path):
         read_history(tmp_path)
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2"):
         Writer(tmp_path, 10, start_step=2, tensorboard=False, progress=False)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"step": 2, "loss": "low"}', "[2]", '{"step": 2, "loss": [1]}'])
+def test_a_line_that_is_no_row_of_numbers_is_named(line, tmp_path):
+    train(tmp_path, 1, 3)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write(f"{line}\n")
+    train(tmp_path, 4, 5)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write(f"{line}\n" * 2)
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 7: not a row of metrics"):
+        read_history(tmp_path)
 
 
 def test_a_new_run_starts_the_record_anew(tmp_path):

@@ -8,7 +8,6 @@ import contextlib
 import csv
 import hashlib
 import io
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_json
 from fdetect_jax.media.files import media_kind, walk
 from fdetect_jax.types import KINDS, REAL
 
@@ -206,7 +206,7 @@ def name_hash(text: str) -> str:
 def json_table(path: Path, wanted: str) -> dict[str, Any]:
     """The object that a JSON file holds. Raises UserError, naming what was ``wanted``, for any other content."""
     try:
-        found = json.loads(text_of(path))
+        found = from_json(text_of(path))
     except ValueError as error:
         raise UserError(f"{path}: found no JSON ({error}), wanted {wanted}") from None
     if not isinstance(found, dict):

@@ -8,7 +8,6 @@ A pair [a, b] of the splits stands for the originals a and b and the fakes a_b a
 published splits and is a test set throughout, the usual protocol; its source is "dfd".
 """
 
-import json
 from pathlib import Path
 
 from fdetect_jax.datasets.layouts.base import (
@@ -25,6 +24,7 @@ from fdetect_jax.datasets.layouts.base import (
     undivided,
 )
 from fdetect_jax.errors import UserError
+from fdetect_jax.fields import from_json
 from fdetect_jax.types import FAKE, REAL
 
 METHODS = {  # and their kinds
@@ -78,7 +78,7 @@ def read_splits(root: Path) -> dict[str, list[tuple[str, str]]]:
         path = splits_file(root, split)
         require(path is not None, root, f"the official splits/{split}.json, of the repository ondyari/FaceForensics")
         try:
-            pairs = [(str(a), str(b)) for a, b in json.loads(text_of(path))]
+            pairs = [(str(a), str(b)) for a, b in from_json(text_of(path))]
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}: found no list of pairs ({error}), wanted [[id, id], …]") from None
         for name in (name for pair in pairs for name in pair):
