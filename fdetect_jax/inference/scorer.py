@@ -21,8 +21,9 @@ from fdetect_jax.inference.attention import heat
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.clips import Rows, clips
 from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe
-from fdetect_jax.inference.familiar import COLLECTION, Limits, strangeness
+from fdetect_jax.inference.familiar import COLLECTION, Limits
 from fdetect_jax.inference.precision import native_dtype
+from fdetect_jax.inference.strangeness import strangeness
 from fdetect_jax.inference.stream import Stream, joined
 from fdetect_jax.loading import Loaded, load
 from fdetect_jax.types import margin

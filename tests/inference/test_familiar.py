@@ -6,8 +6,9 @@ import pytest
 
 from fdetect_jax import weights
 from fdetect_jax.errors import UserError
-from fdetect_jax.inference.familiar import COLLECTION, MOST, Limits, Sample, fit_plane, sharpness, strangeness
+from fdetect_jax.inference.familiar import COLLECTION, MOST, Limits, Sample, fit_plane, sharpness
 from fdetect_jax.inference.scorer import Scorer
+from fdetect_jax.inference.strangeness import strangeness
 from tests.inference.test_scorer import save
 
 
