@@ -43,7 +43,8 @@ def host_gallery(
         for name, image in (("image", pair.real), ("forged", pair.fake)):
             pairs[name].append(np.stack([image] * frames) if frames else image)
     found = score({name: np.stack(images) for name, images in pairs.items()})
-    stacked = {name: np.stack(pictures) for name, pictures in columns.items()}
+    # Of a data set, some fakes may come with a mask and others without.
+    stacked = {name: np.stack(pictures) for name, pictures in columns.items() if len(pictures) == len(indices)}
     return Gallery(stacked, {"real": found["image"], "fake": found["forged"]})
 
 

@@ -15,14 +15,16 @@ from configs import common
 from fdetect_jax import parallel, weights
 from fdetect_jax.convert.pretrained import start_from
 from fdetect_jax.data.folder import SPLITS
+from fdetect_jax.data.rows import Slot
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import make_recipe
 from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.forgery import FORGERIES, Forged, Forgery, make_mix
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.train import held_out
+from fdetect_jax.train.host_gallery import host_gallery
 from fdetect_jax.train.trainers import make_task
-from fdetect_jax.types import KINDS, Outputs, to_unit
+from fdetect_jax.types import KINDS, ForgedPair, Outputs, to_unit
 
 
 def test_a_run_on_self_blended_images(tmp_path):
@@ -299,3 +301,20 @@ def test_tests_that_are_skipped_and_named(tmp_path):
         UserError, match=r"^evaluation: found no forgery to test with, wanted at least one that evaluation\.skip"
     ):
         held_out_of(config, colours).evaluate({"scale": 1.0}, parallel.Devices(1), lambda text: None)
+
+
+def test_pictures_of_fakes_of_which_some_have_no_mask():
+    source, made = FaceSim("test", 64, 4, 1, 0), []
+
+    def forge(rng, face, donor):
+        made.append(face)
+        mask = np.ones((64, 64), np.float32) if len(made) % 2 else None
+        return ForgedPair(face["image"], face["image"], mask)
+
+    spec = Forgery("Dataset fakes", "unknown", lambda setup: forge)
+    score = lambda pairs: {name: np.zeros(len(images)) for name, images in pairs.items()}  # noqa: E731
+    for indices, columns in (([0, 1, 2], ["real", "fake"]), ([3], ["mask", "real", "fake"])):
+        made.clear()
+        found = host_gallery(source, indices, spec, Slot(forge), 0, 0, score)
+        assert list(found.columns) == columns
+        assert all(len(pictures) == len(indices) for pictures in found.columns.values())
