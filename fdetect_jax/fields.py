@@ -63,6 +63,15 @@ def from_fields(cls: type[Made], values: Any, path: str) -> Made:
     return cls(**made)
 
 
+def from_text(cls: type[Made], text: str, path: str) -> Made:
+    """``from_fields`` of JSON text, such as a note in a weights file. Raises UserError where it is none, too."""
+    try:
+        values = from_json(text)
+    except ValueError:
+        refuse(path, text, f"the fields {[field.name for field in dataclasses.fields(cls)]}")
+    return from_fields(cls, values, path)
+
+
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value may be that of a field with this type; also True for types that are not known here."""
     inner = typing.get_args(hint)

@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
             continue
         mistakes.add(one)
         sample = np.array(one.crops[0]) if sample is None else sample
-        known.add(one.crops[0][0], float(np.sqrt(one.areas.max())))
+        if arguments.calibrate is not None:  # a copy: under the suite a crop is a part of a mapped file of all views
+            known.add(np.array(one.crops[0][0]), float(np.sqrt(one.areas.max())))
         files.append(one.without_crops())
         names.append(name)
     model = {"file": scorer.path.name, "description": scorer.description, "recipe": scorer.recipe.to_dict()}
@@ -157,11 +158,12 @@ def _write(
         found = calibrate(files, labels, protocol, content["title"], sources, arguments.false_alarms)
         limits, plane = Limits.fit(known), {}
         if scorer.unit == "face" and len(known.crops) >= LEAST:
-            plane = fit_plane(scorer.embeddings(np.stack(known.crops)))
+            embeddings = scorer.embeddings(np.stack(known.crops))
+            plane = {} if embeddings is None else fit_plane(embeddings)
         arrays = {f"{COLLECTION}/{name}": array for name, array in plane.items()}
         weights.annotate(scorer.path, arguments.calibrate, arrays, **found.to_metadata(), **limits.to_metadata())
         fitted = f"temperature {found.temperature:.4g}, bias {found.bias:.4g}, threshold {found.threshold:.4g}"
         fitted += "" if found.suspicious is None else f", suspicious from {found.suspicious:.4g} on"
         fitted += f"; known faces from {limits.smallest:.0f} pixels and a sharpness of {limits.blurred:.1f} on"
-        fitted += "" if plane else f"; no limit of embeddings, which takes {LEAST} faces and a detector of faces"
+        fitted += "" if plane else f"; no limit of embeddings, which takes {LEAST} faces and a detector with some"
         print(f"{arguments.calibrate}: {fitted}", file=lines_beside(arguments.json))

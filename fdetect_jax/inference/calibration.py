@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit, log_expit, logit
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.fields import from_fields, from_json, refuse
+from fdetect_jax.fields import from_text
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.types import FAKE, REAL
 
@@ -76,13 +76,7 @@ class Calibration:
         Raises:
           UserError: it carries something else under that name.
         """
-        if KEY not in metadata:
-            return cls()
-        try:
-            fields = from_json(metadata[KEY])
-        except ValueError:
-            refuse(KEY, metadata[KEY], f"the fields {[field.name for field in dataclasses.fields(cls)]}")
-        return from_fields(cls, fields, KEY)
+        return from_text(cls, metadata[KEY], KEY) if KEY in metadata else cls()
 
 
 class ScoredFaces(typing.Protocol):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.fields import from_fields, from_json, refuse
+from fdetect_jax.fields import from_text
 
 COLLECTION = "familiar"  # of the variables in a weights file: mean (D,), basis (D, K), limit ()
 KEY = "familiar"  # of its metadata: smallest, blurred
@@ -35,13 +35,7 @@ class Limits:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Limits":
         """Those that a weights file carries; zeros, which nothing is below, where it carries none. Raises UserError."""
-        if KEY not in metadata:
-            return cls()
-        try:
-            fields = from_json(metadata[KEY])
-        except ValueError:
-            refuse(KEY, metadata[KEY], f"the fields {[field.name for field in dataclasses.fields(cls)]}")
-        return from_fields(cls, fields, KEY)
+        return from_text(cls, metadata[KEY], KEY) if KEY in metadata else cls()
 
     @classmethod
     def fit(cls, sample: "Sample") -> "Limits":

@@ -145,13 +145,13 @@ class Scorer:
         """Margins and the probabilities of the classes. Takes and raises what ``scores`` does."""
         return self._finite(self._over(self._predict, _checked(images, self.row_shape), self._nothing))
 
-    def embeddings(self, images: np.ndarray) -> np.ndarray:
-        """(N, D) float32 of crops. Takes what ``scores`` does. Raises UserError where the detector has none."""
+    def embeddings(self, images: np.ndarray) -> np.ndarray | None:
+        """(N, D) float32 of crops, None where the detector has none. Takes what ``scores`` does."""
         embed = parallel.compile_rows(partial(_embed, self._run), self._mesh)
         try:
             shape = jax.eval_shape(embed, self._variables, self._batch())[0].shape[1:]
         except KeyError:
-            raise UserError(f"{self.path}: found a detector without an embedding") from None
+            return None
         return self._over(embed, _checked(images, self.row_shape), ((0, *shape),))[0]
 
     def attention(self, images: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.inference.familiar import COLLECTION, MOST, Limits, Sample, fit_plane, sharpness
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.inference.strangeness import strangeness
+from fdetect_jax.types import Outputs
 from tests.inference.test_scorer import save
 
 
@@ -117,3 +118,11 @@ def test_arrays_are_added_and_replaced(tmp_path):
         assert found["other"]["b"] == 2
         np.testing.assert_array_equal(found["familiar"]["mean"], value)
         assert metadata["size"] == "3"
+
+
+def test_a_detector_without_an_embedding_has_none(tmp_path, monkeypatch):
+    save(tmp_path / "a.safetensors")
+    scorer = Scorer(tmp_path / "a.safetensors", batch_size=2)
+    run = scorer._run
+    monkeypatch.setattr(scorer, "_run", lambda variables, images: Outputs(run(variables, images).logits, {}))
+    assert scorer.embeddings(np.zeros((2, 64, 64, 3), np.uint8)) is None
