@@ -16,6 +16,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: no space is left, or none 
 
 _LONGEST = 2000  # characters of a message
 
+_GONE = ("Gloo", "oordination service", "heartbeat", "NCCL")  # in what XLA says when a process of a run is gone
+
 
 class UserError(ValueError):
     """A mistake in what was asked for: a field, a file or a folder that cannot be used.
@@ -44,8 +46,8 @@ def exit_status() -> Iterator[Status]:
     """Runs a command; an exception becomes a message on stderr and an exit status in the ``Status`` that it yields.
 
     One line and 2: a UserError, an OSError, a full disk, or a platform that JAX cannot use. One line and 70: no memory
-    is left. One line and 130: Ctrl-C. Nothing and 141: the reader of a pipe has gone. A traceback and 70: every other
-    exception, which is a fault of this program. SystemExit passes.
+    is left, or another process of the run has ended. One line and 130: Ctrl-C. Nothing and 141: the reader of a pipe
+    has gone. A traceback and 70: every other exception, which is a fault of this program. SystemExit passes.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -68,7 +70,7 @@ def exit_status() -> Iterator[Status]:
     except Exception as error:
         if (line := _no_space(error) or backend_trouble(error)) is not None:
             status.code = WRONG_USE
-        elif (line := _no_memory(error)) is not None:
+        elif (line := _no_memory(error) or _left_alone(error)) is not None:
             status.code = FAILED
         else:
             status.code = FAILED
@@ -101,6 +103,13 @@ def _no_space(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     full = any(os.strerror(code) in text for code in FULL)
     return f"no space is left on the disk: {text[:300]}" if full else None
+
+
+def _left_alone(error: Exception) -> str | None:
+    """One line where XLA says that another process of the run is gone."""
+    text = " ".join(str(error).split())
+    gone = type(error).__name__ == "JaxRuntimeError" and any(sign in text for sign in _GONE)
+    return f"another process of this run has ended; started again, the run goes on ({text[:200]})" if gone else None
 
 
 def _no_memory(error: Exception) -> str | None:

@@ -6,12 +6,17 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from fdetect_jax import overrides
+from fdetect_jax import cluster, overrides
 from fdetect_jax.errors import UserError, exit_status
 from fdetect_jax.files import check_folder
 from fdetect_jax.host import set_up
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file of configs/, with :variant.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Joins the processes of a cluster that JAX knows to one run.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where JAX knows no cluster.")
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes take part in the run.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
+_JOIN = flags.DEFINE_integer("join_seconds", 300, "How long to wait until all processes have joined.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/<config> by default. Same dir: resume.")
 
 
@@ -20,7 +25,13 @@ def main(argv: list[str]) -> int:
     with exit_status() as status:
         set_up()  # a config file may import JAX
         _run(argv)
+    if status.code and _joined():
+        cluster.leave(status.code)
     return status.code
+
+
+def _joined() -> bool:
+    return flags.FLAGS.is_parsed() and bool(_DISTRIBUTED.value or _COORDINATOR.value)
 
 
 def _run(argv: list[str]) -> None:
@@ -38,10 +49,13 @@ def _run(argv: list[str]) -> None:
         raise UserError(" ".join(str(error).split())) from None
     if left:
         raise UserError(f"found the stray argument {left[0]!r}, wanted --NAME=VALUE")
+    if _joined() or _PROCESSES.value is not None or _PROCESS.value is not None:
+        cluster.join(cluster.Cluster(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _JOIN.value))
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
     from fdetect_jax import config as checks
+    from fdetect_jax import parallel
     from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
     from fdetect_jax.train.trainers import make_task
 
@@ -58,7 +72,7 @@ def _run(argv: list[str]) -> None:
             run_table(config, workdir)
             return
         checks.check(config)
-        train_and_evaluate(config, workdir, make_task(config))
+        train_and_evaluate(config, workdir, parallel.first_alone(lambda: make_task(config)))
     except NonFiniteError as error:
         raise UserError(str(error)) from error
     except AttributeError as error:

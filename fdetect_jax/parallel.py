@@ -5,7 +5,9 @@ share of the batch and the whole state, and the step averages gradients itself (
 since JAX 0.8; the same code runs on one device and on a pod.
 """
 
+import json
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -15,14 +17,21 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.nn.once import jit_once
 
 AXIS = "data"
+STOP = "stop"  # in a batch and among the metrics of a run of several processes: the signal that one of them was sent, or 0
 
 
 def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
-    """A 1-D mesh over these devices, over the first of them (a number), or over all (None)."""
+    """A 1-D mesh over these devices, over the first of them (a number), or over all (None).
+
+    Devices of one process are neighbours, in the order of the processes: process p holds the p-th share of the rows,
+    and a row's number does not depend on how the machine is wired. Several processes need devices of each.
+    """
     chosen = jax.devices()[:devices] if devices is None or isinstance(devices, int) else list(devices)
-    return jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
+    chosen = sorted(chosen, key=lambda device: (device.process_index, device.id))
+    return jax.sharding.Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
@@ -36,12 +45,17 @@ def split(mesh: jax.sharding.Mesh) -> NamedSharding:
 
 
 def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """``step(state, batch, frozen) -> (state, metrics)`` for every device at once; the state is donated."""
+    """``step(state, batch, frozen) -> (state, metrics)`` for every device at once; the state is donated.
+
+    Where several processes share the mesh, the batch also holds what ``put_batch`` adds, and the metrics its largest
+    value in any process.
+    """
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
 
     def averaged(state, batch, frozen):
-        state, metrics = step(state, batch, frozen)
-        return state, mean(metrics)
+        agreed = {STOP: jax.lax.pmax(batch[STOP][0], AXIS)} if STOP in batch else {}
+        state, metrics = step(state, {name: rows for name, rows in batch.items() if name != STOP}, frozen)
+        return state, mean(metrics) | agreed
 
     mapped = jax.shard_map(
         averaged, mesh=mesh, in_specs=(everywhere, split, everywhere), out_specs=everywhere, check_vma=False
@@ -53,14 +67,6 @@ def compile_rows(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
     """Compiles ``function(variables, batch) -> rows`` with the rows split over the devices of the mesh."""
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False))
-
-
-def compile_eval(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """As ``compile_rows``, but every process gets the rows of all."""
-    mapped = compile_rows(function, mesh)
-    if jax.process_count() == 1:
-        return mapped
-    return lambda variables, batch: multihost_utils.process_allgather(mapped(variables, batch), tiled=True)
 
 
 def mean(tree: Any) -> Any:
@@ -83,9 +89,61 @@ def normal_rows(rng: jax.Array, count: int, *shape: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.normal(key, shape))(row_keys(rng, count))
 
 
+def own_rows(count: int) -> range:
+    """This process's part of ``count`` rows, in the order of the processes; all of them where there are fewer rows than
+    processes."""
+    number, processes = jax.process_index(), jax.process_count()
+    return range(count) if count < processes else range(count * number // processes, count * (number + 1) // processes)
+
+
+def gathered(found: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """What every process found for its ``own_rows(count)``: the rows of all, in the order of the processes.
+
+    The arrays of a name may have another number of rows in each process.
+    """
+    if jax.process_count() == 1 or count < jax.process_count():
+        return found
+    lengths = multihost_utils.process_allgather({name: np.int32(len(rows)) for name, rows in found.items()})
+
+    def joined(name: str, rows: np.ndarray) -> np.ndarray:
+        padded = np.zeros((int(lengths[name].max()), *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        parts = multihost_utils.process_allgather(padded)
+        return np.concatenate([part[:length] for part, length in zip(parts, lengths[name], strict=True)])
+
+    return {name: joined(name, found[name]) for name in sorted(found)}
+
+
+def exchanged(value: Any) -> list[Any]:
+    """A JSON value of every process, in the order of the processes."""
+    if jax.process_count() == 1:
+        return [value]
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    ends = np.cumsum(multihost_utils.process_allgather(np.int32(len(text))))
+    together = gathered({"text": text}, jax.process_count())["text"]
+    return [json.loads(bytes(part)) for part in np.split(together, ends[:-1])]
+
+
+def first_alone(make: Callable[[], Any]) -> Any:
+    """``make()`` in the first process, then in the others: what it leaves on a disk they need not make again."""
+    if jax.process_index() == 0:
+        made = make()
+    multihost_utils.sync_global_devices("first alone")
+    return made if jax.process_index() == 0 else make()
+
+
 def put(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-    """Copies a pytree to every device."""
-    return jax.device_put(tree, replicated(mesh))
+    """Copies a pytree, the same in every process, to every device."""
+    sharding = replicated(mesh)
+    if not mesh.is_multi_process:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def compile_init(init: Callable[[jax.Array, Any], Any], mesh: jax.sharding.Mesh) -> Callable[[int, Any], Any]:
+    """``init(seed, given)``, computed on every device. given: host arrays, the same in every process."""
+    compiled = jit_once(init, out_shardings=replicated(mesh))
+    return lambda seed, given: compiled(*put((np.uint32(seed), given), mesh))
 
 
 class Devices:
@@ -99,19 +157,44 @@ class Devices:
         self._placed: dict[int, tuple[Any, Any]] = {}
         self._compiled: dict[Callable, Callable] = {}
 
+    @cached_property
+    def here(self) -> "Devices":
+        """Those of this process alone, for what it computes apart from the others; frozen networks are not copied."""
+        if not self.mesh.is_multi_process:
+            return self
+        made = Devices(self.mesh.local_devices)
+        made._placed = {key: (tree, made.local(placed)) for key, (tree, placed) in self._placed.items()}
+        return made
+
+    def local(self, tree: Any) -> Any:
+        """A replicated tree of several processes as one of these devices, without a copy."""
+        if self.mesh.is_multi_process:
+            raise ValueError("devices of several processes: wanted those of one, see ``here``")
+
+        def part(x: jax.Array) -> jax.Array:
+            shards = {shard.device: shard.data for shard in x.addressable_shards}
+            pieces = [shards[device] for device in self.mesh.devices.flat]
+            return jax.make_array_from_single_device_arrays(x.shape, replicated(self.mesh), pieces)
+
+        return jax.tree.map(part, tree)
+
     def place(self, frozen: Any) -> Any:
         """Copies a constant tree of host arrays to every device; the same object is copied once."""
         if id(frozen) not in self._placed:
             self._placed[id(frozen)] = frozen, put(frozen, self.mesh)  # kept, so that its id is not reused
         return self._placed[id(frozen)][1]
 
+    def first_state(self, init: Callable, seed: int, given: Any) -> Any:
+        """``init(seed, given)``, see ``compile_init``; compiled once for each function."""
+        return self._once(compile_init, init)(seed, given)
+
     def compile_step(self, step: Callable) -> Callable:
         """``compile_step`` for these devices, once for each function."""
         return self._once(compile_step, step)
 
     def compile_eval(self, function: Callable) -> Callable:
-        """``compile_eval`` for these devices, once for each function."""
-        return self._once(compile_eval, function)
+        """``compile_rows`` for these devices, once for each function."""
+        return self._once(compile_rows, function)
 
     def _once(self, how: Callable, function: Callable) -> Callable:
         if function not in self._compiled:
@@ -120,7 +203,7 @@ class Devices:
 
 
 def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
-    """This process's rows of a batch -> one global array per leaf, split over the devices.
+    """This process's rows of a batch, a dict of arrays -> one global array per leaf, split over the devices.
 
     Raises:
       UserError: the rows do not divide among this process's devices.

@@ -16,7 +16,7 @@ def guarded_steps(task: Task, count: int, seed: int = 0) -> Iterator[tuple[Train
     next step takes the state's memory: read it before.
     """
     devices = parallel.Devices()
-    state = parallel.put(task.init(seed), devices.mesh)
+    state = devices.first_state(task.init, seed, task.start)
     frozen = {name: devices.place(tree) for name, tree in task.frozen.items()}
     batches, step = task.batches(devices), None
     for _ in range(count):

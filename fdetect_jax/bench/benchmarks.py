@@ -270,7 +270,7 @@ def adv_step(setting: Setting) -> Work:
         task = DetectorTask(adv_config(setting, folder))
     images = _images(setting)
     mesh = parallel.make_mesh(1)
-    state = task.init(0)
+    state = parallel.compile_init(task.init, mesh)(0, task.start)
     _, variables, theirs = _detector(setting)
     state = parallel.put(state.replace(variables=variables), mesh)
     batch, frozen = parallel.put_batch({"image": images}, mesh), parallel.put(task.frozen, mesh)

@@ -52,7 +52,7 @@ def adv_step(render: str, remat: bool, setting: Setting) -> Memory:
     }
     latent = LatentAdversary(networks, Attack(**options.attack.to_dict()), options.space, options.render)
     task.mix = dataclasses.replace(task.mix, made={"latent": latent})
-    state = jax.eval_shape(lambda state: state, task.init(0))
+    state = jax.eval_shape(task.init, jnp.uint32(0), task.start)
     rows = {"image": jax.ShapeDtypeStruct((batch, pixels, pixels, 3), jnp.uint8)}
     step = parallel.compile_step(task.step, parallel.make_mesh(1))
     found = step.lower(state, rows, {"latent": frozen}).compile(_FRUGAL).memory_analysis()

@@ -156,6 +156,22 @@ class Batches:
         return iter(stream)
 
 
+def joined(positions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The positions of all processes, see ``Batches.get_state``, as one: what was quarantined is added up."""
+    found = Quarantine()
+    for position in positions:
+        own = position["quarantine"]
+        found.rows += own["rows"]
+        for line, count in own["reasons"].items():
+            found.reasons[line] = found.reasons.get(line, 0) + count
+    return positions[0] | {"quarantine": {"rows": found.rows, "reasons": found.reasons}}
+
+
+def unquarantined(position: dict[str, Any]) -> dict[str, Any]:
+    """The position with nothing quarantined: of several processes the first alone goes on counting."""
+    return position | {"quarantine": {"rows": 0, "reasons": {}}}
+
+
 def _close(streams: list[grain.DatasetIterator]) -> None:
     while streams:
         streams.pop().close()
@@ -231,16 +247,18 @@ def eval_batches(
     seed: int = 0,
     slot: Slot | None = None,
     targets: tuple[str, ...] = (),
+    places: range | None = None,
     threads: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The faces ``indices`` in that order, without augmentation, read ahead by ``threads`` threads.
 
     The last batch is padded; ``weight`` (B,) is 0 on padding. ``row`` (B,) uint32 is the position of a face in
     ``indices``. seed: of the draws of ``slot``, combined with the face's index; a fake depends on nothing else.
-    targets: as in training.
+    targets: as in training. places: the part of ``indices`` to make, by position; None: all.
     """
     make = MakeRow(source, targets=targets, training=False)
     slot = Slot() if slot is None else slot
+    places = range(len(indices)) if places is None else places
 
     def row(place: int) -> dict[str, np.ndarray]:
         index = indices[place]
@@ -249,16 +267,14 @@ def eval_batches(
         except UserError as error:
             raise UnusableFace(f"data: face {index} of {len(source)}: {error}") from error
 
-    starts = range(0, len(indices), batch_size)
     with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(row, place) for place in range(min(2 * batch_size, len(indices)))]
-        for start in starts:
+        waiting = [pool.submit(row, place) for place in places[: 2 * batch_size]]
+        for start in range(0, len(places), batch_size):
             made = [one.result() for one in waiting[:batch_size]]
             waiting = waiting[batch_size:]
-            ahead = range(start + 2 * batch_size, min(start + 3 * batch_size, len(indices)))
-            waiting += [pool.submit(row, place) for place in ahead]
+            waiting += [pool.submit(row, place) for place in places[start + 2 * batch_size : start + 3 * batch_size]]
             weight = np.zeros(batch_size, np.float32)
             weight[: len(made)] = 1.0
-            places = np.arange(start, start + batch_size, dtype=np.uint32)
+            numbers = np.arange(places.start + start, places.start + start + batch_size, dtype=np.uint32)
             made += made[-1:] * (batch_size - len(made))
-            yield stack(made) | {"weight": weight, "row": places}
+            yield stack(made) | {"weight": weight, "row": numbers}

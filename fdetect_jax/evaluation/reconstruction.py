@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fdetect_jax import parallel
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.source import Source
 from fdetect_jax.evaluation.metrics import psnr, ssim
@@ -56,7 +57,9 @@ def measure(
 
     run, figures, have = compiled(invert), defaultdict(list), 0
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
-    for batch in pipeline.eval_batches(source, pipeline.chosen_faces(source, limit), batch_size):
+    chosen = pipeline.chosen_faces(source, limit)
+    own = parallel.own_rows(len(chosen))  # every process measures its share
+    for batch in pipeline.eval_batches(source, chosen, batch_size, places=own):
         keep = batch["weight"] > 0
         faces = batch["image"][keep]
         made = {name: np.asarray(x)[keep] for name, x in run(variables, {"image": batch["image"]}).items()}
@@ -72,9 +75,12 @@ def measure(
                 if name in made:
                     columns[title].append(to_bytes(made[name]))
         have += len(faces)
+    measured = {name: np.concatenate(parts) for name, parts in figures.items()}
+    figures = parallel.gathered(measured, len(chosen))
     pictures = {name: np.concatenate(parts)[:shown] for name, parts in columns.items()}
+    pictures = {name: rows[:shown] for name, rows in parallel.gathered(pictures, len(chosen)).items()}
     pictures["difference ×4"] = difference(pictures["real"], pictures["E + H" if "E + H" in pictures else "E"], 4.0)
-    return {name: float(np.mean(np.concatenate(parts))) for name, parts in figures.items()}, pictures
+    return {name: float(np.mean(rows)) for name, rows in figures.items()}, pictures
 
 
 def samples(

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -16,6 +17,6 @@ def _options() -> dict[str, bool | int]:
     return options
 
 
-def jit_once(function: Callable) -> Callable:
-    """``jax.jit`` without optimisation, for example for initial variables."""
-    return jax.jit(function, compiler_options=_options())
+def jit_once(function: Callable, **options: Any) -> Callable:
+    """``jax.jit`` without optimisation, for example for initial variables. options: of ``jax.jit``."""
+    return jax.jit(function, compiler_options=_options(), **options)

@@ -30,7 +30,6 @@ from fdetect_jax.inference.calibration import KEY as CALIBRATION
 from fdetect_jax.losses.objective import check_objective, hold, make_objective
 from fdetect_jax.losses.terms import find_term, require
 from fdetect_jax.nn.keys import purpose
-from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.base import averaged, check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
 from fdetect_jax.report.gallery import gallery_png
@@ -139,12 +138,13 @@ class DetectorTask:
         self.held = self.objective.frozen(shapes)
         self.start = start_from(config.detector.weights, shapes) if config.detector.weights else {}
 
-    def init(self, seed: int) -> TrainState:
+    def init(self, seed: jax.Array, start: dict[str, Any]) -> TrainState:
+        """start: parameters and statistics by their path, in place of drawn ones."""
         key = jax.random.key(seed)
         image = jnp.zeros(_one_row(self.config))
-        variables = jit_once(self.detector.init)(purpose(key, "weights"), image)
-        if self.start:
-            variables = unflatten_dict(flatten_dict(dict(variables), sep="/") | self.start, sep="/")
+        variables = self.detector.init(purpose(key, "weights"), image)
+        if start:
+            variables = unflatten_dict(flatten_dict(dict(variables), sep="/") | start, sep="/")
         # One optimiser state per phase, stacked; the phase selects its own.
         state = self.optimizer.init(variables["params"])
         opt_state = jax.tree.map(lambda x: jnp.stack([x] * self.objective.phases), state)

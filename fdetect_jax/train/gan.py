@@ -30,7 +30,6 @@ from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, lazy_adam, path_lengths, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
-from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import cosine
 from fdetect_jax.report.gallery import Gallery
 from fdetect_jax.train.inverter import SHOWN, batches, check_common, updated
@@ -69,6 +68,7 @@ class GanTask:
 
     title = "StyleGAN2"
     frozen: ClassVar[dict] = {}
+    start: ClassVar[dict] = {}
 
     def __init__(self, config: ConfigDict):
         self.config = config
@@ -92,15 +92,15 @@ class GanTask:
                 {name: name for name in rates},
             )
 
-    def init(self, seed: int) -> TrainState:
+    def init(self, seed: jax.Array, start: dict[str, Any]) -> TrainState:
         key = jax.random.key(seed)
         kg, kd, ke, rng = jax.random.split(key, 4)
         g = self.networks.generator.config
         image = jnp.zeros((self.config.group_size, g.resolution, g.resolution, 3))
         variables = {
-            "generator": jit_once(self.networks.generator.init)(kg, jnp.zeros((1, g.z_dim))),
-            "discriminator": jit_once(self.discriminator.init)(kd, image),
-            "encoder": jit_once(self.networks.encoder.init)(ke, image),
+            "generator": self.networks.generator.init(kg, jnp.zeros((1, g.z_dim))),
+            "discriminator": self.discriminator.init(kd, image),
+            "encoder": self.networks.encoder.init(ke, image),
         }
         params = {name: variables[name]["params"] for name in variables}
         params["reconstruction"] = {name: params[name] for name in ("generator", "encoder")}

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy.special import expit
 
+from fdetect_jax import parallel
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.cached import Cached
 from fdetect_jax.data.mixture import Mixture
@@ -136,7 +137,7 @@ class HeldOut:
             wanted = {stage: test for stage, test in one.tests.items() if test[0] not in names}
             names |= {name for name, _ in wanted.values()}
             inverted = next((stage for stage, (name, _) in wanted.items() if name == INVERTED), None)
-            found = collect(
+            found = self.faces.collected(
                 self.faces.numbered(self.options),
                 run.forged(one.run, one.forgery),
                 _SHOWN if inverted is None else None,
@@ -186,7 +187,7 @@ class HeldOut:
             one, rng = DEGRADATIONS[name], np.random.default_rng(self.options.seed)
             views = {"image": found[PICTURE + "real"], "forged": found[PICTURE + stage]}
             images = {as_: _degrade(one, view, value, rng) for as_, view in views.items()}
-            scored = collect(self._padded(images), run.pairs(self._pairs))
+            scored = self._scored(images, run.pairs(self._pairs))
             yield Test(
                 f"{INVERTED}/{name}_{value:g}",
                 f"{title}, {one.named(value)}",
@@ -196,19 +197,25 @@ class HeldOut:
             )
 
     def _margins(self, images: np.ndarray, run: "_Runs") -> np.ndarray:
-        return collect(self._padded({"image": images}), run.pairs(self._alone))[MARGIN + "image"]
+        return self._scored({"image": images}, run.pairs(self._alone))[MARGIN + "image"]
 
-    def _padded(self, images: dict[str, np.ndarray]) -> Iterator[dict]:
-        """(N, …) images as batches like those of ``pipeline.eval_batches``."""
-        count, size = len(next(iter(images.values()))), self.options.batch_size
-        for start in range(0, count, size):
-            rows = np.minimum(np.arange(start, start + size), count - 1)
-            weight = (np.arange(start, start + size) < count).astype(np.float32)
+    def _scored(self, images: dict[str, np.ndarray], run: Run) -> dict[str, np.ndarray]:
+        """(N, …) images, scored; every process scores its share."""
+        count = len(next(iter(images.values())))
+        return parallel.gathered(collect(self._padded(images, parallel.own_rows(count)), run), count)
+
+    def _padded(self, images: dict[str, np.ndarray], places: range) -> Iterator[dict]:
+        """The images at ``places`` as batches like those of ``pipeline.eval_batches``."""
+        size = self.options.batch_size
+        for start in range(0, len(places), size):
+            own = places[start : start + size]
+            rows = np.minimum(np.arange(own.start, own.start + size), own.stop - 1)
+            weight = (np.arange(size) < len(own)).astype(np.float32)
             yield {name: values[rows] for name, values in images.items()} | {"weight": weight}
 
     def _host_gallery(self, name: str, run: "_Runs") -> Gallery:
         def score(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            found = collect(self._padded(images), run.pairs(self._pairs))
+            found = self._scored(images, run.pairs(self._pairs))
             return {as_: _p_fake(found[MARGIN + of]) for as_, of in (("image", "real"), ("forged", "image"))}
 
         slot = self.slots.get(name) or self.faces.slot(self.config, name)  # its test may be skipped
@@ -240,7 +247,7 @@ class HeldOut:
             titles.append(title[:1].lower() + title[1:])
             if name in self.mix.device:
                 forged = run.forged(self._own_run(name), self.mix.device[name])
-                found = collect(faces.numbered(self.options), forged)
+                found = faces.collected(faces.numbered(self.options), forged)
             else:
                 found = faces.forged(self.options, faces.slot(self.config, name), run.pairs(self._pairs))
             parts.append(faces.units(found[MARGIN + "real"], found[MARGIN + "image"], name, UNKNOWN))
@@ -292,8 +299,15 @@ class _Faces:
         return pairs(real, fake, method=method, kind=kind, source=self._sources, group=groups)
 
     def batches(self, options: Mapping[str, Any], slot: Slot, targets: tuple[str, ...] = ()) -> Iterator[dict]:
-        """See ``pipeline.eval_batches``; fakes depend on ``evaluation.seed``, not on the training's seed."""
-        return pipeline.eval_batches(self.source, self.indices, options["batch_size"], options["seed"], slot, targets)
+        """This process's share; fakes depend on ``evaluation.seed``, not on the training's seed."""
+        places = parallel.own_rows(len(self.indices))
+        size, seed = options["batch_size"], options["seed"]
+        return pipeline.eval_batches(self.source, self.indices, size, seed, slot, targets, places)
+
+    def collected(self, batches: Iterator[dict], run: Run, pictures: int | None = 0) -> dict[str, np.ndarray]:
+        """``scoring.collect``, of all processes."""
+        found = parallel.gathered(collect(batches, run, pictures), len(self.indices))
+        return {name: rows[:pictures] if name.startswith(PICTURE) else rows for name, rows in found.items()}
 
     def numbered(self, options: Mapping[str, Any]) -> Iterator[dict]:
         """Batches of real faces only."""
@@ -306,7 +320,7 @@ class _Faces:
             pair = {name: batch[name] for name in ("image", "forged")}
             return run(pair) | {TARGET + "kind": batch[TARGET + "kind"]}
 
-        return collect(self.batches(options, slot, ("kind",)), scored)
+        return self.collected(self.batches(options, slot, ("kind",)), scored)
 
     def slot(self, config: ConfigDict, name: str) -> Slot:
         """How a host forgery makes the fakes of the tests."""

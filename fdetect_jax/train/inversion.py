@@ -28,7 +28,6 @@ from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
 from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
-from fdetect_jax.nn.once import jit_once
 from fdetect_jax.optim.schedules import SCHEDULES
 from fdetect_jax.report.card import write_card
 from fdetect_jax.report.gallery import Gallery, gallery_png
@@ -110,18 +109,19 @@ class InversionTask:
             rates["discriminator"] = config.learning_rate
         self.optimizers = {name: optax.adam(rate, b2=config.adam_b2) for name, rate in rates.items()}
 
-    def init(self, seed: int) -> TrainState:
+    def init(self, seed: jax.Array, start: dict[str, Any]) -> TrainState:
+        """start: the variables of trained networks, by name."""
         ke, kh, rng = jax.random.split(jax.random.key(seed), 3)
         r = self.networks.resolution
         image = jnp.zeros((2, r, r, 3))
-        variables = dict(self.start)
+        variables = jax.tree.map(jnp.copy, start)  # the parts below would share memory, which a step gives away
         if "encoder" not in variables:
-            variables["encoder"] = jit_once(self.networks.encoder.init)(ke, image)
-        variables["hyper"] = jit_once(self.networks.hyper.init)(kh, image, image)
+            variables["encoder"] = self.networks.encoder.init(ke, image)
+        variables["hyper"] = self.networks.hyper.init(kh, image, image)
         if self.trunk_from_e:
             # E2 starts from the parameters of E; the original starts it from a trained face network.
             for collection, tree in variables["hyper"].items():
-                tree["encoder"]["trunk"] = self.start["encoder"][collection]["trunk"]
+                tree["encoder"]["trunk"] = start["encoder"][collection]["trunk"]
         opt_state = {name: opt.init(variables[name]["params"]) for name, opt in self.optimizers.items()}
         return TrainState(jnp.zeros((), jnp.int32), variables, opt_state, rng, {})
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from fdetect_jax import parallel
+from fdetect_jax.data.pipeline import joined, unquarantined
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation import training_report as report
 from fdetect_jax.evaluation.results import summary
@@ -59,7 +61,7 @@ def train_and_evaluate(
       devices: to train on; None: all. progress: show a progress bar and the results.
 
     Returns:
-      The content of ``<workdir>/report.json``.
+      The content of ``<workdir>/report.json``; {} in every process but the first, which alone writes.
 
     Raises:
       NonFiniteError: with the step, the offending term and the last good checkpoint.
@@ -69,7 +71,8 @@ def train_and_evaluate(
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     plain = _plain(config, task)
-    own = _devices_of(task, devices)
+    _same_in_all(plain)
+    own, chief = _devices_of(task, devices), jax.process_index() == 0
     checkpointer = Checkpointer(workdir, config.keep_checkpoints)
     resumed, before = checkpointer.latest(), None
     if resumed is not None:
@@ -77,19 +80,18 @@ def train_and_evaluate(
         _same_run(before, plain, workdir, config.evaluate_only)
     elif config.evaluate_only:
         raise UserError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
-    state = parallel.put(task.init(config.seed), own.mesh)
+    state = own.first_state(task.init, config.seed, task.start)
     batches = None if config.evaluate_only else task.batches(own)
     if resumed is not None:
         state, position = checkpointer.restore(state)
         if batches is not None:
-            batches.set_state(position)
+            batches.set_state(position if chief else unquarantined(position))
     start = int(state.step)
     total = start if config.evaluate_only else config.steps
-    chief = jax.process_index() == 0
     with Writer(workdir, total, start, progress=progress, enabled=chief) as writer:
         if resumed is not None:
             writer.say(f"resuming from step {start}")
-        writer.say(f"{task.title}: {own.mesh.size} device(s), {own.mesh.devices.flat[0].device_kind}")
+        writer.say(f"{task.title}: {own.mesh.size} device(s), {own.mesh.devices.flat[0].device_kind}{_processes()}")
         if start < total:
             frozen = {name: own.place(tree) for name, tree in task.frozen.items()}
             loop = _Loop(config, plain, own.mesh, checkpointer, writer, batches, workdir)
@@ -97,7 +99,9 @@ def train_and_evaluate(
                 state = loop.run(own.compile_step(task.step), state, frozen, total)
         checkpointer.close()
         writer.say("evaluating")
-        result = task.evaluate(state, own, writer.say)
+        if own.here is not own:  # every process evaluates its share of the faces on its own devices
+            state = own.here.local(state)
+        result = task.evaluate(state, own.here, writer.say)
         if not chief:
             return {}
         # Evaluating a finished run again with other fields does not replace the run's own results.
@@ -122,6 +126,10 @@ def train_and_evaluate(
             writer.say(line)
         writer.say(f"report: {folder / 'report.html'}")
     return content
+
+
+def _processes() -> str:
+    return f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
 
 
 def _devices_of(task: Task, devices: Sequence[jax.Device] | None) -> parallel.Devices:
@@ -169,21 +177,33 @@ def _plain(config: ConfigDict, task: Task) -> dict:
     return plain
 
 
+def _same_in_all(plain: dict) -> None:
+    """Raises UserError, in every process, where the processes of a run have different configs."""
+    first, *others = map(flatten, parallel.exchanged(plain))
+    for number, other in enumerate(others, 1):
+        for name in sorted(first.keys() | other.keys()):
+            if other.get(name) != first.get(name):
+                wanted = f"{first.get(name)!r} as in process 0"
+                raise UserError(f"{name}: found {other.get(name)!r} in process {number}, wanted {wanted}")
+
+
 class _Loop:
     def __init__(self, config, plain, mesh, checkpointer, writer, batches, workdir):
         self.config, self.plain, self.mesh, self.workdir = config, plain, mesh, workdir
         self.checkpointer, self.writer, self.batches = checkpointer, writer, batches
+        self.sent, self._several = 0, mesh.is_multi_process  # the signal that the processes agreed on
 
     def run(self, step, state: TrainState, frozen: Any, total: int) -> TrainState:
         """Trains up to step ``total``. Metrics of a step are read while the next one runs, and before each checkpoint.
 
-        So a step is always running while a batch is awaited and copied to the devices.
+        So a step is always running while a batch is awaited and copied to the devices. Several processes stop after
+        the same step: a signal to one travels with the next batch, and all read it among that step's metrics.
         """
         config, pending, since = self.config, None, time.monotonic()
         first = int(state.step)
         with stoppable() as stop:
             for index in range(first, total):
-                batch = parallel.put_batch(next(self.batches), self.mesh)
+                batch = parallel.put_batch(self._told(next(self.batches), stop), self.mesh)
                 if index == first:
                     self.writer.say("compiling the first step")
                 state, metrics = step(state, batch, frozen)
@@ -194,30 +214,41 @@ class _Loop:
                     since = self._read(*pending, since)
                 pending = (index + 1, metrics)
                 last = index + 1 == total
-                if last or stop.is_set() or (index + 1) % config.checkpoint_every == 0:
+                alone = int(stop.signal) if stop.is_set() else 0
+                sent = self.sent if self._several else alone
+                if last or sent or (index + 1) % config.checkpoint_every == 0:
                     since = self._read(*pending, since)
                     pending = None
                     self._refuse_unless_finite(index + 1, "a parameter", float(_largest(state.variables)))
-                    self.checkpointer.save(state, self.batches.get_state(), self.plain)
-                    self._tell_quarantine()
+                    position = joined(parallel.exchanged(self.batches.get_state()))
+                    self.checkpointer.save(state, position, self.plain)
+                    self._tell_quarantine(position["quarantine"])
                 self.writer.advance(index + 1)
-                if stop.is_set() and not last:
+                if sent and not last:
                     self.checkpointer.close()
                     self.writer.say(f"stopped at step {index + 1}; the same command resumes from here")
-                    raise Stopped(128 + stop.signal)
+                    raise Stopped(128 + sent)
         return state
 
-    def _tell_quarantine(self) -> None:
+    def _told(self, batch: dict, stop: "Stop") -> dict:
+        """The batch of one of several processes, with the signal that it was sent or 0, once for each device."""
+        if not self._several:
+            return batch
+        sent = int(stop.signal) if stop.is_set() else 0
+        return batch | {parallel.STOP: np.full(self.mesh.local_mesh.size, sent, np.int32)}
+
+    def _tell_quarantine(self, found: dict) -> None:
         """Lists the faces that could not be used and were replaced in quarantine.json."""
-        found = self.batches.quarantine
-        if found.reasons:
-            rows = [{"reason": line, "drawn": count} for line, count in sorted(found.reasons.items())]
-            write_atomic(self.workdir / QUARANTINE, json.dumps({"rows": found.rows, "unusable": rows}, indent=1) + "\n")
-            drawn, path = sum(found.reasons.values()), self.workdir / QUARANTINE
-            self.writer.say(f"{drawn} of {found.rows} faces drawn were unusable and replaced: {path}")
+        if found["reasons"] and jax.process_index() == 0:
+            rows = [{"reason": line, "drawn": count} for line, count in sorted(found["reasons"].items())]
+            text = json.dumps({"rows": found["rows"], "unusable": rows}, indent=1) + "\n"
+            write_atomic(self.workdir / QUARANTINE, text)
+            drawn, path = sum(found["reasons"].values()), self.workdir / QUARANTINE
+            self.writer.say(f"{drawn} of {found['rows']} faces drawn were unusable and replaced: {path}")
 
     def _read(self, step: int, metrics: dict, since: float) -> float:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self.sent = int(values.pop(parallel.STOP, 0))
         for name, value in values.items():
             if name.startswith("loss"):
                 self._refuse_unless_finite(step, name, value)

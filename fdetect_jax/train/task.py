@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from fdetect_jax.data.pipeline import Batches
@@ -39,9 +40,10 @@ class Task(Protocol):
     title: str
     source: Source  # the faces it trains on
     frozen: dict[str, Any]  # networks that no step changes, by name; placed once, an argument of the compiled step
+    start: dict[str, Any]  # host arrays that training starts from
 
-    def init(self, seed: int) -> TrainState:
-        """The state before the first step."""
+    def init(self, seed: jax.Array, start: dict[str, Any]) -> TrainState:
+        """The state before the first step, pure; see ``parallel.compile_init``."""
 
     def step(self, state: TrainState, batch: dict, frozen: Any) -> tuple[TrainState, Metrics]:
         """One update, pure, on one device's share; metrics are scalars, terms of the loss start with ``loss``."""

@@ -171,7 +171,7 @@ def test_pytorch_computes_the_same(name):
 def test_the_config_of_a_step_has_what_a_training_reads():
     """``adv_step`` and ``fdetect memory`` build their trainer from it; the step is traced from shapes alone."""
     task = DetectorTask(benchmarks.adv_config(dataclasses.replace(TINY, detector="efficientnet_small64"), "facesim64"))
-    state = task.init(0)
+    state = jax.eval_shape(task.init, np.uint32(0), task.start)
     batch = {"image": jax.ShapeDtypeStruct((2, 32, 32, 3), np.uint8)}
     step = parallel.compile_step(task.step, parallel.make_mesh(1))
     after, metrics = jax.eval_shape(step, state, batch, task.frozen)

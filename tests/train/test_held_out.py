@@ -263,9 +263,9 @@ def test_what_a_test_renders_stays_on_the_devices(tmp_path, monkeypatch):
     task = make_task(config)
     assert len(reads) == 3  # G, E and H, for the training, the tests of two entries and the calibration
     devices = parallel.Devices()
+    state = devices.first_state(task.init, 0, task.start)
     monkeypatch.setattr(parallel, "put", lambda tree, mesh: places.append(tree) or put(tree, mesh))
     frozen = {name: devices.place(tree) for name, tree in task.frozen.items()}
-    state = put(task.init(0), devices.mesh)
     shown = []
     result = task.evaluate(state, devices, shown.append)
     assert len(places) == 1

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from fdetect_jax import weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.config import check
 from fdetect_jax.convert.pretrained import start_from
 from fdetect_jax.errors import UserError
@@ -68,7 +68,7 @@ def test_the_adversarial_game_of_the_inversion_starts_when_it_is_due(inverter):
     config.losses.adversarial.update(weight=0.1, start=1, r1_interval=1)
     check(config)
     task, seen = make_task(config), []
-    before = task.init(0).variables["discriminator"]["params"]
+    before = parallel.Devices().first_state(task.init, 0, task.start).variables["discriminator"]["params"]
     for state, metrics in guarded_steps(task, 2):
         after = jax.tree.map(np.array, state.variables["discriminator"]["params"])
         seen.append(moved(before, after))

@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_names_step_term_and_checkpoint(tmp_path):
 def stepped(task, count, devices=1, batches=None):
     """The state before the first step and after each of ``count``, on the host, with the metrics of each."""
     own = parallel.Devices(devices)
-    state = parallel.put(task.init(0), own.mesh)
+    state = own.first_state(task.init, 0, task.start)
     frozen = {name: own.place(tree) for name, tree in task.frozen.items()}
     batches = task.batches(own) if batches is None else iter(batches)
     step = own.compile_step(task.step)
