@@ -20,7 +20,9 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.nn.once import jit_once
 
 AXIS = "data"
-STOP = "stop"  # in a batch and among the metrics of a run of several processes: the signal that one of them was sent, or 0
+STOP = (
+    "stop"  # in a batch and among the metrics of a run of several processes: the signal that one of them was sent, or 0
+)
 
 
 def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:

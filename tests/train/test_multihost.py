@@ -20,14 +20,14 @@ from fdetect_jax.train.writer import read_history
 ROOT = Path(__file__).parents[2]
 STEPS = 12
 WEIGHTS = "detector.safetensors"
+QUICK = os.environ.get("FDETECT_TESTS_XLA_FLAGS", "")
 Start = Callable[..., list[subprocess.Popen]]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory) -> Start:
-    """Starts the processes of a run with so many devices each; they end with the module."""
-    folder, started = tmp_path_factory.mktemp("processes"), []
-    file = folder / "small_run.py"
+def config(tmp_path_factory) -> Path:
+    """The file of a small run."""
+    file = tmp_path_factory.mktemp("config") / "small_run.py"
     file.write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
         "from small import small_baseline, without_generator\n\n"
@@ -37,14 +37,20 @@ def start(tmp_path_factory) -> Start:
         "    config.detector.overrides = {**config.detector.overrides, 'dropout': 0.3}\n"
         "    return config\n"
     )
-    quick = os.environ.get("FDETECT_TESTS_XLA_FLAGS", "")
+    return file
+
+
+@pytest.fixture(scope="module")
+def start(config) -> Start:
+    """Starts the processes of a run with so many devices each; they end with the module."""
+    started = []
 
     def run(workdir: Path, processes: int, devices: int, *more: str, only: Sequence[int] = ()) -> list:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {quick}"}
-        line = [sys.executable, "-m", "fdetect_jax.main", f"--config={file}", f"--workdir={workdir}", *more]
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}"}
+        line = [sys.executable, "-m", "fdetect_jax.main", f"--config={config}", f"--workdir={workdir}", *more]
         together = [f"--coordinator={address}", f"--num_processes={processes}"] if processes > 1 else []
         made = []
         for number in only or range(processes):
@@ -160,6 +166,23 @@ def test_when_one_is_killed_the_others_end_and_the_run_goes_on(start, whole, tmp
         assert "error: another process of this run has ended; started again, the run goes on" in outputs[0]
         assert "Traceback" not in outputs[0]
     finish(start(tmp_path / "run", 2, 1))
+    same(tmp_path / "run", whole)
+
+
+def test_the_local_launcher_trains_and_stops_as_one(config, whole, tmp_path):
+    arguments = [f"--config={config}", f"--workdir={tmp_path / 'run'}"]
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {QUICK}",
+        "PYTHON": sys.executable,
+    }
+    script = [str(ROOT / "launch" / "local.sh"), "2", *arguments]
+    told = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    first = subprocess.Popen(script, **told)
+    until_step([first], tmp_path / "run", 3)
+    first.send_signal(signal.SIGTERM)
+    codes, outputs = ends([first], 60)
+    assert codes == [143], outputs
+    finish([subprocess.Popen(script, **told)])
     same(tmp_path / "run", whole)
 
 
