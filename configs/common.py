@@ -183,6 +183,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
                 "form": "hadsell",
                 "pairs": "counterpart",
                 "normalize": True,
+                "across": False,  # pairs across devices and processes
             },
         },
         objective={"mode": "joint", "lam": 1.0, "turn": "step", "trainable": ("*",), "stages": ()},

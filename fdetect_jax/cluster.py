@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fdetect_jax.errors import WRONG_USE, UserError
 
 _SILENT = 30  # seconds after which a process that does not answer counts as dead; the others end then
+_LAST = 3600  # seconds that processes wait at the end for the first one, which writes the report
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def join(cluster: Cluster) -> None:
             cluster_detection_method="deactivate" if known else None,
             initialization_timeout=cluster.seconds + 60,
             heartbeat_timeout_seconds=_SILENT,
-            shutdown_timeout_seconds=_SILENT,
+            shutdown_timeout_seconds=_LAST,
         )
     except ValueError as error:
         raise UserError(

@@ -167,11 +167,11 @@ def decay_rate(config: Mapping[str, Any], field: str) -> None:
 
 def rows(config: Mapping[str, Any], field: str) -> None:
     """Refuses a batch size that is no positive multiple of the number of devices."""
-    import jax
+    from fdetect_jax import parallel
 
     whole(config, field, 1)
-    if (value := get(config, field)) % jax.device_count():
-        refuse(field, value, f"a multiple of {jax.device_count()}, the number of devices")
+    if (value := get(config, field)) % parallel.devices():
+        refuse(field, value, f"a multiple of {parallel.devices()}, the number of devices")
 
 
 def known(options: Mapping[str, Any], allowed: Iterable[str], path: str) -> None:

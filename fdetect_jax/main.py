@@ -69,7 +69,12 @@ def _run(argv: list[str]) -> None:
         if config.get("task") == "table":
             from fdetect_jax.experiments.table import run_table
 
-            run_table(config, workdir)
+            try:
+                run_table(config, workdir)
+            except SystemExit as stopped:  # the others train other runs, and would not learn of it
+                if _joined():
+                    cluster.leave(stopped.code)
+                raise
             return
         checks.check(config)
         train_and_evaluate(config, workdir, parallel.first_alone(lambda: make_task(config)))

@@ -5,8 +5,9 @@ share of the batch and the whole state, and the step averages gradients itself (
 since JAX 0.8; the same code runs on one device and on a pod.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,35 @@ AXIS = "data"
 STOP = (
     "stop"  # in a batch and among the metrics of a run of several processes: the signal that one of them was sent, or 0
 )
+
+
+_apart = False  # whether this process computes on its own, see ``apart``
+
+
+def processes() -> int:
+    """How many processes share what is computed now."""
+    return 1 if _apart else jax.process_count()
+
+
+def process() -> int:
+    """The number of this one among them, from 0; the first one writes."""
+    return 0 if _apart else jax.process_index()
+
+
+def devices() -> int:
+    """How many devices there are to share a step."""
+    return jax.local_device_count() if _apart else jax.device_count()
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """In this block, and in all threads, this process computes without the others, on its own devices."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
@@ -81,6 +111,11 @@ def rows(count: int) -> jax.Array:
     return jax.lax.axis_index(AXIS) * count + jnp.arange(count)
 
 
+def all_rows(x: jax.Array) -> jax.Array:
+    """The rows of every device, in their order, (devices · count, …), inside a step."""
+    return jax.lax.all_gather(x, AXIS, tiled=True)
+
+
 def row_keys(rng: jax.Array, count: int) -> jax.Array:
     """One key per row of this device's share, independent of the number of devices."""
     return jax.vmap(lambda row: jax.random.fold_in(rng, row))(rows(count))
@@ -94,8 +129,8 @@ def normal_rows(rng: jax.Array, count: int, *shape: int) -> jax.Array:
 def own_rows(count: int) -> range:
     """This process's part of ``count`` rows, in the order of the processes; all of them where there are fewer rows than
     processes."""
-    number, processes = jax.process_index(), jax.process_count()
-    return range(count) if count < processes else range(count * number // processes, count * (number + 1) // processes)
+    number, total = process(), processes()
+    return range(count) if count < total else range(count * number // total, count * (number + 1) // total)
 
 
 def gathered(found: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
@@ -103,7 +138,7 @@ def gathered(found: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
 
     The arrays of a name may have another number of rows in each process.
     """
-    if jax.process_count() == 1 or count < jax.process_count():
+    if processes() == 1 or count < processes():
         return found
     lengths = multihost_utils.process_allgather({name: np.int32(len(rows)) for name, rows in found.items()})
 
@@ -118,20 +153,22 @@ def gathered(found: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
 
 def exchanged(value: Any) -> list[Any]:
     """A JSON value of every process, in the order of the processes."""
-    if jax.process_count() == 1:
+    if processes() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     ends = np.cumsum(multihost_utils.process_allgather(np.int32(len(text))))
-    together = gathered({"text": text}, jax.process_count())["text"]
+    together = gathered({"text": text}, processes())["text"]
     return [json.loads(bytes(part)) for part in np.split(together, ends[:-1])]
 
 
 def first_alone(make: Callable[[], Any]) -> Any:
     """``make()`` in the first process, then in the others: what it leaves on a disk they need not make again."""
-    if jax.process_index() == 0:
-        made = make()
-    multihost_utils.sync_global_devices("first alone")
-    return made if jax.process_index() == 0 else make()
+    if process() > 0:
+        multihost_utils.sync_global_devices("first alone")
+    made = make()
+    if processes() > 1 and process() == 0:
+        multihost_utils.sync_global_devices("first alone")
+    return made
 
 
 def put(tree: Any, mesh: jax.sharding.Mesh) -> Any:

@@ -83,7 +83,7 @@ def test_draws_do_not_depend_on_the_number_of_devices():
     found = []
     for devices in COUNTS:
         mesh = parallel.make_mesh(devices)
-        found.append([np.asarray(x) for x in parallel.compile_eval(draw, mesh)({}, parallel.put_batch(BATCH, mesh))])
+        found.append([np.asarray(x) for x in parallel.compile_rows(draw, mesh)({}, parallel.put_batch(BATCH, mesh))])
     for rows, keys, normal in found:
         np.testing.assert_array_equal(rows, np.arange(8))
         np.testing.assert_array_equal(keys, found[0][1])
@@ -94,7 +94,7 @@ def test_draws_do_not_depend_on_the_number_of_devices():
 
 def test_evaluation_keeps_the_order_of_rows():
     mesh = parallel.make_mesh(4)
-    evaluate = parallel.compile_eval(lambda w, batch: {"p": batch["x"] @ w}, mesh)
+    evaluate = parallel.compile_rows(lambda w, batch: {"p": batch["x"] @ w}, mesh)
     w = np.arange(3, dtype=np.float32)
     found = evaluate(parallel.put(w, mesh), parallel.put_batch(BATCH, mesh))
     np.testing.assert_allclose(found["p"], BATCH["x"] @ w, rtol=1e-5, atol=1e-6)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grain
-import jax
 import numpy as np
 from absl import flags
 
+from fdetect_jax import parallel
 from fdetect_jax.data.mixture import Mixture
 from fdetect_jax.data.rows import MakeRow, Slot, Transform, UnusableFace, stack
 from fdetect_jax.data.source import Source, spread
@@ -190,7 +190,7 @@ def train_batches(
 ) -> Batches:
     """Endless shuffled batches of this process's share; parts of a mixture are drawn by their weights.
 
-    All processes together see, row by row, the same as one process with a batch ``jax.process_count()`` times as large.
+    All processes together see, row by row, what one would see with a batch ``parallel.processes()`` times as large.
 
     Args:
       source: the faces. batch_size: rows per process. seed: of the order and of every draw.
@@ -207,7 +207,7 @@ def train_batches(
     frames = max(1, getattr(source, "frames", 1))
     # at most three batches per worker: being made, waiting, taken
     require_shared_memory(workers * 3 * batch_size * frames * source.size**2 * layers)
-    share = _Share(rows, batch_size, jax.process_index(), jax.process_count())
+    share = _Share(rows, batch_size, parallel.process(), parallel.processes())
     return Batches(share, workers, threads, max_unusable)
 
 

@@ -15,11 +15,15 @@ import jax
 from ml_collections import ConfigDict
 
 from fdetect_jax import config as checks
+from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
+from fdetect_jax.evaluation.schema import REPORT
+from fdetect_jax.fields import json_file
 from fdetect_jax.train.detector import check_network
 from fdetect_jax.train.loop import Stopped, finished, stoppable, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
+_PAUSE = 1.0  # seconds between two looks at what another process has finished
 _OWN = ("variants", "comparisons", "rows", "seeds", "sweeps")  # fields of a table that its runs do not have
 
 
@@ -39,8 +43,8 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     Raises:
       UserError: a variant, a sweep or a comparison that is not possible.
     """
-    if jax.process_count() > 1:
-        raise UserError(f"found {jax.process_count()} processes, wanted one: it trains on all of its devices")
+    if config.evaluate_only and parallel.processes() > 1:
+        raise UserError(f"evaluate_only: found True with {parallel.processes()} processes, wanted one process")
     known = set(config.variants)
     named = {
         "rows": config.rows,
@@ -61,8 +65,9 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     ]
     for run in runs[: len(config.rows)]:
         try:
-            checks.check(run.config)
-            check_network(run.config)
+            with parallel.apart():
+                checks.check(run.config)
+                check_network(run.config)
         except UserError as error:
             raise UserError(f"variants.{run.variant}: {error}") from None
     return runs
@@ -81,11 +86,33 @@ def _variant_config(config: ConfigDict, variant: str, seed: int) -> ConfigDict:
 def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, dict]]:
     """Trains the unfinished runs, one per device at a time; yields each run with the content of its report.
 
-    With one device a run shows its own progress; with several, only ``show`` is called.
+    With one device a run shows its own progress; with several, only ``show`` is called. Several processes divide the
+    runs, and each trains its own without the others; every one yields all runs, once they are finished.
 
     Raises:
       Stopped: after SIGTERM or Ctrl-C; everything is saved.
     """
+    number, processes = parallel.process(), parallel.processes()
+    if processes > 1:  # photographs are cropped once
+        parallel.first_alone(lambda: make_task(runs[0].config.copy_and_resolve_references()))
+    with parallel.apart():
+        yield from _train(runs[number::processes], show)
+    for place, run in enumerate(runs):
+        if place % processes != number:
+            while (content := _reported(run)) is None:
+                time.sleep(_PAUSE)
+            yield run, content
+
+
+def _reported(run: Run) -> dict | None:
+    """The report of a run of another process, once it is finished."""
+    if not (run.folder / REPORT).is_file():
+        return None
+    content = json_file(run.folder / REPORT, "what a training wrote")
+    return content if content["step"] >= run.config.steps else None
+
+
+def _train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, dict]]:
     devices = jax.local_devices()
     free: SimpleQueue = SimpleQueue()
     for device in devices:

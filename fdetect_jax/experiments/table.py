@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from fdetect_jax import parallel
 from fdetect_jax.experiments.page import page_of
 from fdetect_jax.experiments.results import results, summary
 from fdetect_jax.experiments.runs import runs_of, train
@@ -18,7 +19,7 @@ def run_table(config: ConfigDict, workdir: str | Path) -> dict:
     ``table_val.json`` and ``table_val.html``; a variant is to be chosen from that table.
 
     Returns:
-      The content of ``<workdir>/table.json``, see ``results.results``.
+      The content of ``<workdir>/table.json``, see ``results.results``; {} in every process but the first.
 
     Raises:
       UserError: before any work. Stopped: after SIGTERM; the same command resumes.
@@ -26,6 +27,8 @@ def run_table(config: ConfigDict, workdir: str | Path) -> dict:
     workdir = Path(workdir)
     runs = runs_of(config, workdir)
     reports = list(train(runs, lambda text: print(text, flush=True)))
+    if parallel.process() > 0:  # the first process writes
+        return {}
     text = json.dumps(results(config, reports), indent=2, allow_nan=False, ensure_ascii=False)
     found = json.loads(text)
     name = "table" if config.evaluation.split == "test" else f"table_{config.evaluation.split}"

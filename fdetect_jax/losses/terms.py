@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
@@ -51,6 +52,7 @@ def contrastive(
     form: str = "hadsell",
     pairs: str = "counterpart",
     normalize: bool = True,
+    across: bool = False,
 ) -> jax.Array:
     """Contrastive loss of the embedding over pairs of the batch: pulls equal labels together, different labels apart.
 
@@ -63,23 +65,31 @@ def contrastive(
       pairs: the different pairs that count: ``counterpart``, a face x and the fakes x' made from it (equal targets
         ``pair``; -1 has no counterpart); or ``all``.
       normalize: scale embeddings to unit length first, so that the margin has a fixed scale.
+      across: pair a row with those of every device and process, inside a step; otherwise with its own device's.
     """
     f = outputs.heads["embedding"].astype(jnp.float32)
     if normalize:
         f = f * jax.lax.rsqrt(jnp.sum(jnp.square(f), axis=-1, keepdims=True) + 1e-12)
-    squared = jnp.sum(jnp.square(f[:, None] - f[None]), axis=-1)
+    own = {"f": f, "label": batch.label, "weight": batch.weight, "row": jnp.arange(f.shape[0])}
+    if pairs == "counterpart":
+        own["pair"] = batch.targets["pair"]
+    if across:  # rows and pairs are numbered per device
+        own["row"] = parallel.rows(f.shape[0])
+        if "pair" in own:
+            own["pair"] = jnp.where(own["pair"] >= 0, parallel.rows(1) * f.shape[0] + own["pair"], -1)
+    others = jax.tree.map(parallel.all_rows, own) if across else own
+    squared = jnp.sum(jnp.square(f[:, None] - others["f"][None]), axis=-1)
     if form == "hadsell":
         # The gradient of a root at zero is infinite; a pair this far inside the margin gets a finite gradient instead.
         distance = jnp.sqrt(squared + 1e-10)
         apart = 0.5 * jnp.square(jnp.maximum(0.0, margin - distance))
     else:
         apart = 0.5 * jnp.maximum(0.0, margin - squared)
-    counts = batch.weight[None] * batch.weight[:, None] * (1 - jnp.eye(f.shape[0]))
-    alike = (batch.label[:, None] == batch.label[None]) * counts
-    unlike = (batch.label[:, None] != batch.label[None]) * counts
+    counts = others["weight"][None] * own["weight"][:, None] * (own["row"][:, None] != others["row"][None])
+    same = own["label"][:, None] == others["label"][None]
+    alike, unlike = same * counts, ~same * counts
     if pairs == "counterpart":
-        pair = batch.targets["pair"]
-        unlike = unlike * ((pair[:, None] == pair[None]) & (pair[None] >= 0))
+        unlike = unlike * ((own["pair"][:, None] == others["pair"][None]) & (others["pair"][None] >= 0))
 
     def mean(values: jax.Array, mask: jax.Array) -> jax.Array:
         return jnp.sum(values * mask, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1.0)
@@ -123,6 +133,7 @@ class Term:
 def _check_contrastive(options: Mapping[str, Any], path: str) -> None:
     one_of(options, "form", FORMS, path)
     one_of(options, "pairs", PAIRS, path)
+    one_of(options, "across", (True, False), path)
     above(options, "margin", 0, path)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.types import TrainState
 
@@ -27,10 +28,19 @@ class Checkpointer:
 
     def __init__(self, workdir: str | os.PathLike, keep: int = 2):
         self.folder = Path(workdir).resolve() / "checkpoints"
+        own, self._alone = ocp.options.MultiprocessingOptions(), parallel.processes() < jax.process_count()
+        if self._alone:  # orbax waits for no other process, and takes host arrays only
+            number = jax.process_index()
+            own = ocp.options.MultiprocessingOptions(number, {number}, f"process_{number}")
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=True, create=True, cleanup_tmp_directories=True
+            max_to_keep=keep,
+            enable_async_checkpointing=True,
+            create=False,
+            cleanup_tmp_directories=True,
+            multiprocessing_options=own,
         )
         with _reading(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, data_state: Any, config: dict) -> None:
@@ -39,7 +49,7 @@ class Checkpointer:
         if step in self._manager.all_steps():
             return
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(_plain(state)),
+            state=ocp.args.StandardSave(jax.device_get(_plain(state)) if self._alone else _plain(state)),
             data=ocp.args.JsonSave(data_state),
             config=ocp.args.JsonSave(config),
         )
@@ -63,11 +73,13 @@ class Checkpointer:
     def restore(self, like: TrainState) -> tuple[TrainState, Any]:
         """The last checkpoint, with the structure, shapes and placement of ``like``."""
         plain = _plain(like)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, plain)
+        abstract = jax.device_get(plain) if self._alone else jax.tree.map(ocp.utils.to_shape_dtype_struct, plain)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore())
         with self._reading_latest():
             found = self._manager.restore(self.latest(), args=args)
             state = found.state
+            if self._alone:
+                state = jax.device_put(state, jax.tree.map(lambda x: x.sharding, plain))
             rng = jax.random.wrap_key_data(state.pop("rng"), impl=jax.random.key_impl(like.rng))
             return TrainState(rng=rng, **state), found.data
 

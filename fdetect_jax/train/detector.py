@@ -61,7 +61,7 @@ def check(config: ConfigDict) -> None:
     make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field in its errors
     check_mix(config.forgery, config.data)
     check_tests(config.evaluation)
-    deal(weights_of(config.forgery), config.batch_size // jax.device_count())
+    deal(weights_of(config.forgery), config.batch_size // parallel.devices())
     Augment(**config.augment.to_dict())
     for name, options in config.losses.items():
         term = find_term(name)
@@ -158,7 +158,7 @@ class DetectorTask:
 
     def batches(self, devices: parallel.Devices) -> pipeline.Batches:
         augment = Augment(**self.config.augment.to_dict())
-        share = self.config.batch_size // jax.process_count()
+        share = self.config.batch_size // parallel.processes()
         slots = self.mix.slots(self.config.batch_size // devices.mesh.size)
         return pipeline.train_batches(
             self.source,

@@ -6,6 +6,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from fdetect_jax import parallel
 from fdetect_jax.data import pipeline
 from fdetect_jax.data.augment import FLIP
 from fdetect_jax.data.check import check_data
@@ -31,7 +32,7 @@ def check_common(config: ConfigDict, *splits: str) -> None:
 
 def batches(config: ConfigDict, source: Source) -> pipeline.Batches:
     """Endless batches of real faces, half of them mirrored; this process's share of ``batch_size``."""
-    share = config.batch_size // jax.process_count()
+    share = config.batch_size // parallel.processes()
     return pipeline.train_batches(source, share, config.seed, augment=FLIP, workers=config.data.workers)
 
 

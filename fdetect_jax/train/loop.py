@@ -72,7 +72,7 @@ def train_and_evaluate(
     workdir.mkdir(parents=True, exist_ok=True)
     plain = _plain(config, task)
     _same_in_all(plain)
-    own, chief = _devices_of(task, devices), jax.process_index() == 0
+    own, chief = _devices_of(task, devices), parallel.process() == 0
     checkpointer = Checkpointer(workdir, config.keep_checkpoints)
     resumed, before = checkpointer.latest(), None
     if resumed is not None:
@@ -129,7 +129,7 @@ def train_and_evaluate(
 
 
 def _processes() -> str:
-    return f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f", {parallel.processes()} processes" if parallel.processes() > 1 else ""
 
 
 def _devices_of(task: Task, devices: Sequence[jax.Device] | None) -> parallel.Devices:
@@ -239,7 +239,7 @@ class _Loop:
 
     def _tell_quarantine(self, found: dict) -> None:
         """Lists the faces that could not be used and were replaced in quarantine.json."""
-        if found["reasons"] and jax.process_index() == 0:
+        if found["reasons"] and parallel.process() == 0:
             rows = [{"reason": line, "drawn": count} for line, count in sorted(found["reasons"].items())]
             text = json.dumps({"rows": found["rows"], "unusable": rows}, indent=1) + "\n"
             write_atomic(self.workdir / QUARANTINE, text)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fdetect_jax import parallel
 from fdetect_jax.data.targets import TARGETS
 from fdetect_jax.errors import UserError
 from fdetect_jax.losses.terms import (
@@ -248,3 +249,33 @@ def test_a_target_that_the_batch_lacks_is_named():
     with pytest.raises(UserError, match=r"^losses\.kinds: found the targets \['pair'\], wanted kind among them"):
         require(["cross_entropy", "contrastive", "kinds"], outputs(), ["pair"])
     require(["cross_entropy", "contrastive", "kinds"], outputs(), ["pair", "kind"])
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs 2 devices: tests/conftest.py makes them of a CPU")
+@pytest.mark.parametrize("pairs", PAIRS)
+def test_contrastive_across_devices_is_that_of_the_whole_batch(pairs):
+    """Value and gradient: two devices with a face, another face and a fake of each, one of them without counterpart."""
+    rng = np.random.default_rng(3)
+    f = rng.standard_normal((8, 3)).astype(np.float32)
+    label, pair = np.tile(LABEL, 2), np.array([0, 1, 0, 1, 0, 1, 0, -1], np.int32)
+    whole_pair = np.where(pair >= 0, pair + np.repeat([0, 4], 4), -1)
+
+    def whole(w):
+        return jnp.mean(contrastive(outputs(f * w), batch(label, pair=whole_pair), 2.0, pairs=pairs, normalize=False))
+
+    def step(w, rows, frozen):
+        def loss(w):
+            found = outputs(rows["f"] * w)
+            own = Batch(None, rows["label"], jnp.ones(4), {"pair": rows["pair"]})
+            return jnp.mean(contrastive(found, own, 2.0, pairs=pairs, normalize=False, across=True))
+
+        value, gradient = jax.value_and_grad(loss)(w)
+        return parallel.mean(gradient), {"value": value}
+
+    mesh = parallel.make_mesh(2)
+    rows = parallel.put_batch({"f": f, "label": label, "pair": pair}, mesh)
+    w = np.array([[1.0, 0.5, 2.0]], np.float32)
+    gradient, found = parallel.compile_step(step, mesh)(parallel.put(w, mesh), rows, {})
+    value, wanted = jax.value_and_grad(whole)(jnp.asarray(w))
+    assert float(found["value"]) == pytest.approx(float(value), rel=1e-5)
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-6)

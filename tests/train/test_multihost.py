@@ -50,7 +50,8 @@ def start(config) -> Start:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}"}
-        line = [sys.executable, "-m", "fdetect_jax.main", f"--config={config}", f"--workdir={workdir}", *more]
+        own = [] if any(text.startswith("--config=") for text in more) else [f"--config={config}"]
+        line = [sys.executable, "-m", "fdetect_jax.main", f"--workdir={workdir}", *own, *more]
         together = [f"--coordinator={address}", f"--num_processes={processes}"] if processes > 1 else []
         made = []
         for number in only or range(processes):
@@ -184,6 +185,29 @@ def test_the_local_launcher_trains_and_stops_as_one(config, whole, tmp_path):
     assert codes == [143], outputs
     finish([subprocess.Popen(script, **told)])
     same(tmp_path / "run", whole)
+
+
+def test_processes_divide_the_runs_of_a_table(config, start, tmp_path):
+    file = tmp_path / "small_table.py"
+    file.write_text(
+        f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
+        "from small import small_table, without_generator\n\n"
+        "def get_config():\n    config = without_generator(small_table('', 'baseline'))\n"
+        "    config.variants['swaps'] = {'title': 'Swaps', 'forgery': {'mix': {'swap': 1.0}}, 'steps': 3}\n"
+        "    config.rows, config.comparisons = ('swaps', 'baseline'), (('baseline', 'swaps'),)\n"
+        "    config.batch_size = 8\n    config.evaluation.skip = ('fwa', 'composite', 'resample')\n    return config\n"
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(start(one, 1, 1, f"--config={file}"))
+    processes = start(two, 2, 1, f"--config={file}")
+    codes, outputs = ends(processes)
+    assert codes == [0, 0], outputs
+    assert all(text.count("Detector: 1 device(s)") == 2 for text in outputs)  # each trained two of the four runs
+    first, second = (json.loads((folder / "table.json").read_text()) for folder in (one, two))
+    for found in (first, second):
+        for variant in found["variants"].values():
+            variant.pop("seconds")
+    assert first == second
 
 
 def test_a_process_that_never_comes_is_one_line(start, tmp_path):

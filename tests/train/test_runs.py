@@ -315,7 +315,8 @@ def test_one_device_and_four_devices_agree(without_hyper, monkeypatch):
     config = small_adv(without_hyper)
     config.detector.sync_batch_stats = True
     config.forgery.latent.attack.random_start = True
-    config.objective.lam = 1.0  # the contrastive term pairs the faces of one device with each other
+    config.objective.lam = 0.5
+    config.losses.contrastive.across = True
     # Adam divides a gradient by its own size: one that is zero but for rounding would move a parameter by a whole step.
     config.optimizer.update(name="sgd", learning_rate=0.05)
     task = make_task(config)
