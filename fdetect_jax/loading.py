@@ -16,6 +16,7 @@ from fdetect_jax.fields import from_fields
 from fdetect_jax.gan import inversion
 from fdetect_jax.gan.perceptual_nets import ArcFace
 from fdetect_jax.gan.stylegan2 import Generator, GeneratorConfig, from_signed, to_signed
+from fdetect_jax.remote import here
 from fdetect_jax.types import Outputs
 
 Shape = tuple[int | None, ...]  # None: any length
@@ -65,14 +66,14 @@ def load(path: str | os.PathLike, dtype: Any = jnp.float32) -> Loaded:
     """A network from a file that `fdetect convert` or a training wrote.
 
     Args:
-      path: a safetensors file. dtype: what a detector computes in; its parameters and logits are float32 in any case,
-        and every other network computes in float32.
+      path: a safetensors file, also at an address. dtype: what a detector computes in; its parameters and logits are
+        float32 in any case, and every other network computes in float32.
 
     Raises:
       WeightsError: no such file, not a description of itself, of a kind that is no network alone, or a description
         that does not hold.
     """
-    config, variables, metadata = weights.read(path)
+    config, variables, metadata = weights.read(here(path))
     kind = metadata["kind"]
     if kind not in _KINDS:
         raise weights.WeightsError(f"{path}: found weights of kind {kind!r:.200}, wanted one of {sorted(_KINDS)}")

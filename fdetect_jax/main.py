@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from fdetect_jax import cluster, overrides
+from fdetect_jax import cluster, overrides, remote
 from fdetect_jax.errors import UserError, exit_status
 from fdetect_jax.files import check_folder
 from fdetect_jax.host import set_up
@@ -54,17 +54,27 @@ def _run(argv: list[str]) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
-    from fdetect_jax import config as checks
     from fdetect_jax import parallel
-    from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
-    from fdetect_jax.train.trainers import make_task
 
     config = _CONFIG.value
     overrides.apply(config, late)
     if _WORKDIR.value == "":  # of a shell variable that is not set, perhaps
         raise UserError("--workdir: found nothing, wanted a folder, or no --workdir for runs/<config>")
-    workdir = Path(_WORKDIR.value or Path("runs") / loaded.name)
-    check_folder(workdir, "--workdir")
+    where = _WORKDIR.value or Path("runs") / loaded.name
+    if not remote.is_address(where):
+        check_folder(where, "--workdir")
+    elif config.get("task") == "table" and parallel.processes() > 1:
+        raise UserError(f"--workdir: found {where} for a table of several processes, wanted a folder that all see")
+    with remote.workdir(where, parallel.process() == 0) as workdir:
+        _train(config, workdir, loaded.name)
+
+
+def _train(config: ConfigDict, workdir: Path, name: str) -> None:
+    from fdetect_jax import config as checks
+    from fdetect_jax import parallel
+    from fdetect_jax.train.loop import NonFiniteError, train_and_evaluate
+    from fdetect_jax.train.trainers import make_task
+
     try:
         if config.get("task") == "table":
             from fdetect_jax.experiments.table import run_table
@@ -82,7 +92,7 @@ def _run(argv: list[str]) -> None:
         raise UserError(str(error)) from error
     except AttributeError as error:
         if overrides.lacks_field(error):
-            raise UserError(f"--config: {loaded.name}: found no field {error}, wanted one") from error
+            raise UserError(f"--config: {name}: found no field {error}, wanted one") from error
         raise
 
 

@@ -27,7 +27,20 @@ ROOMS = (
     ("detectors",),
     ("faces",),
     ("media",),
-    ("nn", "parallel", "weights", "assets", "fields", "host", "wheels", "types", "files", "errors", "interrupts"),
+    (
+        "nn",
+        "parallel",
+        "weights",
+        "assets",
+        "fields",
+        "host",
+        "wheels",
+        "types",
+        "files",
+        "remote",
+        "errors",
+        "interrupts",
+    ),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fdetect_jax.errors import UserError
+from fdetect_jax.remote import here
 
 ROOT = Path(__file__).parent
 
@@ -26,11 +27,12 @@ def inverter(name: str) -> Path:
     Raises:
       UserError: neither.
     """
-    for folder in (ROOT / name, Path(name)):
+    given = Path(here(name))
+    for folder in (ROOT / name, given):
         if (folder / "generator.safetensors").is_file():
             return folder
-    if Path(name).is_file():
-        return Path(name)
+    if given.is_file():
+        return given
     bundled = sorted(path.parent.name for path in ROOT.glob("*/generator.safetensors"))
     raise UserError(
         f"inverter: found {name!r}, which holds no generator.safetensors; wanted one of {bundled} or a folder with "

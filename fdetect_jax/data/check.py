@@ -10,6 +10,7 @@ from fdetect_jax.data.sources import LEAVE_OUT, MIXTURE, SOURCES, make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import RECIPES, make_recipe
 from fdetect_jax.fields import at_least, between, get, known, one_of, refuse
+from fdetect_jax.remote import here
 
 _FOLDER = "a folder of photographs with faces, given as --config.data.root=DIR; each sub-folder is one person"
 _FACEFORENSICS = (
@@ -77,7 +78,7 @@ def _part(config: ConfigDict, path: str, splits: Sequence[str]) -> None:
     where = hint.replace("config.data.root", f"config.{path}.root")
     if not data.root:
         refuse(f"{path}.root", data.root, where)
-    if not Path(data.root).is_dir():
+    if not Path(here(data.root)).is_dir():
         refuse(f"{path}.root", data.root, f"an existing folder: {where}")
     left_out = data.get("leave_out", {})
     known(left_out, LEAVE_OUT, f"{path}.leave_out")

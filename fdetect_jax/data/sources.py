@@ -9,6 +9,7 @@ from fdetect_jax.data.clips import Clips
 from fdetect_jax.data.mixture import Mixture, Part
 from fdetect_jax.data.source import Source
 from fdetect_jax.facesim.faces import FaceSim
+from fdetect_jax.remote import here
 from fdetect_jax.types import REAL
 
 LEAVE_OUT = {"generator": "method", "source": "source"}  # fields of data.leave_out, and what they are in a manifest
@@ -48,7 +49,7 @@ def _prepared(data, split: str, context: bool, label: int) -> Source:
 
     def part(split: str, without: tuple = without, only_those: bool = False) -> Source:
         return Prepared(
-            data.root,
+            here(data.root),
             split,
             labels=(label,),
             context=context,
@@ -75,7 +76,7 @@ def _folder(data, split: str, context: bool, label: int) -> Source:
     from fdetect_jax.data.folder import FaceFolder  # MediaPipe loads only when photographs are read
     from fdetect_jax.faces.crop import make_recipe
 
-    return FaceFolder(data.root, split, make_recipe(data.recipe, data.size), context=context)
+    return FaceFolder(here(data.root), split, make_recipe(data.recipe, data.size), context=context)
 
 
 # name -> (config.data, split, context, label) -> its faces; a mixture of them is "mixture"

@@ -26,6 +26,7 @@ from fdetect_jax.inference.precision import native_dtype
 from fdetect_jax.inference.strangeness import strangeness
 from fdetect_jax.inference.stream import Stream, joined
 from fdetect_jax.loading import Loaded, load
+from fdetect_jax.remote import here
 from fdetect_jax.types import margin
 
 _WEIGHTS = "detector.safetensors"
@@ -88,7 +89,7 @@ class Scorer:
         self._mesh = parallel.make_mesh(devices)
         self.batch_size = -(-batch_size // len(devices)) * len(devices)
         self.dtype = native_dtype(devices) if dtype is None else jnp.dtype(dtype)
-        self.path = Path(assets.detector() if path is None else path)
+        self.path = Path(assets.detector() if path is None else here(path))
         if self.path.is_dir():
             self.path = _exported(self.path)
         loaded = load(self.path, self.dtype)

@@ -24,32 +24,33 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class Checkpointer:
-    """Keeps the last ``keep`` checkpoints of a run under ``<workdir>/checkpoints``."""
+    """Keeps the last ``keep`` checkpoints of a run under ``<workdir>/checkpoints``; the first process writes them."""
 
     def __init__(self, workdir: str | os.PathLike, keep: int = 2):
         self.folder = Path(workdir).resolve() / "checkpoints"
-        own, self._alone = ocp.options.MultiprocessingOptions(), parallel.processes() < jax.process_count()
-        if self._alone:  # orbax waits for no other process, and takes host arrays only
-            number = jax.process_index()
-            own = ocp.options.MultiprocessingOptions(number, {number}, f"process_{number}")
+        self._writes = parallel.process() == 0
+        # Every device holds the whole state. So each process has a manager of its own, for which orbax waits for no
+        # other, and which takes host arrays only.
+        number, self._several = jax.process_index(), jax.process_count() > 1
+        own = ocp.options.MultiprocessingOptions(number, {number}, f"process_{number}")
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             enable_async_checkpointing=True,
             create=False,
-            cleanup_tmp_directories=True,
-            multiprocessing_options=own,
+            cleanup_tmp_directories=self._writes,
+            multiprocessing_options=own if self._several else ocp.options.MultiprocessingOptions(),
         )
         with _reading(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, data_state: Any, config: dict) -> None:
-        """Starts a save; returns once the arrays are copied from the devices."""
+        """Starts a save, in the first process; returns once the arrays are copied from the devices."""
         step = int(state.step)
-        if step in self._manager.all_steps():
+        if not self._writes or step in self._manager.all_steps():
             return
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(jax.device_get(_plain(state)) if self._alone else _plain(state)),
+            state=ocp.args.StandardSave(jax.device_get(_plain(state)) if self._several else _plain(state)),
             data=ocp.args.JsonSave(data_state),
             config=ocp.args.JsonSave(config),
         )
@@ -61,32 +62,32 @@ class Checkpointer:
             self.wait()
 
     def latest(self) -> int | None:
-        """The step of the last complete checkpoint, None if there is none."""
-        return self._manager.latest_step()
+        """The step of the last complete checkpoint that the first process sees, None if there is none."""
+        return parallel.exchanged(self._manager.latest_step())[0]
 
-    def config(self) -> dict:
-        """The config of the last checkpoint."""
-        with self._reading_latest():
+    def config(self, step: int) -> dict:
+        """The config of a checkpoint."""
+        with self._reading(step):
             args = ocp.args.Composite(config=ocp.args.JsonRestore())
-            return dict(self._manager.restore(self.latest(), args=args).config)
+            return dict(self._manager.restore(step, args=args).config)
 
-    def restore(self, like: TrainState) -> tuple[TrainState, Any]:
-        """The last checkpoint, with the structure, shapes and placement of ``like``."""
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, Any]:
+        """A checkpoint, with the structure, shapes and placement of ``like``."""
         plain = _plain(like)
-        abstract = jax.device_get(plain) if self._alone else jax.tree.map(ocp.utils.to_shape_dtype_struct, plain)
+        abstract = jax.device_get(plain) if self._several else jax.tree.map(ocp.utils.to_shape_dtype_struct, plain)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore())
-        with self._reading_latest():
-            found = self._manager.restore(self.latest(), args=args)
+        with self._reading(step):
+            found = self._manager.restore(step, args=args)
             state = found.state
-            if self._alone:
-                state = jax.device_put(state, jax.tree.map(lambda x: x.sharding, plain))
+            if self._several:
+                state = parallel.put(state, like.step.sharding.mesh)
             rng = jax.random.wrap_key_data(state.pop("rng"), impl=jax.random.key_impl(like.rng))
             return TrainState(rng=rng, **state), found.data
 
-    def _reading_latest(self) -> contextlib.AbstractContextManager[None]:
-        others = sorted(self._manager.all_steps())[:-1]
+    def _reading(self, step: int) -> contextlib.AbstractContextManager[None]:
+        others = sorted(other for other in self._manager.all_steps() if other < step)
         remedy = f"; without this folder the run goes on from step {others[-1]}" if others else ""
-        return _reading(self.folder / str(self.latest()), remedy)
+        return _reading(self.folder / str(step), remedy)
 
     def wait(self) -> None:
         """Blocks until every save is on disk."""

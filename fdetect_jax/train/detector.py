@@ -32,6 +32,7 @@ from fdetect_jax.losses.terms import find_term, require
 from fdetect_jax.nn.keys import purpose
 from fdetect_jax.optim.base import averaged, check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear
+from fdetect_jax.remote import here
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.task import EvaluationResult
@@ -56,7 +57,7 @@ def check(config: ConfigDict) -> None:
     one_of(config, "detector.name", DETECTORS)
     one_of(config, "detector.dtype", ("float32", "bfloat16"))
     start = config.detector.weights
-    if start and start not in PRETRAINED and not Path(start).is_file():
+    if start and start not in PRETRAINED and not Path(here(start)).is_file():
         refuse("detector.weights", start, f"a weights file to start from, one of {', '.join(PRETRAINED)}, or ''")
     make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field in its errors
     check_mix(config.forgery, config.data)

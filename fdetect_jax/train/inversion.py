@@ -29,6 +29,7 @@ from fdetect_jax.gan.lazy import is_due, lazy_value_and_grad
 from fdetect_jax.gan.objectives import discriminator_loss, generator_loss, r1_penalty
 from fdetect_jax.gan.stylegan2 import Generator, to_signed
 from fdetect_jax.optim.schedules import SCHEDULES
+from fdetect_jax.remote import here
 from fdetect_jax.report.card import write_card
 from fdetect_jax.report.gallery import Gallery, gallery_png
 from fdetect_jax.train.inverter import batches, check_common, updated
@@ -47,7 +48,7 @@ def check(config: ConfigDict) -> None:
     one_of(config, "schedule", SCHEDULES)
     decay_rate(config, "adam_b2")
     at_least(config, "losses.adversarial.r1_interval", 1)
-    folder = Path(config.inverter)
+    folder = Path(here(config.inverter))
     if not (folder / "generator.safetensors").is_file():
         wanted = "a folder with generator.safetensors, as configs/gan.py writes it (<workdir>/inverter)"
         refuse("inverter", config.inverter, wanted)
@@ -70,7 +71,7 @@ class InversionTask:
 
     def __init__(self, config: ConfigDict):
         self.config = config
-        folder = Path(config.inverter)
+        folder = Path(here(config.inverter))
         g_config, generator, self.made_from = weights.read(folder / "generator.safetensors", "generator")
         self.start = {}
         e_config = config.encoder.to_dict()

@@ -76,14 +76,14 @@ def train_and_evaluate(
     checkpointer = Checkpointer(workdir, config.keep_checkpoints)
     resumed, before = checkpointer.latest(), None
     if resumed is not None:
-        before = checkpointer.config()
+        before = checkpointer.config(resumed)
         _same_run(before, plain, workdir, config.evaluate_only)
     elif config.evaluate_only:
         raise UserError(f"evaluate_only: found no checkpoint in {workdir}, wanted a trained run")
     state = own.first_state(task.init, config.seed, task.start)
     batches = None if config.evaluate_only else task.batches(own)
     if resumed is not None:
-        state, position = checkpointer.restore(state)
+        state, position = checkpointer.restore(resumed, state)
         if batches is not None:
             batches.set_state(position if chief else unquarantined(position))
     start = int(state.step)
