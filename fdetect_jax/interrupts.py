@@ -1,7 +1,9 @@
-"""Ctrl-C: that of a command is never lost, and the processes that it started leave it to their parent."""
+"""Ctrl-C and SIGTERM: a command never loses them, a training saves its step first, and the processes that a command
+started leave them to their parent."""
 
 import _thread
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -56,6 +58,74 @@ def left_to_parent() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Stop(threading.Event):
+    """Set by SIGTERM and by Ctrl-C. signal: which of the two."""
+
+    signal = signal.SIGTERM
+
+
+def sent_to(stop: Stop) -> int:
+    """The signal that this process was sent, or 0."""
+    return int(stop.signal) if stop.is_set() else 0
+
+
+_stop = Stop()
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def _set_stop(number: int, _: object) -> None:
+    if number == signal.SIGINT:
+        if _stop.is_set():  # the second Ctrl-C
+            os._exit(128 + number)
+        os.write(2, b"\nstopping after this step; Ctrl-C again ends at once\n")
+    _stop.signal = number
+    _stop.set()
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Inside the context SIGTERM and Ctrl-C set the event, one for all threads; a second Ctrl-C ends the process.
+
+    Only the main thread can install the handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield _stop
+        return
+    before = [signal.signal(number, _set_stop) for number in _SIGNALS]
+    try:
+        yield _stop
+    finally:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+        if before[0] is not _set_stop:
+            _stop.clear()
+
+
+class Ended(SystemExit):
+    """SIGTERM was received where nothing has to be saved. Exit status 143."""
+
+
+def _end(number: int, _: object) -> None:
+    raise Ended(128 + number)
+
+
+@contextlib.contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Inside ``stoppable``, for work that is done again when a run resumes: SIGTERM raises ``Ended``, also one that
+    came before, and Ctrl-C KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not _set_stop:
+        yield
+        return
+    if _stop.is_set():
+        raise Ended(128 + _stop.signal)
+    before = [signal.signal(number, how) for number, how in zip(_SIGNALS, (_end, _interrupt), strict=True)]
+    try:
+        yield
+    finally:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 def ignore() -> None:

@@ -1,5 +1,7 @@
 """The door: ``python -m fdetect_jax.main --config=configs/adv.py [--config.FIELD=VALUE …] [--workdir=DIR]``."""
 
+import contextlib
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from fdetect_jax import cluster, overrides, remote
 from fdetect_jax.errors import UserError, exit_status
 from fdetect_jax.files import check_folder
 from fdetect_jax.host import set_up
+from fdetect_jax.interrupts import Ended, stoppable
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file of configs/, with :variant.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Joins the processes of a cluster that JAX knows to one run.")
@@ -22,9 +25,15 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Everything the run makes; runs/
 
 def main(argv: list[str]) -> int:
     """Trains what the command line names; returns the exit status, see ``errors.exit_status``."""
+    several = any(re.match("--?(distributed|coordinator)", text) for text in argv)
     with exit_status() as status:
         set_up()  # a config file may import JAX
-        _run(argv)
+        # One of several processes that is told to stop before it has joined still joins: the others wait for it.
+        with stoppable() if several else contextlib.nullcontext():
+            try:
+                _run(argv)
+            except Ended as ended:  # this process alone
+                status.code = ended.code
     if status.code and _joined():
         cluster.leave(status.code)
     return status.code
@@ -81,10 +90,8 @@ def _train(config: ConfigDict, workdir: Path, name: str) -> None:
 
             try:
                 run_table(config, workdir)
-            except SystemExit as stopped:  # the others train other runs, and would not learn of it
-                if _joined():
-                    cluster.leave(stopped.code)
-                raise
+            except SystemExit as stopped:  # the processes train runs of their own: the others do not stop with this one
+                raise Ended(stopped.code) from None
             return
         checks.check(config)
         train_and_evaluate(config, workdir, parallel.first_alone(lambda: make_task(config)))

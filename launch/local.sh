@@ -35,13 +35,25 @@ done
 
 # One signal is enough: the processes agree on the step to stop at.
 trap 'kill -TERM "${pids[0]}" 2>/dev/null || true' TERM INT HUP
-status=0
-for pid in "${pids[@]}"; do
-    while true; do
+status=0 watch=
+while true; do
+    running=()
+    for pid in "${pids[@]}"; do
+        if kill -0 "$pid" 2>/dev/null; then
+            running+=("$pid")
+            continue
+        fi
         code=0
         wait "$pid" || code=$?
-        kill -0 "$pid" 2>/dev/null || break # a signal interrupts wait
+        if ((code && !status)); then status=$code; fi
     done
-    if ((status == 0)); then status=$code; fi
+    ((${#running[@]})) || break
+    pids=("${running[@]}")
+    if ((status)) && [[ -z $watch ]]; then # the others notice within a minute, but not before they have joined
+        (sleep 60 && kill -KILL "${pids[@]}" 2>/dev/null) >/dev/null 2>&1 &
+        watch=$!
+    fi
+    sleep 0.2 || true
 done
+if [[ $watch ]]; then kill "$watch" 2>/dev/null || true; fi
 exit "$status"

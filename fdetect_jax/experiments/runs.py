@@ -19,8 +19,9 @@ from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.schema import REPORT
 from fdetect_jax.fields import json_file
+from fdetect_jax.interrupts import stoppable
 from fdetect_jax.train.detector import check_network
-from fdetect_jax.train.loop import Stopped, finished, stoppable, train_and_evaluate
+from fdetect_jax.train.loop import Stopped, finished, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
 _PAUSE = 1.0  # seconds between two looks at what another process has finished

@@ -4,6 +4,7 @@ Sources: ArcFace (arXiv 1801.07698) for the trunk, pSp (2008.00951) for E, Hyper
 """
 
 import dataclasses
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -84,6 +85,11 @@ class PReLU(nn.Module):
         return jnp.where(x >= 0, x, per_channel(slope, x) * x)
 
 
+def _norm(train: bool, axis_name: str | None, dtype: jnp.dtype, name: str) -> nn.BatchNorm:
+    """Statistics are float32 for every dtype."""
+    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, name=name)
+
+
 class Unit(nn.Module):
     """One IR-SE unit: (B, H, W, I) -> (B, H/s, W/s, O); the second convolution has the stride."""
 
@@ -94,8 +100,7 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        def norm(name: str) -> nn.BatchNorm:
-            return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name=name)
+        norm = partial(_norm, train, self.axis_name, x.dtype)
 
         if x.shape[-1] == self.features:
             shortcut = x[:, :: self.stride, :: self.stride]
@@ -118,8 +123,7 @@ class BasicUnit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        def norm(name: str) -> nn.BatchNorm:
-            return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name=name)
+        norm = partial(_norm, train, self.axis_name, x.dtype)
 
         y = nn.relu(norm("bn0")(Conv(self.features, 3, self.stride, name="conv0")(x)))
         y = norm("bn1")(Conv(self.features, name="conv1")(y))
@@ -129,7 +133,7 @@ class BasicUnit(nn.Module):
 
 
 class Trunk(nn.Module):
-    """(B, S, S, 3) in [-1, 1] -> the output of every stage, finest first."""
+    """(B, S, S, 3) in [-1, 1] -> the output of every stage, finest first, in the dtype of the images."""
 
     config: TrunkConfig
     axis_name: str | None = None
@@ -139,7 +143,7 @@ class Trunk(nn.Module):
         config = self.config
         basic = config.unit == "basic"
         x = Conv(config.stem, 7 if basic else 3, 2 if basic else 1, name="stem_conv")(x)
-        x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, axis_name=self.axis_name, name="stem_bn")(x)
+        x = _norm(train, self.axis_name, x.dtype, "stem_bn")(x)
         x = PReLU(name="stem_prelu")(x)
         outputs, index = [], 0
         for stage, (features, units) in enumerate(config.stages):
@@ -174,17 +178,21 @@ def upsample_corners(x: jax.Array, size: int) -> jax.Array:
 
 
 class Encoder(nn.Module):
-    """E: images (B, R, R, 3) in [-1, 1] -> w relative to the generator's mean, (B, w_dim)."""
+    """E: images (B, R, R, 3) in [-1, 1] -> w relative to the generator's mean, (B, w_dim) float32.
+
+    dtype: of the trunk's convolutions and activations.
+    """
 
     config: EncoderConfig
     axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        x = resize(x, self.config.input_size)
+        x = resize(x, self.config.input_size).astype(self.dtype)
         x = Trunk(self.config.trunk, self.axis_name, name="trunk")(x, train)[-1]
         x = jnp.mean(x, axis=(1, 2)) if self.config.pool == "mean" else x.reshape(x.shape[0], -1)
-        return EqualDense(self.config.w_dim, name="linear")(x)
+        return EqualDense(self.config.w_dim, name="linear")(x.astype(jnp.float32))
 
 
 class LayerwiseEncoder(nn.Module):
@@ -198,10 +206,12 @@ class LayerwiseEncoder(nn.Module):
     n_styles: int
     width: int
     axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        c1, c2, c3 = Trunk(self.trunk, self.axis_name, name="trunk")(resize(x, self.input_size), train)[-3:]
+        x = resize(x, self.input_size).astype(self.dtype)
+        c1, c2, c3 = Trunk(self.trunk, self.axis_name, name="trunk")(x, train)[-3:]
         c3 = c3 if c3.shape[-1] == self.width else Conv(self.width, 1, use_bias=True, name="lat0")(c3)
         p2 = upsample_corners(c3, c2.shape[1]) + Conv(self.width, 1, use_bias=True, name="lat1")(c2)
         p1 = upsample_corners(p2, c1.shape[1]) + Conv(self.width, 1, use_bias=True, name="lat2")(c1)

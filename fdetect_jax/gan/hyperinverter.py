@@ -71,7 +71,7 @@ class Regressor(nn.Module):
         start = opposite_halves if self.residual_init else nn.initializers.he_normal()
         x = Conv(self.width, 1, use_bias=True, kernel_init=start, name="fusion")(x)
         if self.instance_norm:
-            x = nn.GroupNorm(None, group_size=1, epsilon=1e-5, use_bias=False, use_scale=False)(x)
+            x = nn.GroupNorm(None, group_size=1, epsilon=1e-5, use_bias=False, use_scale=False, dtype=x.dtype)(x)
         x = nn.relu(x)
         x = nn.relu(Conv(self.regressor, 3, use_bias=True, name="feature0")(x))
         for i in range(int(math.log2(x.shape[1]))):
@@ -79,8 +79,8 @@ class Regressor(nn.Module):
             features = self.hidden if last else self.regressor
             kernel = self.param(f"feature{i + 1}_kernel", nn.initializers.he_normal(), (4, 4, x.shape[-1], features))
             bias = self.param(f"feature{i + 1}_bias", nn.initializers.zeros, (features,))
-            x = conv2d(x, kernel, 2, ((1, 1), (1, 1)))
-            x = nn.relu(x + per_channel(bias, x))
+            x = conv2d(x, kernel.astype(x.dtype), 2, ((1, 1), (1, 1)))
+            x = nn.relu(x + per_channel(bias, x).astype(x.dtype))
         spec, d = self.spec, self.hidden
         outer = spec.outputs * spec.kernel**2
         scale1, scale2 = math.sqrt(2 / (spec.inputs * d)), math.sqrt(2 / outer)
@@ -90,21 +90,27 @@ class Regressor(nn.Module):
         b1 = self.param("b1", nn.initializers.zeros, (spec.inputs * d,))
         w2 = self.param("w2", nn.initializers.normal(scale2), (d, outer))
         b2 = self.param("b2", nn.initializers.zeros, (outer,))
+        w1, b1, w2, b2 = (value.astype(x.dtype) for value in (w1, b1, w2, b2))
         v = (x.reshape(x.shape[0], d) @ w1 + b1[None]).reshape(-1, spec.inputs, d)
         return kernel_from(v @ w2 + per_channel(b2, v), spec)
 
 
 class HyperInverter(nn.Module):
-    """H: the image and its first reconstruction, (B, R, R, 3) in [-1, 1] -> {layer name: (B, k, k, I, O)}."""
+    """H: the image and its first reconstruction, (B, R, R, 3) in [-1, 1] -> {layer name: (B, k, k, I, O)}.
+
+    dtype: of convolutions, activations and offsets.
+    """
 
     config: HyperConfig
     generator: GeneratorConfig
     axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, image: jax.Array, first: jax.Array, train: bool = False) -> Offsets:
         c = self.config
-        encode = LayerwiseEncoder(c.trunk, c.input_size, self.generator.num_ws, c.width, self.axis_name, name="encoder")
+        styles = self.generator.num_ws
+        encode = LayerwiseEncoder(c.trunk, c.input_size, styles, c.width, self.axis_name, self.dtype, name="encoder")
         of_image, of_first = encode(image, train), encode(first, train)
         offsets = {}
         for spec in layer_specs(self.generator):

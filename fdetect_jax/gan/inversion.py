@@ -78,15 +78,15 @@ class Inverter:
 def build(configs: dict[str, dict], axis_name: str | None = None, dtype=jnp.float32, remat: bool = False) -> Inverter:
     """Builds the networks from plain dicts: ``generator`` and ``encoder``, and ``hyper`` if there is one.
 
-    dtype, remat: of the generator.
+    dtype: of convolutions and activations. remat: of the generator.
     """
     g = from_fields(GeneratorConfig, configs["generator"], "generator")
     e = from_fields(EncoderConfig, configs["encoder"], "encoder")
     hyper = None
     if "hyper" in configs:
         h = from_fields(HyperConfig, configs["hyper"], "hyper")
-        hyper = HyperInverter(h, g, axis_name)
-    return Inverter(Generator(g, dtype, remat), Encoder(e, axis_name), hyper)
+        hyper = HyperInverter(h, g, axis_name, dtype)
+    return Inverter(Generator(g, dtype, remat), Encoder(e, axis_name, dtype), hyper)
 
 
 def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inverter, dict]:

@@ -7,11 +7,8 @@ step, so a resumed run equals an uninterrupted one bit for bit.
 import contextlib
 import json
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from fdetect_jax.evaluation.schema import REPORT
 from fdetect_jax.fields import json_file
 from fdetect_jax.files import digest, write_atomic
 from fdetect_jax.inference.calibration import Calibration
+from fdetect_jax.interrupts import Stop, sent_to, stoppable, stopped_at_once
 from fdetect_jax.train.checkpoint import Checkpointer
 from fdetect_jax.train.task import Task
 from fdetect_jax.train.writer import Writer, read_history
@@ -88,7 +86,7 @@ def train_and_evaluate(
             batches.set_state(position if chief else unquarantined(position))
     start = int(state.step)
     total = start if config.evaluate_only else config.steps
-    with Writer(workdir, total, start, progress=progress, enabled=chief) as writer:
+    with Writer(workdir, total, start, progress=progress, enabled=chief) as writer, contextlib.ExitStack() as stack:
         if resumed is not None:
             writer.say(f"resuming from step {start}")
         writer.say(f"{task.title}: {own.mesh.size} device(s), {own.mesh.devices.flat[0].device_kind}{_processes()}")
@@ -98,6 +96,7 @@ def train_and_evaluate(
             with contextlib.closing(batches):
                 state = loop.run(own.compile_step(task.step), state, frozen, total)
         checkpointer.close()
+        stack.enter_context(stopped_at_once())
         writer.say("evaluating")
         if own.here is not own:  # every process evaluates its share of the faces on its own devices
             state = own.here.local(state)
@@ -214,8 +213,7 @@ class _Loop:
                     since = self._read(*pending, since)
                 pending = (index + 1, metrics)
                 last = index + 1 == total
-                alone = int(stop.signal) if stop.is_set() else 0
-                sent = self.sent if self._several else alone
+                sent = self.sent if self._several else sent_to(stop)
                 if last or sent or (index + 1) % config.checkpoint_every == 0:
                     since = self._read(*pending, since)
                     pending = None
@@ -224,18 +222,19 @@ class _Loop:
                     self.checkpointer.save(state, position, self.plain)
                     self._tell_quarantine(position["quarantine"])
                 self.writer.advance(index + 1)
-                if sent and not last:
+                if last:
+                    sent = max(parallel.exchanged(sent_to(stop)))
+                if sent:
                     self.checkpointer.close()
                     self.writer.say(f"stopped at step {index + 1}; the same command resumes from here")
                     raise Stopped(128 + sent)
         return state
 
-    def _told(self, batch: dict, stop: "Stop") -> dict:
+    def _told(self, batch: dict, stop: Stop) -> dict:
         """The batch of one of several processes, with the signal that it was sent or 0, once for each device."""
         if not self._several:
             return batch
-        sent = int(stop.signal) if stop.is_set() else 0
-        return batch | {parallel.STOP: np.full(self.mesh.local_mesh.size, sent, np.int32)}
+        return batch | {parallel.STOP: np.full(self.mesh.local_mesh.size, sent_to(stop), np.int32)}
 
     def _tell_quarantine(self, found: dict) -> None:
         """Lists the faces that could not be used and were replaced in quarantine.json."""
@@ -270,44 +269,6 @@ class _Loop:
 def _largest(variables: Any) -> jax.Array:
     """The largest magnitude among all arrays, NaN if any is NaN."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(variables)]))
-
-
-class Stop(threading.Event):
-    """Set by SIGTERM and by Ctrl-C. signal: which of the two."""
-
-    signal = signal.SIGTERM
-
-
-_stop = Stop()
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-def _set_stop(number: int, _: object) -> None:
-    if number == signal.SIGINT:
-        if _stop.is_set():  # the second Ctrl-C
-            os._exit(128 + number)
-        os.write(2, b"\nstopping after this step; Ctrl-C again ends at once\n")
-    _stop.signal = number
-    _stop.set()
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[Stop]:
-    """Inside the context SIGTERM and Ctrl-C set the event, one for all threads; a second Ctrl-C ends the process.
-
-    Only the main thread can install the handlers.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield _stop
-        return
-    before = [signal.signal(number, _set_stop) for number in _SIGNALS]
-    try:
-        yield _stop
-    finally:
-        for number, handler in zip(_SIGNALS, before, strict=True):
-            signal.signal(number, handler)
-        if before[0] is not _set_stop:
-            _stop.clear()
 
 
 def _same_run(before: dict, now: dict, workdir: Path, evaluate_only: bool) -> None:

@@ -2,6 +2,7 @@
 
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import PAIR, compiled, images, pair, pair_configs, save_pair
@@ -114,3 +115,16 @@ def test_map_is_the_generator_s():
     image = jax.jit(inverter.generator.apply)(variables["generator"], z)
     rendered = compiled("render")(variables, w)
     np.testing.assert_allclose(np.clip(image / 2 + 0.5, 0, 1), rendered, atol=1e-4)
+
+
+def test_half_precision(found):
+    """G, E and H compute in bfloat16; w and images are float32."""
+    half = jax.jit(inversion.build(pair_configs(), dtype=jnp.bfloat16).invert)(pair()[1], images(3))
+    assert half.w.dtype == half.image.dtype == jnp.float32
+    assert {offset.dtype for offset in half.offsets.values()} == {jnp.dtype(jnp.bfloat16)}
+    near = [(found.w, half.w, 0.03), (found.image, half.image, 0.03)]
+    # H normalises maps of 2x2 pixels, which enlarges what was rounded before.
+    near += [(offset, half.offsets[name], 0.1) for name, offset in found.offsets.items()]
+    for single, other, most in near:
+        single, other = np.asarray(single, np.float32), np.asarray(other, np.float32)
+        assert 0 < np.sqrt(np.mean((single - other) ** 2)) < most * np.sqrt(np.mean(single**2))

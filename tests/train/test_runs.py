@@ -330,6 +330,28 @@ def test_one_device_and_four_devices_agree(without_hyper, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_in_half_precision_is_that_of_single(pair):
+    """Detector, G, E and H in bfloat16: the same draws, the loss within 2 %, the update within a quarter of its length.
+
+    bfloat16 keeps 8 bits: one rounding is 0.4 %, and the networks round some dozens of times.
+    """
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        config = small_adv(pair)
+        config.detector.dtype = config.forgery.latent.dtype = dtype
+        config.optimizer.update(name="sgd", learning_rate=0.05)  # Adam would divide small gradients by themselves
+        config.forgery.latent.attack.random_start = True
+        seen, history = stepped(make_task(config), 1)
+        assert all(x.dtype == np.float32 for x in jax.tree.leaves(seen[-1]["variables"]))
+        before, after = (jax.tree.leaves(state["variables"]["params"]) for state in seen)
+        found.append((history[0], np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)])))
+    (single, moved_by), (half, half_moved_by) = found
+    assert half["loss/total"] == pytest.approx(single["loss/total"], rel=0.02)
+    assert half["delta_norm"] == pytest.approx(single["delta_norm"], rel=0.02)
+    assert half["loss/total"] != single["loss/total"]
+    assert np.linalg.norm(half_moved_by - moved_by) < 0.25 * np.linalg.norm(moved_by)
+
+
 def test_a_mix_of_host_and_device_in_one_step(without_hyper):
     """Four devices with two rows each, one attacked and one self-blended; each row as it is when it is alone."""
     config = small_adv(without_hyper)

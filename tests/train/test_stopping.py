@@ -12,7 +12,8 @@ import pytest
 import tiny
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.train.loop import _same_run, stoppable
+from fdetect_jax.interrupts import stoppable
+from fdetect_jax.train.loop import _same_run
 from fdetect_jax.train.writer import read_history
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +121,7 @@ def test_both_signals_stop_after_a_step():
 
 def test_a_second_ctrl_c_ends_at_once():
     script = (
-        "import os, signal, time\nfrom fdetect_jax.train.loop import stoppable\n"
+        "import os, signal, time\nfrom fdetect_jax.interrupts import stoppable\n"
         "with stoppable():\n    os.kill(os.getpid(), signal.SIGINT)\n    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(60)\n"
     )
