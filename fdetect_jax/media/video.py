@@ -6,7 +6,7 @@ Length and rate come from the packets, before anything is decoded; the header is
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from fdetect_jax.media.limits import Limits, UnreadableMedia, check_size
 # AVColorSpace: BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
 _MATRICES = (1, 4, 5, 6, 7, 9)
 _ROUNDING = 6e-4  # seconds; Matroska keeps whole milliseconds
+_INDEXED = ("mov", "matroska")  # containers whose frames can be found without reading all before them
 _HELD_BYTES = 512 << 20  # of frames, while the number that decode is unknown
 
 
@@ -88,13 +89,19 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class _Packets:
-    """Results of a pass over the packets without decoding. duration: seconds."""
+    """Results of a pass over the packets without decoding. duration: seconds.
+
+    stamps, keys: of each packet in the order of decoding, its time of display in the unit, and whether a decoder
+    can start at it; empty where the file does not say so for all, or is damaged.
+    """
 
     count: int
     duration: float
     codec: str
     container: str
     has_audio: bool
+    stamps: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    keys: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
 
 
 def probe(path: str | Path, limits: Limits | None = None) -> VideoInfo:
@@ -119,8 +126,9 @@ def probe(path: str | Path, limits: Limits | None = None) -> VideoInfo:
 def read_frames(path: str | Path, sampling: Sampling, limits: Limits | None = None) -> Iterator[Frame]:
     """Decodes a video and yields the sampled frames, in order; damaged parts are skipped.
 
-    For ``count`` a video is decoded once. It is decoded a second time only if its packets do not hold one frame each,
-    or if the sampled frames would not fit in the memory limit.
+    For ``count`` a video is decoded from the key frames before the sampled frames, where the container has an index and
+    this saves half of the frames; else it is decoded once. It is decoded a second time only if its packets do not hold
+    one frame each, or if the sampled frames would not fit in the memory limit.
 
     Raises:
         UnreadableMedia: see ``probe``.
@@ -128,7 +136,7 @@ def read_frames(path: str | Path, sampling: Sampling, limits: Limits | None = No
     limits = limits or Limits()
     packets = _walk(path, limits)
     if sampling.count is not None:
-        frames = _evenly(path, sampling.count, packets.count, limits)
+        frames = _evenly(path, sampling.count, packets, limits)
     else:
         frames = _by_time(path, sampling.per_second, limits)
     some = False
@@ -165,10 +173,16 @@ def _walk(path: str | Path, limits: Limits) -> _Packets:
         stream = video_stream(container)
         base = stream.time_base
         count, start, end = 0, math.inf, -math.inf
+        stamps, keys, indexed = [], [], container.format.name.startswith(_INDEXED)
         for packet in packets_of(container, [stream]):
             if packet.is_discard:
+                indexed = False
                 continue
             count += 1
+            indexed = indexed and packet.pts is not None and not packet.is_corrupt
+            if indexed:
+                stamps.append(packet.pts)
+                keys.append(packet.is_keyframe)
             _check_count(count, limits)
             if packet.pts is not None:
                 start, end = min(start, packet.pts), max(end, packet.pts + (packet.duration or 0))
@@ -177,7 +191,10 @@ def _walk(path: str | Path, limits: Limits) -> _Packets:
         duration = float((end - start) * base) if end > start else 0.0
         duration = _checked(duration or count / float(stream.average_rate or 25), limits)
         codec, has_audio = stream.codec_context.codec.canonical_name, bool(container.streams.audio)
-        return _Packets(count, duration, codec, container.format.name, has_audio)
+        if not indexed or len(set(stamps)) < count:
+            stamps, keys = [], []
+        index = np.array(stamps, np.int64), np.array(keys, bool)
+        return _Packets(count, duration, codec, container.format.name, has_audio, *index)
 
 
 def _check_count(frames: int, limits: Limits) -> None:
@@ -256,21 +273,72 @@ def shots(path: str | Path, limits: Limits) -> Iterator[Shot]:
             yield Shot(index, last, moment, frame, squared((frame.width, frame.height), aspect, limits))
 
 
-def _evenly(path: str | Path, count: int, packets: int, limits: Limits) -> Iterator[Shot]:
-    frames = shots(path, limits)
-    if packets <= count:
-        return itertools.islice(frames, count)
-    wanted, held, size, total = _spread(count, packets), [], 0, 0
-    for shot in frames:
+def _evenly(path: str | Path, count: int, packets: _Packets, limits: Limits) -> Iterator[Shot]:
+    if packets.count <= count:
+        return itertools.islice(shots(path, limits), count)
+    wanted, held, size, total = _spread(count, packets.count), [], 0, 0
+    if len(packets.stamps) and (found := _sought(path, sorted(wanted), packets, limits)) is not None:
+        return iter(found)
+    for shot in shots(path, limits):
         total = shot.index + 1
         if shot.index in wanted and size <= _HELD_BYTES:
             held.append(shot)
             size += sum(plane.buffer_size for plane in shot.frame.planes)
-    if total == packets and size <= _HELD_BYTES:
+    if total == packets.count and size <= _HELD_BYTES:
         return iter(held)
     held.clear()
     wanted = _spread(count, total)
     return (shot for shot in shots(path, limits) if shot.index in wanted)
+
+
+def _sought(path: str | Path, wanted: list[int], packets: _Packets, limits: Limits) -> list[Shot] | None:
+    """The frames ``wanted``, counted in the order of display, each decoded from the key frame before it.
+
+    None where that would decode over half of all frames, where one of them does not decode, or where they do not fit in
+    the memory limit: then the whole video is decoded.
+    """
+    shown = np.sort(packets.stamps)
+    starts = np.sort(packets.stamps[packets.keys])
+    targets = shown[wanted]
+    places = np.searchsorted(starts, targets, "right") - 1
+    if places[0] < 0:
+        return None
+    groups = {int(start): targets[places == place] for place in np.unique(places) for start in [starts[place]]}
+    through = sum(int(((shown >= start) & (shown <= stamps[-1])).sum()) for start, stamps in groups.items())
+    if 2 * through > len(shown):
+        return None
+    found, size = [], 0
+    with open_video(path, limits) as container:
+        stream = video_stream(container)
+        stream.codec_context.thread_count = 1
+        aspect, unit = stream.sample_aspect_ratio, float(stream.time_base)
+        for start, stamps in groups.items():
+            try:
+                container.seek(start, stream=stream)
+            except av.error.FFmpegError:
+                return None
+            left = set(stamps.tolist())
+            for frame in _until(container, stream, int(stamps[-1])):
+                check_size(frame, limits)
+                if frame.pts not in left:
+                    continue
+                left.remove(frame.pts)
+                shape, moment = squared((frame.width, frame.height), aspect, limits), frame.pts * unit
+                index = int(np.searchsorted(shown, frame.pts))
+                found.append(Shot(index, moment - float(shown[0]) * unit, moment, frame, shape))
+                size += sum(plane.buffer_size for plane in frame.planes)
+            if left or size > _HELD_BYTES:
+                return None
+    return found
+
+
+def _until(container: Any, stream: Any, stamp: int) -> Iterator[Any]:
+    """Frames that decode completely, from where the container stands until the one that is shown at ``stamp``."""
+    for packet in itertools.chain(packets_of(container, [stream]), [None]):
+        for frame in _decode(stream, packet):
+            yield frame
+            if frame.pts is None or frame.pts >= stamp:
+                return
 
 
 def _spread(count: int, total: int) -> set[int]:
