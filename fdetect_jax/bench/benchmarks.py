@@ -297,13 +297,14 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
         "inverter": inverter,
         "space": "w",
         "render": "full",
-        "remat": False,
+        "remat": setting.remat,
         "dtype": setting.dtype,
         "attack": {"epsilon": EPSILON, "steps": setting.attack_steps, "random_start": False},
     }
     people = {"identities": {"train": setting.batch, "val": 2, "test": 2}, "per_identity": 1, "seed": 0}
     reading = {"workers": 0, "frames": 0, "max_unusable": 0.0}
-    detector = {"name": setting.detector, "overrides": NO_DROPOUT, "weights": "", "sync_batch_stats": False}
+    overrides = NO_DROPOUT | {"remat": setting.remat}
+    detector = {"name": setting.detector, "overrides": overrides, "weights": "", "sync_batch_stats": False}
     optimizer = {"name": "sgd", "learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "b2": 0.99, "weight_decay": 0.0}
     sam = {"rho": RHO, "adaptive": False, "batch_stats": "first"}
     return ConfigDict(

@@ -26,7 +26,8 @@ class Setting:
     batch: images per step. dtype: "float32" or "bfloat16". detector: a key of ``DETECTORS``, at ``pixels`` a side.
     resolution, channel_base: of the StyleGAN2; 256 and 16384 are the published 256 px setting of StyleGAN2-ADA.
     attack_steps: s of the attack. faces: per call of ``input_pipeline``; forgery: a key of ``FORGERIES`` made on the
-    host, applied to each of them. scratch: a folder for files of a benchmark.
+    host, applied to each of them. remat: ``adv_step`` recomputes activations. scratch: a folder for files of a
+    benchmark.
     """
 
     batch: int = 4
@@ -38,6 +39,7 @@ class Setting:
     attack_steps: int = 10
     faces: int = 64
     forgery: str = "sbi"
+    remat: bool = False
     scratch: str = ""
 
     def __post_init__(self):
