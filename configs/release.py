@@ -4,7 +4,8 @@
     python -m fdetect_jax.main --config=configs/release.py --config.data.root=DIR
 
 LABELLED is a folder with a ``manifest.csv`` (path, label, type, generator, source, group); the bundled detector's is
-described in its card. The trunk's ImageNet weights are fetched once. Two cores take about an hour.
+described in its card: labelled faces, and 5,000 photographs of All-Age-Faces as one more source of real ones. The
+trunk's ImageNet weights are fetched once. Two cores take about an hour.
 
 ``:audit`` leaves out four generators and four sources, trains on the rest, and tests each that was left out.
 
@@ -32,7 +33,8 @@ LEFT_OUT = {
     ),
 }
 _VARIANTS = ("labelled", "audit", "mixes")
-_BEFORE = {"given": 2.0, "sbi": 1.0, "composite": 1.0}  # the mix that ``:mixes`` starts from
+_MIX = {"given": 2.0, "sbi": 1.0}
+_BEFORE = _MIX | {"composite": 1.0}  # the recipe's mix before ``:mixes``, which starts from it
 
 
 def get_config(variant: str = "labelled"):
@@ -46,7 +48,7 @@ def get_config(variant: str = "labelled"):
     }
     if variant != "labelled":
         config.data.leave_out = LEFT_OUT
-    config.forgery = common.forgery("faces64", **_BEFORE)
+    config.forgery = common.forgery("faces64", **_MIX)
     config.forgery.swap = {"changed": 0.5, "inner": 0.5, "gradients": 0.4}
     # The coding and the size of a face must not say where it comes from: both classes are coded again, alike.
     config.augment = common.augment() | {

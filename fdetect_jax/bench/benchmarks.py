@@ -20,7 +20,7 @@ import optax
 from ml_collections import ConfigDict
 
 from fdetect_jax import parallel
-from fdetect_jax.bench import groups
+from fdetect_jax.bench import files, groups
 from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting, lite
 from fdetect_jax.convert import efficientnet
@@ -394,5 +394,6 @@ BENCHMARKS: dict[str, Callable[[Setting], Work]] = {
     "latent_pgd": latent_pgd,
     "adv_step": adv_step,
     "input_pipeline": input_pipeline,
+    "predict": lambda setting: Work(*files.predict(setting)),  # an image per second is a file per second
     "face_search": face_search,
 }

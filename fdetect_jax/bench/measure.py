@@ -33,6 +33,7 @@ TOLERANCE = {
     "latent_pgd": 1e-2,
     "adv_step": 2e-2,
     "input_pipeline": 0.0,
+    "predict": 0.0,
 }
 HALF_PRECISION = 0.3  # bfloat16 keeps 8 bits through about sixty layers
 

@@ -13,6 +13,7 @@ NAMES = (
     "latent_pgd",
     "adv_step",
     "input_pipeline",
+    "predict",
     "face_search",
 )
 ALONE = ("face_search",)  # without a side in PyTorch

@@ -72,6 +72,11 @@ def best(name: str, arrays: Arrays, setting: Setting, variants: Sequence[str] | 
     torch.backends.cudnn.benchmark = True
     if name == "input_pipeline":
         return _input_pipeline(setting)
+    if name == "predict":
+        from fdetect_jax.bench import torch_files
+
+        call, outputs = torch_files.predict(setting, DEVICE)
+        return Peer("plain script", call, outputs, {})
     found: Peer | None = None
     tried = {}
     for title in variants or VARIANTS:
