@@ -21,11 +21,8 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.nn.once import jit_once
 
 AXIS = "data"
-STOP = (
-    "stop"  # in a batch and among the metrics of a run of several processes: the signal that one of them was sent, or 0
-)
-
-
+# In a batch and among the metrics of a run of several processes: the signal that one of them was sent, or 0.
+STOP = "stop"
 _apart = False  # whether this process computes on its own, see ``apart``
 
 
@@ -79,8 +76,7 @@ def split(mesh: jax.sharding.Mesh) -> NamedSharding:
 def compile_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
     """``step(state, batch, frozen) -> (state, metrics)`` for every device at once; the state is donated.
 
-    Where several processes share the mesh, the batch also holds what ``put_batch`` adds, and the metrics its largest
-    value in any process.
+    Where the batch holds ``STOP``, the metrics hold its largest value in any process.
     """
     everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
 
@@ -242,7 +238,7 @@ class Devices:
 
 
 def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
-    """This process's rows of a batch, a dict of arrays -> one global array per leaf, split over the devices.
+    """This process's rows of a batch -> one global array per leaf, split over the devices.
 
     Raises:
       UserError: the rows do not divide among this process's devices.
