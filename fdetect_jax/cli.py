@@ -95,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=kinds.SECONDS, help="time limit in seconds (default: %(default)g)"
     )
     change.set_defaults(run=_convert)
+    together = jobs.add_parser(
+        "join", help="make one detector of several trained ones, whose margin is the mean of theirs"
+    )
+    together.add_argument("inputs", nargs="+", metavar="WEIGHTS", help="of trainings of one EfficientNet")
+    together.add_argument("--output", required=True, help="the .safetensors to write, in half precision")
+    together.add_argument("--description", default="", help="kept in the file")
+    together.set_defaults(run=_join)
     back = jobs.add_parser("export", help="write converted weights under their original's key names")
     back.add_argument("input", help="output of `fdetect convert`")
     back.add_argument("--layout", help="lukemelas, timm, sbi; nvlabs, rosinality (default: its original layout)")
@@ -177,6 +184,12 @@ def _convert(arguments: argparse.Namespace) -> None:
         **options,
     )
     print(arguments.output)
+
+
+def _join(arguments: argparse.Namespace) -> None:
+    from fdetect_jax.convert.experts import join
+
+    join(arguments.inputs, arguments.output, arguments.description)
 
 
 def _export(arguments: argparse.Namespace) -> None:

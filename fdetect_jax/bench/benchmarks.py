@@ -20,7 +20,7 @@ import optax
 from ml_collections import ConfigDict
 
 from fdetect_jax import parallel
-from fdetect_jax.bench import files, groups
+from fdetect_jax.bench import files, groups, scaling
 from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting, lite
 from fdetect_jax.convert import efficientnet
@@ -379,9 +379,8 @@ class _Timed:
             self.seconds += time.perf_counter() - start
 
 
-def face_search(setting: Setting) -> Work:
-    """Finds 24 people in an image of 12 megapixels, see ``groups.face_search``; it has no peer in PyTorch."""
-    call, figures = groups.face_search()
+def _alone(call: Callable[[], Any], figures: dict[str, float]) -> Work:
+    """Of what has no peer in PyTorch."""
     return Work(call, 1, figures=figures)
 
 
@@ -395,5 +394,6 @@ BENCHMARKS: dict[str, Callable[[Setting], Work]] = {
     "adv_step": adv_step,
     "input_pipeline": input_pipeline,
     "predict": lambda setting: Work(*files.predict(setting)),  # an image per second is a file per second
-    "face_search": face_search,
+    "face_search": lambda setting: _alone(*groups.face_search()),
+    "scaling": lambda setting: _alone(*scaling.scaling(setting)),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, multiresolution
+from fdetect_jax.detectors import efficientnet, experts, multiresolution
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -34,6 +34,7 @@ class Detector:
 
 DETECTORS: dict[str, Detector] = {
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
+    "experts": Detector(experts.build),
     "multiresolution": Detector(multiresolution.build),
 }
 

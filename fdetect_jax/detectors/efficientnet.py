@@ -335,6 +335,15 @@ def named(features: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {FEATURES + name: x for name, x in features.items()}
 
 
+def maps(
+    config: EfficientNetConfig, images: jax.Array, train: bool, axis_name: str | None, dtype: jnp.dtype
+) -> dict[str, jax.Array]:
+    """As ``trunk``, with "head" as the last map, which is pooled; call it in a compact method."""
+    features = trunk(config, images, train, axis_name, dtype)
+    x = Conv(config.ends[1], dtype=dtype, name="conv_head")(list(features.values())[-1])
+    return features | {"head": normed(config, train, axis_name, "bn1")(x)}
+
+
 class EfficientNet(nn.Module):
     """The detector. Parameters, statistics, embedding and logits are float32 for every ``dtype``.
 
@@ -359,14 +368,9 @@ class EfficientNet(nn.Module):
           Outputs with logits (B, classes) and heads: embedding (B, C) before dropout, features/stem,
           features/stage1 …, features/head.
         """
-        config = self.config
-        features = trunk(config, images, train, self.axis_name, self.dtype)
-        x = list(features.values())[-1]
-        x = Conv(config.ends[1], dtype=self.dtype, name="conv_head")(x)
-        x = normed(config, train, self.axis_name, "bn1")(x)
-        features["head"] = x
-        embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
-        h = nn.Dropout(config.dropout, deterministic=not train)(embedding)
+        features = maps(self.config, images, train, self.axis_name, self.dtype)
+        embedding = features["head"].mean(axis=(1, 2), dtype=jnp.float32)
+        h = nn.Dropout(self.config.dropout, deterministic=not train)(embedding)
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        logits = nn.Dense(config.num_classes, kernel_init=drawn(self, init), name="fc")(h)
+        logits = nn.Dense(self.config.num_classes, kernel_init=drawn(self, init), name="fc")(h)
         return Outputs(logits, {"embedding": embedding} | named(features))
