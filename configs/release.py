@@ -3,6 +3,9 @@
     fdetect prepare folder --root LABELLED --output DIR --recipe sbi --size 192
     python -m fdetect_jax.main --config=configs/release.py --config.data.root=DIR
 
+The bundled one is two of them, joined by ``fdetect join``: the card has all commands. ``:composites`` is the other one,
+which is also trained on composites.
+
 LABELLED is a folder with a ``manifest.csv`` (path, label, type, generator, source, group); the bundled detector's is
 described in its card: labelled faces, and 5,000 photographs of All-Age-Faces as one more source of real ones. The
 trunk's ImageNet weights are fetched once. Two cores take about an hour.
@@ -32,9 +35,9 @@ LEFT_OUT = {
         "npm:fake-avatars (leafac/fake-avatars)",
     ),
 }
-_VARIANTS = ("labelled", "audit", "mixes")
+_VARIANTS = ("labelled", "composites", "audit", "mixes")
 _MIX = {"given": 2.0, "sbi": 1.0}
-_BEFORE = _MIX | {"composite": 1.0}  # the recipe's mix before ``:mixes``, which starts from it
+_COMPOSITES = _MIX | {"composite": 1.0}
 
 
 def get_config(variant: str = "labelled"):
@@ -46,9 +49,9 @@ def get_config(variant: str = "labelled"):
         "workers": 1,
         "balance": 0.5,
     }
-    if variant != "labelled":
+    if variant in ("audit", "mixes"):
         config.data.leave_out = LEFT_OUT
-    config.forgery = common.forgery("faces64", **_MIX)
+    config.forgery = common.forgery("faces64", **(_COMPOSITES if variant == "composites" else _MIX))
     config.forgery.swap = {"changed": 0.5, "inner": 0.5, "gradients": 0.4}
     # The coding and the size of a face must not say where it comes from: both classes are coded again, alike.
     config.augment = common.augment() | {
@@ -102,11 +105,11 @@ def _compare(config) -> None:
     config.variants = {
         "given": mixed("Labelled fakes alone", given=1.0),
         "sbi": mixed("+ self-blends", given=2.0, sbi=1.0),
-        "composite": mixed("+ self-blends, composites", **_BEFORE),
-        "swap": mixed("+ self-blends, composites, swaps", **_BEFORE, swap=1.0),
-        "resample": mixed("+ self-blends, composites, traces", **_BEFORE, resample=1.0),
-        "latent": mixed("+ self-blends, composites, latent adversaries", **_BEFORE, reconstruction=0.5, latent=0.5),
-        "scratch": mixed("As the third, a small network from scratch", **_BEFORE)
+        "composite": mixed("+ self-blends, composites", **_COMPOSITES),
+        "swap": mixed("+ self-blends, composites, swaps", **_COMPOSITES, swap=1.0),
+        "resample": mixed("+ self-blends, composites, traces", **_COMPOSITES, resample=1.0),
+        "latent": mixed("+ self-blends, composites, latent adversaries", **_COMPOSITES, reconstruction=0.5, latent=0.5),
+        "scratch": mixed("As the third, a small network from scratch", **_COMPOSITES)
         | {"detector": {"name": "efficientnet_small64", "weights": "", "overrides": {"num_classes": 6}}},
     }
     config.rows = tuple(config.variants)
