@@ -206,5 +206,6 @@ def test_the_recipe_of_the_bundled_detector(tree, faces, tmp_path):
     runs = runs_of(mixes, tmp_path / "mixes")
     assert {run.variant for run in runs} == set(mixes.variants)
     assert len(runs) == 3 * len(mixes.variants)
-    with pytest.raises(ValueError, match=r"configs/release\.py: found variant 'large', wanted labelled, composites, audit, mixes"):
+    wanted = r"configs/release\.py: found variant 'large', wanted labelled, composites, audit, mixes"
+    with pytest.raises(ValueError, match=wanted):
         release.get_config("large")
