@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "fdetect_jax"
 # From the top down; the rooms of one line do not import each other.
 ROOMS = (
     ("main", "cli"),
-    ("predict", "overrides", "cluster"),
     ("bench", "experiments"),
+    ("predict", "overrides", "cluster"),
     ("config",),
     ("train",),
     ("evaluation",),

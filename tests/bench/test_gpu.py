@@ -11,19 +11,24 @@ from fdetect_jax.bench import gpu
 from fdetect_jax.errors import UserError
 
 
-@pytest.mark.slow
-def test_every_part_is_measured(tmp_path):
+def test_a_part_is_measured_or_left_out_with_a_reason(tmp_path, monkeypatch):
+    """One benchmark stands for the others, which ``test_bench`` runs."""
+    every = gpu.parts
+    broken = gpu.Part("broken", "b4_forward", {"dtype": "float16"})
+    monkeypatch.setattr(
+        gpu, "parts", lambda *how: [one for one in every(*how)[:3] if one.name != "b4_sam_step"] + [broken]
+    )
     found = gpu.run(20, tmp_path, tiny=True, torch=False)
-    assert found["left_out"] == []
-    wanted = [part.title for part in gpu.parts(True, False) if part.name != "depthwise"]
-    assert [row["title"] for row in found["rows"]] == wanted
+    assert [row["title"] for row in found["rows"]] == ["B4, inference"]
+    assert found["left_out"] == [{"title": "broken", "reason": "--dtype: found 'float16', wanted float32 or bfloat16"}]
     assert all(row["seconds"] > 0 and row["roofline"] > 0 and row["ratio"] is None for row in found["rows"])
     assert len(found["depthwise"]) == len(gpu._DEPTHWISE)
     assert all(row[form] > 0 for row in found["depthwise"] for form in ("shifted", "grouped gradient"))
     assert json.loads((tmp_path / "gpu.json").read_text()) == found
     text = (tmp_path / "gpu.md").read_text()
     assert text == gpu.table(found)
-    assert text.count("| B4, ") == 2
+    assert text.count("| B4, ") == 1
+    assert "Left out: broken: --dtype" in text
 
 
 def test_what_time_does_not_allow_is_named(tmp_path):
