@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,10 +40,9 @@ def here(path: Any) -> Any:
     with _reaching(path):
         system, root = _opened(path)
         found = _files(system, root)
-        marks = {name: str(system.ukey(f"{root}/{name}" if name else root)) for name in found}
     if not found:
         raise UserError(f"{path}: found nothing there, wanted a file or a folder")
-    folder = cache_folder() / "remote" / digest([path, found, marks])
+    folder = cache_folder() / "remote" / digest([path, found])
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent))
@@ -162,18 +161,19 @@ def _is_unfinished(name: str) -> bool:
     return any(_UNFINISHED in part or is_temporary(part) for part in PurePosixPath(name).parts)
 
 
-def _files(system: Any, root: str) -> dict[str, int]:
-    """The files below an address, relative, with their bytes; "" for the address itself where that is a file."""
+def _files(system: Any, root: str) -> dict[str, str]:
+    """The files below an address, relative, with all that one listing says of each: bytes, times, checksums. "" stands
+    for the address itself where that is a file."""
     if system.isfile(root):
-        return {"": int(system.size(root))}
+        return {"": str(system.info(root))}
     if not system.exists(root):
         return {}
     found = system.find(root, detail=True)
     prefix = system._strip_protocol(root).rstrip("/") + "/"
-    return {name.removeprefix(prefix): int(entry["size"]) for name, entry in sorted(found.items())}
+    return {name.removeprefix(prefix): str(entry) for name, entry in sorted(found.items())}
 
 
-def _get(system: Any, root: str, names: dict[str, int], folder: Path) -> None:
+def _get(system: Any, root: str, names: Iterable[str], folder: Path) -> None:
     for name in names:
         inside = PurePosixPath(name)
         if inside.is_absolute() or ".." in inside.parts:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -49,8 +50,8 @@ def parts(tiny: bool, torch: bool) -> list[Part]:
     face = own | {"batch": 2 if tiny else 32}
     paper = own | {"batch": 2 if tiny else 16, "remat": True}
     paper |= {} if tiny else {"resolution": 1024, "channel_base": 32768}
-    peers = _PEERS[:1] if tiny else _PEERS
-    found = [
+    peers = (_PEERS[:1] if tiny else _PEERS) if torch else ("",)
+    return [
         Part("B4, inference", "b4_forward", face, peers[0]),
         Part("B4, training step (SAM)", "b4_sam_step", face, peers[0]),
         Part("depthwise convolutions", "depthwise", face),
@@ -62,7 +63,6 @@ def parts(tiny: bool, torch: bool) -> list[Part]:
             for title, name in (("B4, inference", "b4_forward"), ("B4, training step (SAM)", "b4_sam_step"))
         ),
     ]
-    return found if torch else [dataclasses.replace(part, peer="") for part in found if "(comp" not in part.title]
 
 
 def run(minutes: float, output: Path, tiny: bool = False, torch: bool | None = None) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
             return _machine(task["tiny"])
         part = Part(**task["part"])
         if part.name == "depthwise":
-            return {"rows": depthwise(part.setting["batch"], part.setting["dtype"], part.setting.get("pixels", 380))}
+            return {"rows": depthwise(Setting(**part.setting))}
         limits = {name: task[name] for name in ("flops_per_s", "bytes_per_s")}
         return _measured(part, limits)
     except (BenchError, UserError) as error:
@@ -207,7 +207,7 @@ def _machine(tiny: bool) -> dict[str, Any]:
     return {"device": jax.devices()[0].device_kind, "versions": versions, "date": date, "peaks": limits}
 
 
-def depthwise(batch: int, dtype: str, pixels: int) -> list[dict[str, Any]]:
+def depthwise(setting: Setting) -> list[dict[str, Any]]:
     """Both forms of B4's depthwise convolutions: seconds of the result, and of both gradients.
 
     "shifted": a sum of shifted products, as ``nn.conv`` has it. "grouped": XLA's grouped convolution.
@@ -226,9 +226,9 @@ def depthwise(batch: int, dtype: str, pixels: int) -> list[dict[str, Any]]:
 
     rows = []
     for kernel, stride, side, channels in _DEPTHWISE:
-        size = max(4, pixels // side)
+        size = max(4, setting.pixels // side)
         pads = (same_padding(size, kernel, stride),) * 2
-        x = jax.random.normal(jax.random.key(0), (batch, size, size, channels), jnp.dtype(dtype))
+        x = jax.random.normal(jax.random.key(0), (setting.batch, size, size, channels), jnp.dtype(setting.dtype))
         w = jax.random.normal(jax.random.key(1), (kernel, kernel, channels), jnp.float32)
         row: dict[str, Any] = {"kernel": kernel, "stride": stride, "shape": f"{size} x {size} x {channels}"}
         for name, form in (("shifted", depthwise_conv2d), ("grouped", grouped)):
@@ -251,7 +251,7 @@ def _seconds(call: Any, *arguments: Any) -> float:
         start = time.perf_counter()
         jax.block_until_ready(call(*arguments))
         spent.append(time.perf_counter() - start)
-    return sorted(spent)[len(spent) // 2]
+    return statistics.median(spent)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -45,11 +45,10 @@ def join(paths: Sequence[str | os.PathLike], output: str | os.PathLike, descript
     count = len(found)
     joined: dict = {"params": {}, "batch_stats": {}}
     for number, (_, variables, _) in enumerate(found):
-        for collection, tree in variables.items():
-            if collection in joined:
-                own = {layer: values for layer, values in tree.items() if layer != "fc"}
-                joined[collection][f"expert{number}"] = own
-        joined["params"][f"fc{number}"] = variables["params"]["fc"]
+        trunk = dict(variables["params"])
+        joined["params"][f"fc{number}"] = trunk.pop("fc")
+        joined["params"][f"expert{number}"] = trunk
+        joined["batch_stats"][f"expert{number}"] = variables["batch_stats"]
     overrides = {"trunk": name.removeprefix(_PREFIX), "trunk_overrides": first.get("overrides", {}), "count": count}
     kept = {note: notes[note] for note in _SAME if note in notes}
     sources = json.dumps([own.get("source", "") for _, _, own in found])

@@ -43,13 +43,13 @@ def _prepared(data, split: str, context: bool, label: int) -> Source:
     from fdetect_jax.data.prepared import NoCrops, Prepared
 
     # Forgeries start from real faces and their landmarks; a fake video may show people unaltered.
-    real = label == REAL
+    real, root = label == REAL, here(data.root)
     names = data.get("leave_out", {})
     without = tuple((column, tuple(names.get(field, ()))) for field, column in LEAVE_OUT.items() if names.get(field))
 
     def part(split: str, without: tuple = without, only_those: bool = False) -> Source:
         return Prepared(
-            here(data.root),
+            root,
             split,
             labels=(label,),
             context=context,

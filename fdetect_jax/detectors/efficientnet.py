@@ -212,8 +212,13 @@ VARIANTS: dict[str, EfficientNetConfig] = {
 
 def build(variant: str, overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "EfficientNet":
     """A variant of ``VARIANTS`` with fields replaced; UserError for a field that is unknown or out of range."""
+    return EfficientNet(config_of(variant, overrides), axis_name, dtype)
+
+
+def config_of(variant: str, overrides: Mapping[str, Any], path: str = "detector") -> EfficientNetConfig:
+    """The config of a variant with fields replaced. Raises as ``build`` does; path: of the fields, for messages."""
     fields = {field.name: getattr(VARIANTS[variant], field.name) for field in dataclasses.fields(EfficientNetConfig)}
-    return EfficientNet(from_fields(EfficientNetConfig, fields | dict(overrides), "detector"), axis_name, dtype)
+    return from_fields(EfficientNetConfig, fields | dict(overrides), path)
 
 
 def drop_connect(x: jax.Array, rate: float, rng: jax.Array) -> jax.Array:

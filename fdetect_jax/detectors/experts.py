@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNetConfig, maps, named
+from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNetConfig, config_of, maps, named
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.initial import drawn
@@ -44,9 +44,7 @@ class ExpertsConfig:
     @property
     def network(self) -> EfficientNetConfig:
         """The config of every expert."""
-        own = VARIANTS[self.trunk]
-        fields = {field.name: getattr(own, field.name) for field in dataclasses.fields(EfficientNetConfig)}
-        return from_fields(EfficientNetConfig, fields | dict(self.trunk_overrides), "detector.trunk_overrides")
+        return config_of(self.trunk, self.trunk_overrides, "detector.trunk_overrides")
 
 
 def build(overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "Experts":

@@ -58,7 +58,7 @@ class MultiResolutionConfig:
     @property
     def network(self) -> EfficientNetConfig:
         """The trunk's config."""
-        return efficientnet.build(self.trunk, self.trunk_overrides, None, jnp.float32).config
+        return efficientnet.config_of(self.trunk, self.trunk_overrides)
 
 
 def build(overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "MultiResolution":

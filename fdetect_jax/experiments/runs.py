@@ -17,11 +17,9 @@ from ml_collections import ConfigDict
 from fdetect_jax import config as checks
 from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
-from fdetect_jax.evaluation.schema import REPORT
-from fdetect_jax.fields import json_file
 from fdetect_jax.interrupts import stoppable
 from fdetect_jax.train.detector import check_network
-from fdetect_jax.train.loop import Stopped, finished, train_and_evaluate
+from fdetect_jax.train.loop import Stopped, finished, reported, train_and_evaluate
 from fdetect_jax.train.trainers import make_task
 
 _PAUSE = 1.0  # seconds between two looks at what another process has finished
@@ -100,17 +98,9 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
         yield from _train(runs[number::processes], show)
     for place, run in enumerate(runs):
         if place % processes != number:
-            while (content := _reported(run)) is None:
+            while (content := reported(run.config, run.folder)) is None:
                 time.sleep(_PAUSE)
             yield run, content
-
-
-def _reported(run: Run) -> dict | None:
-    """The report of a run of another process, once it is finished."""
-    if not (run.folder / REPORT).is_file():
-        return None
-    content = json_file(run.folder / REPORT, "what a training wrote")
-    return content if content["step"] >= run.config.steps else None
 
 
 def _train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, dict]]:

@@ -153,18 +153,24 @@ def finished(config: ConfigDict, workdir: str | Path, task: Task) -> dict | None
     Raises:
       UserError: the workdir holds a run of another config; names the field.
     """
+    content = None if config.evaluate_only else reported(config, workdir)
+    if content is not None:
+        _same_run(content["config"], _plain(config, task), Path(workdir), False)
+    return content
+
+
+def reported(config: ConfigDict, workdir: str | Path) -> dict | None:
+    """The report in a workdir, whatever run wrote it; None if there is none of ``config.steps`` steps. Raises UserError
+    where the file is no report."""
     path = Path(workdir) / REPORT
-    if not path.is_file() or config.evaluate_only:
+    if not path.is_file():
         return None
     wanted = "what a training wrote; without the file it is written again"
     content = json_file(path, wanted)
     for name, kind in _REPORTED.items():
         if not isinstance(content, dict) or not isinstance(content.get(name), kind):
             raise UserError(f"{path}: found no {name} in it, wanted {wanted}")
-    if content["step"] < config.steps:
-        return None
-    _same_run(content["config"], _plain(config, task), Path(workdir), False)
-    return content
+    return content if content["step"] >= config.steps else None
 
 
 def _plain(config: ConfigDict, task: Task) -> dict:
