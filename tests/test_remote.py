@@ -138,9 +138,11 @@ def test_what_changes_is_copied_while_the_run_works(memory, monkeypatch):
     with remote.workdir("memory://runs/three") as folder:
         (folder / "log").write_text("1")
         deadline = time.monotonic() + 20
-        while not memory.exists("/runs/three/log") and time.monotonic() < deadline:
+        copied = None
+        while copied != b"1" and time.monotonic() < deadline:  # the file is there, and empty, before its bytes are
             time.sleep(0.01)
-        assert memory.cat_file("/runs/three/log") == b"1"
+            copied = memory.cat_file("/runs/three/log") if memory.exists("/runs/three/log") else None
+        assert copied == b"1"
 
 
 def test_an_address_that_cannot_be_written_is_refused_before_work(monkeypatch, memory):
