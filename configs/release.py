@@ -1,16 +1,15 @@
-"""The bundled detector: EfficientNet-Lite0 on labelled faces of many sources and on forgeries made of the real ones.
+"""The bundled detector: two EfficientNet-Lite0 on labelled faces of many sources and on forgeries made of real ones.
 
     fdetect prepare folder --root LABELLED --output DIR --recipe sbi --size 192
     python -m fdetect_jax.main --config=configs/release.py --config.data.root=DIR
 
-The bundled one is two of them, joined by ``fdetect join``: the card has all commands. ``:composites`` is the other one,
-which is also trained on composites.
-
+trains both, joins them, fits the thresholds on the validation split and tests the whole; two cores take two hours.
 LABELLED is a folder with a ``manifest.csv`` (path, label, type, generator, source, group); the bundled detector's is
 described in its card: labelled faces, and 5,000 photographs of All-Age-Faces as one more source of real ones. The
-trunk's ImageNet weights are fetched once. Two cores take about an hour.
+trunk's ImageNet weights are fetched once.
 
-``:audit`` leaves out four generators and four sources, trains on the rest, and tests each that was left out.
+``:audit`` leaves out four generators and four sources, trains the second network on the rest, and tests each that was
+left out.
 
     python -m fdetect_jax.main --config=configs/release.py:mixes --config.data.root=SMALL
 
@@ -35,12 +34,13 @@ LEFT_OUT = {
         "npm:fake-avatars (leafac/fake-avatars)",
     ),
 }
-_VARIANTS = ("labelled", "composites", "audit", "mixes")
+_PHOTOGRAPHS = "All-Age-Faces"  # a source of real faces alone
+_VARIANTS = ("experts", "audit", "mixes")
 _MIX = {"given": 2.0, "sbi": 1.0}
 _COMPOSITES = _MIX | {"composite": 1.0}
 
 
-def get_config(variant: str = "labelled"):
+def get_config(variant: str = "experts"):
     if variant not in _VARIANTS:
         raise ValueError(f"configs/release.py: found variant {variant!r}, wanted {', '.join(_VARIANTS)}")
     config = common.detector(f"The bundled detector ({variant})", "folder", "configs/release.py")
@@ -51,7 +51,7 @@ def get_config(variant: str = "labelled"):
     }
     if variant in ("audit", "mixes"):
         config.data.leave_out = LEFT_OUT
-    config.forgery = common.forgery("faces64", **(_COMPOSITES if variant == "composites" else _MIX))
+    config.forgery = common.forgery("faces64", **_MIX)
     config.forgery.swap = {"changed": 0.5, "inner": 0.5, "gradients": 0.4}
     # The coding and the size of a face must not say where it comes from: both classes are coded again, alike.
     config.augment = common.augment() | {
@@ -87,6 +87,16 @@ def get_config(variant: str = "labelled"):
     config.evaluation.limit = 400
     config.evaluation.forgeries = {}
     config.evaluation.skip = ("swap", "fwa")
+    if variant == "experts":
+        config.task, config.false_alarms = "experts", (0.05, 0.01)  # of the worst source: suspicious, fake
+        config.experts = {
+            "composites": {
+                "title": "The first network: labelled fakes, self-blends, composites",
+                "forgery": {"mix": _COMPOSITES},
+                "data": {"leave_out": {"source": (_PHOTOGRAPHS,)}},
+            },
+            "photographs": {"title": "The second network: labelled fakes, self-blends, one more source of real faces"},
+        }
     if variant == "mixes":
         _compare(config)
     return config

@@ -3,7 +3,9 @@
 import contextlib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -72,8 +74,9 @@ def _run(argv: list[str]) -> None:
     where = _WORKDIR.value or Path("runs") / loaded.name
     if not remote.is_address(where):
         check_folder(where, "--workdir")
-    elif config.get("task") == "table" and parallel.processes() > 1:
-        raise UserError(f"--workdir: found {where} for a table of several processes, wanted a folder that all see")
+    elif config.get("task") in ("table", "experts") and parallel.processes() > 1:
+        wanted = "a folder that all see, since each process trains runs of its own"
+        raise UserError(f"--workdir: found {where}, wanted {wanted}")
     with remote.workdir(where, parallel.process() == 0) as workdir:
         _train(config, workdir, loaded.name)
 
@@ -85,11 +88,9 @@ def _train(config: ConfigDict, workdir: Path, name: str) -> None:
     from fdetect_jax.train.trainers import make_task
 
     try:
-        if config.get("task") == "table":
-            from fdetect_jax.experiments.table import run_table
-
+        if (run := _several(config.get("task"))) is not None:
             try:
-                run_table(config, workdir)
+                run(config, workdir)
             except SystemExit as stopped:  # the processes train runs of their own: the others do not stop with this one
                 raise Ended(stopped.code) from None
             return
@@ -101,6 +102,19 @@ def _train(config: ConfigDict, workdir: Path, name: str) -> None:
         if overrides.lacks_field(error):
             raise UserError(f"--config: {name}: found no field {error}, wanted one") from error
         raise
+
+
+def _several(task: str | None) -> Callable[[ConfigDict, Path], Any] | None:
+    """What runs a task of several trainings; None for a task that is one."""
+    if task == "table":
+        from fdetect_jax.experiments.table import run_table
+
+        return run_table
+    if task == "experts":
+        from fdetect_jax.experiments.experts import run_experts
+
+        return run_experts
+    return None
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Trains the runs of a table. In: its config. Out: the reports of all runs, trained on all devices in parallel.
+"""Trains several runs. In: a config and what differs. Out: the reports of all, trained on all devices in parallel.
 
-A run is an ordinary training, in ``<workdir>/<variant>/seed_<N>``. Finished runs are read; interrupted ones are
+A run is an ordinary training in a folder of its own. Finished runs are read; interrupted ones are
 resumed.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -58,7 +58,7 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     if config.seeds < 2:
         raise UserError(f"seeds: found {config.seeds}, wanted at least two, to separate an effect from chance")
     runs = [
-        Run(variant, seed, _variant_config(config, variant, seed), workdir / variant / f"seed_{seed}")
+        Run(variant, seed, changed(config, config.variants[variant], seed, _OWN), workdir / variant / f"seed_{seed}")
         for seed in range(config.seed, config.seed + config.seeds)
         for variant in config.rows
     ]
@@ -72,10 +72,11 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
     return runs
 
 
-def _variant_config(config: ConfigDict, variant: str, seed: int) -> ConfigDict:
-    fields = {name: value for name, value in config.to_dict().items() if name not in _OWN}
-    changes = config.variants[variant].to_dict()
-    made = ConfigDict(fields | {"task": "detector", "seed": seed, "description": changes.pop("title")})
+def changed(config: ConfigDict, fields: ConfigDict, seed: int, without: Collection[str]) -> ConfigDict:
+    """The config of one training: ``config`` without some fields, with a ``title`` and others of ``fields``."""
+    shared = {name: value for name, value in config.to_dict().items() if name not in without}
+    changes = fields.to_dict()
+    made = ConfigDict(shared | {"task": "detector", "seed": seed, "description": changes.pop("title")})
     if "overrides" in changes.get("detector", {}):  # the shared detector's overrides do not apply to another detector
         made.detector.overrides = changes["detector"].pop("overrides")
     made.update(changes)

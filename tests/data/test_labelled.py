@@ -8,6 +8,7 @@ import pytest
 from small import DETECTOR, run, small_baseline, without_generator
 
 from configs import release
+from fdetect_jax import weights
 from fdetect_jax.config import check
 from fdetect_jax.data.pipeline import train_batches
 from fdetect_jax.data.prepared import Prepared
@@ -15,6 +16,9 @@ from fdetect_jax.data.sources import make_source
 from fdetect_jax.datasets import audit
 from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.errors import UserError
+from fdetect_jax.evaluation.job import measure
+from fdetect_jax.experiments import experts
+from fdetect_jax.experiments.experts import run_experts
 from fdetect_jax.experiments.runs import runs_of
 from fdetect_jax.faces.crop import make_recipe
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes
@@ -185,18 +189,53 @@ def test_what_cannot_be_left_out_or_balanced(labelled, data, wanted):
         check(config_of(labelled, **data))
 
 
-def test_the_recipe_of_the_bundled_detector(tree, faces, tmp_path):
-    """One step of ``configs/release.py`` with a small network: the file that it writes judges five kinds of forgery."""
+def test_the_recipe_of_the_bundled_detector(tree, faces, tmp_path, monkeypatch, capsys):
+    """``configs/release.py`` with small networks and one step each: one file, which judges five kinds of forgery."""
     config = release.get_config()
-    root = prepare("folder", tree, tmp_path / "prepared", make_recipe("sbi", config.data.size), workers=1)
-    config.data.update(root=str(root), workers=0)
+    assert config.data.size == 192
+    root = prepare("folder", tree, tmp_path / "prepared", make_recipe("sbi", 64), workers=1)
+    config.data.update(root=str(root), workers=0, size=64)
     config.detector.update(name="efficientnet_small64", weights="", overrides={"num_classes": 6} | DETECTOR)
-    config.update(steps=1, batch_size=4 * jax.device_count())
-    tests = run(config, tmp_path / "run")["tests"]
-    assert list(tests) == ["sbi", "given", "composite", "resample"]
+    config.update(steps=1, seed=1, batch_size=4 * jax.device_count())
+    config.experts.composites.data.leave_out.source = ("street",)
+    wrong = config.copy_and_resolve_references()
+    wrong.experts.photographs.detector = {"overrides": {"num_classes": 6}}
+    with pytest.raises(UserError, match=r"^experts\.photographs: detector\.overrides: found"):
+        run_experts(wrong, tmp_path / "wrong")
+    wrong.experts = {"one": {"title": "alone"}}
+    with pytest.raises(UserError, match=r"^experts: found \['one'\], wanted two or more trainings"):
+        run_experts(wrong, tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+    run_experts(config, tmp_path / "run")
+    reports = {name: json.loads((tmp_path / "run" / name / "report.json").read_text()) for name in config.experts}
+    assert list(reports["photographs"]["tests"]) == ["sbi", "given", "composite", "resample"]
+    assert "left_out_real:street" in reports["composites"]["tests"]
+    assert reports["composites"]["config"]["forgery"]["mix"]["composite"] == 1
+    whole = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (whole["job"], whole["data"]["scored"]) == ("evaluation", 4)
     scorer = Scorer(tmp_path / "run", batch_size=2)
     assert scorer.classes == KINDS
-    assert (scorer.recipe.size, scorer.recipe.region) == (192, "box")
+    assert (scorer.recipe.size, scorer.recipe.region) == (64, "box")
+    assert scorer.calibration.suspicious is not None
+    found, _ = weights.describe(tmp_path / "run" / "detector.safetensors")
+    assert (found["name"], found["overrides"]["count"]) == ("experts", 2)
+    before = (tmp_path / "run" / "detector.safetensors").read_bytes()
+    run_experts(config, tmp_path / "run")  # finished trainings are read
+    assert (tmp_path / "run" / "detector.safetensors").read_bytes() == before
+
+    def none_of_its(job, *rest):
+        if job.calibrate:
+            raise UserError("no such source")
+        return measure(job, *rest)
+
+    monkeypatch.setattr(experts, "measure", none_of_its)
+    run_experts(config, tmp_path / "run")  # what was trained is not lost
+    assert "not calibrated: no such source" in capsys.readouterr().out
+    assert Scorer(tmp_path / "run", batch_size=2).calibration.suspicious is None
+
+
+def test_the_other_variants_of_the_recipe(tree, faces, tmp_path):
+    root = prepare("folder", tree, tmp_path / "prepared", make_recipe("sbi", 192), workers=1)
     left_out = release.get_config("audit").data.leave_out
     assert left_out.generator
     assert left_out.source
@@ -206,6 +245,6 @@ def test_the_recipe_of_the_bundled_detector(tree, faces, tmp_path):
     runs = runs_of(mixes, tmp_path / "mixes")
     assert {run.variant for run in runs} == set(mixes.variants)
     assert len(runs) == 3 * len(mixes.variants)
-    wanted = r"configs/release\.py: found variant 'large', wanted labelled, composites, audit, mixes"
+    wanted = r"configs/release\.py: found variant 'large', wanted experts, audit, mixes"
     with pytest.raises(ValueError, match=wanted):
         release.get_config("large")
