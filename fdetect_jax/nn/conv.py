@@ -1,6 +1,6 @@
 """Fast forms of convolutions. In: NHWC images. Out: NHWC images.
 
-Two slow paths of XLA on CPU are avoided here:
+Slow paths of XLA on CPU are avoided here, and many channels are convolved as ``winograd`` does:
 
 - A grouped convolution (depthwise, or one kernel per sample) is several times slower than the same sum written as
   shifted products or as one batched matrix product.
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fdetect_jax.nn import winograd
 from fdetect_jax.nn.axes import per_channel
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -88,6 +89,8 @@ def _conv2d(x: jax.Array, kernel: jax.Array, stride: int, pads: Padding, spread:
     if pads == UNPADDED and spread == 1 and kernel.shape[:2] != (1, 1):
         # Without padding XLA on a CPU takes 1.4 to 2 times as long.
         return lax.platform_dependent(x, kernel, cpu=with_a_row_below, default=partial(convolve, pads=pads))
+    if pads == ((1, 1), (1, 1)) and stride == spread == dilation == 1 and winograd.pays(x, kernel):
+        return lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=partial(convolve, pads=pads))
     return convolve(x, kernel, pads)
 
 
