@@ -20,7 +20,7 @@ import optax
 from ml_collections import ConfigDict
 
 from fdetect_jax import parallel
-from fdetect_jax.bench import files, groups
+from fdetect_jax.bench import files, groups, scaling
 from fdetect_jax.bench.crops import make_row
 from fdetect_jax.bench.setting import EPSILON, LEARNING_RATE, MOMENTUM, RHO, Setting, lite
 from fdetect_jax.convert import efficientnet
@@ -395,4 +395,5 @@ BENCHMARKS: dict[str, Callable[[Setting], Work]] = {
     "input_pipeline": input_pipeline,
     "predict": lambda setting: Work(*files.predict(setting)),  # an image per second is a file per second
     "face_search": lambda setting: _alone(*groups.face_search()),
+    "scaling": lambda setting: _alone(*scaling.scaling(setting)),
 }

@@ -15,8 +15,9 @@ NAMES = (
     "input_pipeline",
     "predict",
     "face_search",
+    "scaling",
 )
-ALONE = ("face_search",)  # without a side in PyTorch
+ALONE = ("face_search", "scaling")  # without a side in PyTorch
 VARIANTS = ("eager", "eager channels-last", "compile", "compile channels-last")
 
 

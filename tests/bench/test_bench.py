@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fdetect_jax import cli, parallel
-from fdetect_jax.bench import benchmarks, measure, run
+from fdetect_jax.bench import benchmarks, measure, run, scaling
 from fdetect_jax.bench.setting import ALONE, NAMES, Setting
 from fdetect_jax.train.detector import DetectorTask
 
@@ -177,3 +177,18 @@ def test_the_config_of_a_step_has_what_a_training_reads():
     after, metrics = jax.eval_shape(step, state, batch, task.frozen)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert {"loss/total", "p_fake/adversary"} <= metrics.keys()
+
+
+def test_scaling_by_hand(monkeypatch):
+    """A step that takes 1 s, 0.5 s a row, 0.25 s a step of the attack, and a tenth more on several devices."""
+    seconds = {
+        (n, rows, steps): (1 + 0.5 * rows + 0.25 * steps) * (1.1 if n > 1 else 1) for n, rows, steps in scaling.CASES
+    }
+    monkeypatch.setattr(scaling, "_measured", lambda setting: seconds)
+    call, figures = scaling.scaling(benchmarks.Setting())
+    call()
+    assert figures["from rows"] == pytest.approx(0.5)
+    assert figures["from attack"] == pytest.approx(0.25)
+    assert (figures["linear in rows"], figures["linear in attack"]) == (pytest.approx(1), pytest.approx(1))
+    assert [figures[f"devices {n}"] for n in (2, 4, 8)] == [pytest.approx(1.1)] * 3
+    assert figures["rows 8"] == figures["attack 4"] == seconds[1, 8, 4]
