@@ -38,17 +38,17 @@ def extract_faces(
     return readers.run((file, recipe, sampling, which) for file in files)
 
 
-def start_readers(workers: int | None = None, seconds: float = 600.0) -> Workers:
+def start_readers(workers: int | None = None, seconds: float = 600.0, keep: bool = False) -> Workers:
     """Processes for ``extract_faces`` that start now: they need a second, in which the caller can load its detector.
 
     Close them, or the results of ``extract_faces``. workers: processes; None: one per core. seconds: time limit per
-    file.
+    file. keep: whether they wait for further files when ``extract_faces`` is done.
 
     Raises:
         UserError: workers or seconds not positive. ModelsUnavailable: the face models cannot be had.
     """
     load_models()  # fetched once; a failure is raised here rather than in every worker
-    return Workers(_look, workers=workers, seconds=seconds, initializer=open_faces).start()
+    return Workers(_look, workers=workers, seconds=seconds, initializer=open_faces, keep=keep).start()
 
 
 def _look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:

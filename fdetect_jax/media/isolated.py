@@ -71,7 +71,7 @@ def enough(items: int, workers: int | None = None) -> int:
 
 
 class Workers:
-    """The processes of one ``run_isolated``, for callers who start them before they have the items. Close them."""
+    """The processes of ``run_isolated``, for callers who start them before they have the items. Close them."""
 
     def __init__(
         self,
@@ -81,13 +81,15 @@ class Workers:
         seconds: float,
         initializer: Callable[..., None] | None = None,
         initargs: Sequence[Any] = (),
+        keep: bool = False,
     ):
-        """Arguments and errors as for ``run_isolated``; nothing starts yet."""
+        """Arguments and errors as for ``run_isolated``; nothing starts yet. keep: once all items of a run are done, the
+        processes wait for the next run."""
         self._number = (os.cpu_count() or 1) if workers is None else workers
         if self._number < 1 or not seconds > 0:
             raise UserError(f"workers, seconds: found {self._number}, {seconds}, wanted at least 1 and more than 0")
         self._seconds, self._work = seconds, (function, self._number, seconds, (initializer, initargs))
-        self._pool = _Pool(*self._work)
+        self._pool, self._keep = _Pool(*self._work), keep
 
     def start(self) -> "Workers":
         """Starts the processes now, not with the first item. Returns itself."""
@@ -95,17 +97,25 @@ class Workers:
         return self
 
     def close(self) -> None:
-        """Ends the processes. May be called twice."""
+        """Ends the processes; a further run starts others. May be called twice."""
         self._pool.close()
 
+    def running(self) -> bool:
+        """Whether any process lives."""
+        return self._pool.running()
+
     def run(self, items: Iterable[Item], ahead: int = 4) -> Iterator[Value | Rejected]:
-        """The results, as ``run_isolated`` yields them; closes the processes when it ends. Only once."""
-        todo, window, restarts = iter(items), collections.deque(), 0
+        """The results, as ``run_isolated`` yields them. Ends the processes when it is closed early, and without
+        ``keep`` also at its end. One run at a time."""
+        if self._pool.closed:
+            self._pool = _Pool(*self._work)
+        todo, window, restarts, keep = iter(items), collections.deque(), 0, False
         try:
             while True:
                 for item in itertools.islice(todo, ahead * self._number - len(window)):
                     window.append((item, self._pool.submit(item)))
                 if not window:
+                    keep = self._keep
                     return
                 try:
                     result = self._pool.result(window[0][1])
@@ -129,12 +139,13 @@ class Workers:
                 window.popleft()
                 yield result
         finally:
-            self.close()
+            if not keep:
+                self.close()
 
 
 class _Pool:
     def __init__(self, function: Callable, workers: int, seconds: float, start: tuple):
-        self._function, self._seconds, self._context = function, seconds, _Context()
+        self._function, self._seconds, self._context, self.closed = function, seconds, _Context(), False
         self._pool = ProcessPool(workers, initializer=_begin, initargs=start, context=self._context)
 
     def start(self) -> None:
@@ -155,10 +166,14 @@ class _Pool:
         return future.result()
 
     def close(self) -> None:
+        self.closed = True
         self._pool.stop()
         self._kill()  # pebble would wait for each process, and a starting one would log an error
         self._pool.join()
         self._kill()  # what pebble's threads were starting
+
+    def running(self) -> bool:
+        return bool(self._context.alive())
 
     def _kill(self) -> None:
         for process in self._context.alive():

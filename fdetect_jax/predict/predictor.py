@@ -3,9 +3,11 @@
 import contextlib
 import os
 import sys
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +16,15 @@ from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.media.files import find_files
 from fdetect_jax.predict.verdict import Verdict
 
+if TYPE_CHECKING:
+    from fdetect_jax.media.isolated import Workers
+
 
 class Predictor:
     """A detector at work on files: ``for verdict in Predictor().predict("folder"): print(verdict.score)``.
+
+    The processes that read the files start with the first ones and wait for further ones until the predictor is closed
+    or collected: ``with Predictor() as predictor``.
 
     scorer: the detector. protocol: how scores of faces become one of a file.
     """
@@ -49,7 +57,19 @@ class Predictor:
         self.scorer = Scorer(model, recipe=recipe, dtype=dtype)
         own = self.scorer.calibration
         self.protocol = Protocol(threshold=own.threshold, suspicious=own.suspicious) if protocol is None else protocol
-        self._workers = workers
+        self._workers, self._one = workers, threading.Lock()
+        self._readers: Workers | None = None
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes that read files; ``predict`` starts others."""
+        if self._readers is not None:
+            self._readers.close()
 
     def predict(self, paths: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[Verdict]:
         """The verdict on every file, in order; files that cannot be read have one too.
@@ -68,11 +88,29 @@ class Predictor:
         engine.check(self.scorer)
 
         def verdicts() -> Iterator[Verdict]:
-            made = engine.verdicts(files, self.scorer, self.protocol, workers=self._workers)
-            with contextlib.closing(made):
-                yield from (verdict for verdict, _ in made)
+            with self._reading() as readers:
+                how = {"workers": self._workers, "readers": readers}
+                made = engine.verdicts(files, self.scorer, self.protocol, **how)
+                with contextlib.closing(made):
+                    yield from (verdict for verdict, _ in made)
 
         return verdicts()
+
+    @contextlib.contextmanager
+    def _reading(self) -> "Iterator[Workers | None]":
+        """The processes that read files; None while another ``predict`` uses them, which then starts its own."""
+        if not self._one.acquire(blocking=False):
+            yield None
+            return
+        try:
+            if self._readers is None:
+                from fdetect_jax.faces.extract import start_readers
+
+                self._readers = start_readers(self._workers, keep=True)
+                weakref.finalize(self, self._readers.close)
+            yield self._readers
+        finally:
+            self._one.release()
 
     def scores(self, crops: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB crops, cut by ``scorer.recipe``, or clips (N, T, S, S, 3) -> (N,) calibrated P(fake).

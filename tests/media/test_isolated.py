@@ -1,5 +1,6 @@
 """Items that kill, hang or break their process are told of; the others are worked on, in order."""
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fdetect_jax.media.isolated import run_isolated
+from fdetect_jax.media.isolated import Workers, run_isolated
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 
 _added = 0
@@ -135,7 +136,7 @@ def test_items_are_drawn_as_they_are_needed_and_processes_end_with_the_generator
 def test_processes_end_with_a_parent_that_is_killed(tmp_path):
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from fdetect_jax.media.isolated import run_isolated\nfrom test_isolated import *\n"
+        "from fdetect_jax.media.isolated import Workers, run_isolated\nfrom test_isolated import *\n"
         "for pid in run_isolated(process_of, count(), workers=1, seconds=60.0): print(pid, flush=True)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -165,3 +166,20 @@ def test_no_more_items_are_begun_than_asked_for():
     for done, _ in enumerate(run_isolated(process_of, items, workers=2, seconds=60.0, ahead=1), 1):
         assert len(drawn) <= done + 1
     assert drawn == list(range(9))
+
+
+def test_processes_that_are_kept_serve_the_next_run():
+    with contextlib.closing(Workers(process_of, workers=1, seconds=60.0, keep=True)) as workers:
+        (first,) = set(workers.run(range(3)))
+        assert _alive(first)
+        assert set(workers.run(range(2))) == {first}
+        early = workers.run(range(9))
+        assert next(early) == first
+        early.close()  # what is still to do would meet the next run
+        assert not _alive(first)
+        (second,) = set(workers.run(range(2)))
+        assert second != first
+        os.kill(second, signal.SIGKILL)  # while it waits, as the kernel does when memory runs out
+        (third,) = {one for one in workers.run(range(2)) if not isinstance(one, Rejected)}
+        assert third != second
+    assert not _alive(third)

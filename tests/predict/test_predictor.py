@@ -1,10 +1,13 @@
 """The public predictor gives the verdicts of the command, and clips, kinds and heat maps go through the same engine."""
 
+import gc
+
 import numpy as np
 import pytest
 
 import fdetect_jax
 from fdetect_jax.errors import UserError
+from fdetect_jax.faces.extract import start_readers
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.video import Sampling
@@ -25,6 +28,31 @@ def test_verdicts_are_the_commands(model, media):
         {k: v for k, v in row.items() if k not in shown} for row in rows
     ]
     assert [len(one.evidence) for one in found] == [1, 1, 0]
+
+
+def test_files_in_turn_are_read_by_the_same_processes_until_it_is_closed(model, media, monkeypatch):
+    started = []
+
+    def start(*given, **options):
+        started.append(start_readers(*given, **options))
+        return started[-1]
+
+    monkeypatch.setattr("fdetect_jax.faces.extract.start_readers", start)
+    with Predictor(model, protocol=PROTOCOL, workers=1) as predictor:
+        (one,) = predictor.predict(media / "face.png")
+        assert [verdict.score for verdict in predictor.predict(media / "face.png")] == [one.score]
+        assert len(started) == 1
+        first, second = (predictor.predict(media / "face.png") for _ in range(2))
+        both = [next(first).score, next(second).score, *(verdict.score for verdict in (*first, *second))]
+        assert both == [one.score] * 2
+        assert len(started) == 2  # the second began while the first one was at work
+        (processes,) = [kept for kept in started if kept.running()]
+    assert not processes.running()
+    (again,) = predictor.predict(media / "face.png")
+    assert (again.score, processes.running()) == (one.score, True)
+    del predictor
+    gc.collect()
+    assert not processes.running()
 
 
 @pytest.mark.parametrize("as_type", [str, lambda path: path, lambda path: [path], lambda path: (str(path),)])
