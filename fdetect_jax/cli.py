@@ -149,7 +149,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         "--multi-face", default="max", help="score of a frame: max (default), mean or largest of its faces"
     )
     parser.add_argument(
-        "--aggregation", default="mean", help="score of a video: mean (default), median, max or top_third"
+        "--aggregation", default="mean", help="score of a video: mean (default), median, max, top_third or votes"
     )
     parser.add_argument("--threshold", type=float, help="lowest score that counts as fake (default: the model's own)")
     parser.add_argument("--workers", type=int, help="processes that read files and draw copies (default: one per core)")

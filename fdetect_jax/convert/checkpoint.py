@@ -1,6 +1,7 @@
 """Checkpoints of other projects: a file in, its nested dicts with tensors not yet loaded out. PyTorch is not needed.
 
-Reads PyTorch's zip files and its older streams, NVlabs' pickles and safetensors. Nothing in a file is executed.
+Reads PyTorch's zip files and its older streams, NVlabs' pickles, safetensors and Keras' HDF5. Nothing in a file is
+executed.
 """
 
 import io
@@ -15,7 +16,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from fdetect_jax.convert import pickles
+from fdetect_jax.convert import keras, pickles
 from fdetect_jax.convert.pickles import Persistent
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor, brief
 
@@ -33,7 +34,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
     """What a checkpoint holds: nested dicts, lists and plain values, with `Tensor` and `Persistent` among them.
 
     Raises:
-      CheckpointError: no such file, none of the four formats, damaged, or naming anything that is not weights.
+      CheckpointError: no such file, none of the five formats, damaged, or naming anything that is not weights.
     """
     path = Path(path)
     if not file_size(path):
@@ -44,6 +45,8 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
         try:
             if start.startswith(b"PK"):
                 return _read_zip(path)
+            if start.startswith(keras.SIGNATURE):
+                return keras.read(path)
             if start[8:9] == b"{":
                 return _read_safetensors(path)
             if start[:1] in _PICKLE_STARTS:
@@ -51,7 +54,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
     raise CheckpointError(
-        f"{path}: begins with {start[:8]!r}, wanted a PyTorch checkpoint, an NVlabs pickle or safetensors"
+        f"{path}: begins with {start[:8]!r}, wanted a PyTorch checkpoint, an NVlabs pickle, safetensors or Keras' HDF5"
     )
 
 

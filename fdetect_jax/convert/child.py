@@ -6,7 +6,7 @@ This file imports no JAX: the parent imports it too, and a file that is refused 
 import importlib
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fdetect_jax.convert.checkpoint import chosen_weights, read_checkpoint
@@ -14,6 +14,8 @@ from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
 from fdetect_jax.host import keep_freed_memory
+
+DETECTOR = "detector"  # the kind of a file that holds a detector of the registry
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Job:
     output: str
     keyed: bool = False
     weights_key: str | None = None
+    detector: bool = False
+    extra: dict[str, str] = field(default_factory=dict)
 
 
 def set_limits(memory: int) -> None:
@@ -89,4 +93,6 @@ def _convert(job: Job) -> None:
     for name in job.files:
         path = job.options[name]
         notes |= {f"{name}_source": Path(path).name, f"{name}_sha256": sha256_of(path)}
-    weights.save(job.output, job.kind, config, variables, **notes)
+    kind = DETECTOR if job.detector else job.kind
+    notes |= {"converter": job.kind} if job.detector else {}
+    weights.save(job.output, kind, config, variables, **notes, **job.extra)

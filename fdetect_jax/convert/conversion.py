@@ -38,7 +38,8 @@ def convert(
 
     Args:
       kind: one of `CONVERTERS`.
-      source: the checkpoint: PyTorch's zip or older format, an NVlabs pickle, or safetensors of a state dict.
+      source: the checkpoint: PyTorch's zip or older format, an NVlabs pickle, safetensors of a state dict, or
+        Keras' HDF5 weights.
       output: the file to write, `*.safetensors`.
       licence: the licence of the weights, kept in the file.
       seconds: the conversion may take; the start of its process is not counted.
@@ -76,6 +77,8 @@ def convert(
             str(made),
             converter.keyed,
             weights_key,
+            converter.detector,
+            dict(converter.notes),
         )
         try:
             (failure,) = run_isolated(
@@ -108,7 +111,7 @@ def export(path: str | os.PathLike, output: str | os.PathLike, layout: str | Non
 
     _check_output(output, path)
     config, variables, metadata = weights.read(path)
-    kind = metadata["kind"]
+    kind = metadata.get("converter", metadata["kind"])
     if kind not in CONVERTERS:
         raise UserError(f"{path}: found weights of kind {kind!r:.200}, wanted one of {names()}")
     module = importlib.import_module(CONVERTERS[kind].module)

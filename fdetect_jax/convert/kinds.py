@@ -21,12 +21,16 @@ class Converter:
     choices: options of `convert` that may be given, and their values.
     files: options of `convert` that must be given and are paths of further checkpoints, and what these are.
     keyed: whether a checkpoint may keep several weights of the network under keys, to choose from.
+    detector: whether it makes a detector of the registry, whose config is its name and overrides. notes: kept in the
+      file, of a detector the "size" of its crops.
     """
 
     module: str
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     keyed: bool = True
+    detector: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 CONVERTERS = {
@@ -39,6 +43,7 @@ CONVERTERS = {
         "fdetect_jax.convert.hyperinverter", files={"generator": "the StyleGAN2 checkpoint it was made for"}
     ),
     "ir_se50": Converter("fdetect_jax.convert.ir_se50"),
+    "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, notes={"size": "256"}),
 }
 
 

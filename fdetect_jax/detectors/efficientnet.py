@@ -102,13 +102,13 @@ class EfficientNetConfig:
 
     def __post_init__(self) -> None:
         for name in ("dropout", "drop_connect", "bn_momentum"):
-            _check_number(name, getattr(self, name), Real, 0, "a number in [0, 1)", below=1)
+            check_number(name, getattr(self, name), Real, 0, "a number in [0, 1)", below=1)
         for name in ("width", "depth", "bn_epsilon"):
-            _check_number(name, getattr(self, name), Real, 1e-12, "a number above 0")
+            check_number(name, getattr(self, name), Real, 1e-12, "a number above 0")
         for name in ("resolution", "stem", "stem_stride", "head", "num_classes"):
-            _check_number(name, getattr(self, name), int, 1, "a whole number of at least 1")
+            check_number(name, getattr(self, name), int, 1, "a whole number of at least 1")
         if self.static_padding_size is not None:
-            _check_number(
+            check_number(
                 "static_padding_size",
                 self.static_padding_size,
                 int,
@@ -167,7 +167,7 @@ class EfficientNetConfig:
         return tuple(pads)
 
 
-def _check_number(name: str, found: Any, kind: type, least: float, wanted: str, below: float = math.inf) -> None:
+def check_number(name: str, found: Any, kind: type, least: float, wanted: str, below: float = math.inf) -> None:
     if isinstance(found, bool) or not isinstance(found, kind) or not least <= found < below:
         raise UserError(f"detector.{name}: found {found!r}, wanted {wanted}")
 

@@ -33,6 +33,11 @@ def _top_third(margins: np.ndarray) -> float:
     return mean_margin(np.sort(margins)[-max(1, len(margins) // 3) :])
 
 
+def _votes(margins: np.ndarray) -> float:
+    """The share of the frames that are fake at even odds; 0 and 1 as 1e-6 and 1 − 1e-6."""
+    return float(logit(np.clip(np.mean(margins > 0), 1e-6, 1 - 1e-6)))
+
+
 _FRAMES_32 = Sampling(count=32)
 FACES = ("largest", "all")
 MULTI_FACE = ("max", "mean", "largest")
@@ -41,6 +46,7 @@ AGGREGATIONS: dict[str, Callable[[np.ndarray], float]] = {
     "median": _median,
     "max": np.max,
     "top_third": _top_third,
+    "votes": _votes,
 }
 
 
@@ -53,8 +59,9 @@ class Protocol:
     min_face_share: of the faces in a frame of a video, those count whose box has at least this share of the largest
       one's area, in [0, 1]. In an image every face counts.
     multi_face: the score of a frame: "max" or "mean" over the faces that count, or that of the "largest".
-    aggregation: the score of a file from its frames with a face: "mean", "median", "max", or "top_third", the mean of
-      the highest third of them, rounded down, but at least one (FWA; Li and Lyu 2019).
+    aggregation: the score of a file from its frames with a face: "mean", "median", "max"; "top_third", the mean of the
+      highest third of them, rounded down, but at least one (FWA; Li and Lyu 2019); or "votes", the share of them that
+      are fake at even odds (MesoNet; Afchar et al. 2018).
     threshold: a file counts as fake from this score on, in [0, 1]. suspicious: it counts as suspicious from this score
       on and below the threshold; None: never.
 

@@ -18,7 +18,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
-from fdetect_jax.types import FAKE, REAL, Batch, Outputs
+from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
 
 FORMS = ("hadsell", "squared_hinge")
 PAIRS = ("counterpart", "all")
@@ -32,6 +32,11 @@ def cross_entropy(outputs: Outputs, batch: Batch) -> jax.Array:
     logits = outputs.logits.astype(jnp.float32)
     two = jnp.stack([logits[:, REAL], jax.nn.logsumexp(logits[:, FAKE:], axis=-1)], axis=-1)
     return optax.softmax_cross_entropy_with_integer_labels(two, batch.label)
+
+
+def squared_error(outputs: Outputs, batch: Batch) -> jax.Array:
+    """(P(fake) − label)², per row (MesoNet's loss; Afchar et al. 2018)."""
+    return jnp.square(jax.nn.sigmoid(margin(outputs.logits.astype(jnp.float32))) - batch.label)
 
 
 def class_cross_entropy(outputs: Outputs, batch: Batch, target: str) -> jax.Array:
@@ -145,6 +150,7 @@ def _check_arcface(options: Mapping[str, Any], path: str) -> None:
 
 TERMS: dict[str, Term] = {
     "cross_entropy": Term(cross_entropy, "classifier"),
+    "squared_error": Term(squared_error, "classifier"),
     "kinds": Term(partial(class_cross_entropy, target="kind"), "classifier", targets=("kind",)),
     "methods": Term(partial(class_cross_entropy, target="method"), "classifier", targets=("method",)),
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),

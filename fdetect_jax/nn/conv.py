@@ -35,7 +35,9 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding | str = "SAME") -> jax.Array:
+def conv2d(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding | str = "SAME", dilation: int = 1
+) -> jax.Array:
     """Cross-correlates images with one kernel, or each image with its own.
 
     Args:
@@ -43,6 +45,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding | 
       kernel: (k, l, I, O), or (B, k, l, I, O) for one kernel per sample.
       stride: of both axes.
       padding: "SAME", "VALID" or ((top, bottom), (left, right)).
+      dilation: pixels from one tap to the next; above 1 with one kernel for all images.
 
     Returns:
       (B, H', W', O).
@@ -50,7 +53,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding | 
     if kernel.ndim == 4 and kernel.shape[:2] == (1, 1) and stride == 1 and padding in ("SAME", "VALID", UNPADDED):
         return _point(x, kernel[0, 0])
     if kernel.ndim == 4:
-        return _conv2d(x, kernel, stride, _pads(x, kernel.shape[:2], stride, padding), 1, 1)
+        window = tuple((k - 1) * dilation + 1 for k in kernel.shape[:2])
+        return _conv2d(x, kernel, stride, _pads(x, window, stride, padding), 1, dilation)
     k, l = kernel.shape[1:3]
     pads = _pads(x, (k, l), stride, padding)
     if k * l * x[0].size > _MANY:

@@ -31,7 +31,7 @@ from fdetect_jax.losses.objective import check_objective, hold, make_objective
 from fdetect_jax.losses.terms import find_term, require
 from fdetect_jax.nn.keys import purpose
 from fdetect_jax.optim.base import averaged, check_optimizer, make_optimizer
-from fdetect_jax.optim.schedules import constant_then_linear
+from fdetect_jax.optim.schedules import constant_then_linear, tenths
 from fdetect_jax.remote import here
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train.held_out import HeldOut, check_tests
@@ -133,7 +133,8 @@ class DetectorTask:
         # The learning rate multiplies the updates of an optimiser of rate 1: each phase has its own optimiser state,
         # and a schedule inside would count only the steps of its own phase.
         own = config.optimizer
-        self.rate = constant_then_linear(own.learning_rate, config.steps, own.decay_after, own.warmup)
+        rate = constant_then_linear(own.learning_rate, config.steps, own.decay_after, own.warmup)
+        self.rate = tenths(rate, own.get("tenth_every", 0))
         self.optimizer = make_optimizer(config.optimizer, 1.0)
         shapes = check_network(config)
         self.held = self.objective.frozen(shapes)

@@ -258,7 +258,8 @@ def test_initial_weights():
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_registry_contract(name):
     """Of every width. Depth repeats blocks: half as many, of each kind and with skips, keep or break it alike."""
-    fields = {"depth": 0.5} if name.startswith("efficientnet_b") else {}
+    small = {"depth": 0.5} if name.startswith("efficientnet_b") else {}
+    fields = {"size": 64} if name.startswith("meso") else small
     module = make_detector(name, fields, None, jnp.bfloat16)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), images)

@@ -61,6 +61,12 @@ def test_frames_of_a_file(aggregation, wanted):
     assert of_file([0.7], aggregation=aggregation) == pytest.approx(0.7)
 
 
+def test_votes_are_the_share_of_fake_frames():
+    assert of_file([0.1, 0.9, 0.3, 0.4, 0.8, 0.5], aggregation="votes") == pytest.approx(2 / 6)  # at even odds: real
+    assert of_file([0.7, 0.6], aggregation="votes") == pytest.approx(1, abs=1e-5)
+    assert of_file([0.2], aggregation="votes") == pytest.approx(0, abs=1e-5)
+
+
 def test_top_third_is_rounded_down():
     assert of_file([0.1, 0.2, 0.3, 0.4, 0.5], aggregation="top_third") == pytest.approx(0.5)
 
@@ -69,7 +75,7 @@ def test_an_odd_number_of_frames_has_one_in_the_middle():
     assert of_file([0.1, 0.9, 0.3], aggregation="median") == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize("aggregation", [name for name in AGGREGATIONS if name != "votes"])
 def test_margins_that_float64_scores_cannot_tell_apart_keep_their_order(aggregation):
     protocol = Protocol(aggregation=aggregation)
     margins = [protocol.file_margin(np.array([sign * 700.0 + step, sign * 700.0])) for sign, step in ORDERED]

@@ -22,6 +22,7 @@ from fdetect_jax.losses.terms import (
     cross_entropy,
     find_term,
     require,
+    squared_error,
 )
 from fdetect_jax.types import FAKE, REAL, UNKNOWN, Batch, Outputs
 
@@ -44,6 +45,13 @@ def outputs(embedding=EMBEDDING, logits=None):
 
 def distance(i, j):
     return math.dist(EMBEDDING[i], EMBEDDING[j])
+
+
+def test_squared_error():
+    """Of P(fake), the sum over the fake classes: 3/4, 1/2, 4/5 and 1/10 of the rows."""
+    logits = jnp.log(jnp.array([[1.0, 2.0, 1.0], [2.0, 1.0, 1.0], [1.0, 1.0, 3.0], [9.0, 0.5, 0.5]]))
+    found = squared_error(outputs(logits=logits), batch())
+    np.testing.assert_allclose(found, [0.75**2, 0.5**2, 0.2**2, 0.9**2], rtol=1e-5)
 
 
 def test_cross_entropy():
