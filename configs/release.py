@@ -38,6 +38,16 @@ _PHOTOGRAPHS = "All-Age-Faces"  # a source of real faces alone
 _VARIANTS = ("experts", "audit", "mixes")
 _MIX = {"given": 2.0, "sbi": 1.0}
 _COMPOSITES = _MIX | {"composite": 1.0}
+# Of the second network: more faces as small, soft, off-centre and pale as people have them.
+_STRONGER = {
+    "translate": 0.08,
+    "scale": (0.8, 1.2),
+    "contrast": 0.25,
+    "saturation": 0.4,
+    "blur_sigma": (0.3, 2.0),
+    "resample": 0.5,
+    "resample_factor": (0.25, 1.0),
+}
 
 
 def get_config(variant: str = "experts"):
@@ -95,8 +105,13 @@ def get_config(variant: str = "experts"):
                 "forgery": {"mix": _COMPOSITES},
                 "data": {"leave_out": {"source": (_PHOTOGRAPHS,)}},
             },
-            "photographs": {"title": "The second network: labelled fakes, self-blends, one more source of real faces"},
+            "photographs": {
+                "title": "The second network: labelled fakes, self-blends, one more source of real faces",
+                "augment": _STRONGER,
+            },
         }
+    if variant == "audit":
+        config.augment.update(_STRONGER)
     if variant == "mixes":
         _compare(config)
     return config
