@@ -10,9 +10,10 @@ from fdetect_jax.convert.experts import join
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.job import Job, measure
 from fdetect_jax.experiments.runs import Run, changed, train
-from fdetect_jax.fields import get, refuse
+from fdetect_jax.fields import get, one_of, refuse
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
+from fdetect_jax.remote import here
 from fdetect_jax.train.detector import check_network
 
 _OWN = ("experts", "false_alarms")  # fields that the trainings of the experts do not have
@@ -30,7 +31,7 @@ def run_experts(config: ConfigDict, workdir: str | Path) -> None:
     """
     workdir = Path(workdir)
     runs = _runs(config, workdir)
-    root = Path(runs[0].config.data.root)
+    root = Path(here(runs[0].config.data.root))
     made, unfitted = workdir / "detector.safetensors", workdir / _JOINED
     fit = Job([root], "val", calibrate=made, false_alarms=tuple(get(config, "false_alarms")))
     test = Job([root], "test", output=workdir)
@@ -65,12 +66,11 @@ def _runs(config: ConfigDict, workdir: Path) -> list[Run]:
             with parallel.apart():
                 checks.check(run.config)
                 check_network(run.config)
+            one_of(run.config, "data.source", ["prepared"])
             for field in ("detector.name", "detector.overrides", "data.root"):
                 one, first = (get(each.config, field) for each in (run, runs[0]))
                 if one != first:
                     raise UserError(f"{field}: found {one!r}, wanted {first!r} as in {runs[0].variant}")
-            if run.config.data.source not in ("folder", "prepared"):
-                refuse("data.source", run.config.data.source, "prepared faces")
         except UserError as error:
             raise UserError(f"experts.{run.variant}: {error}") from None
     return runs

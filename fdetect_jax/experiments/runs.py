@@ -1,7 +1,6 @@
 """Trains several runs. In: a config and what differs. Out: the reports of all, trained on all devices in parallel.
 
-A run is an ordinary training in a folder of its own. Finished runs are read; interrupted ones are
-resumed.
+A run is an ordinary training in a folder of its own. Finished runs are read; interrupted ones are resumed.
 """
 
 import dataclasses
