@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add_facesim(jobs)
     change = jobs.add_parser("convert", help="turn a public checkpoint into safetensors; nothing in it is executed")
     change.add_argument("kind", help=f"one of {', '.join(kinds.names())}")
-    change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl or .safetensors")
+    change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl, .h5 or .safetensors")
     change.add_argument("--generator", help="hyperinverter: the StyleGAN2 checkpoint it was made for")
     change.add_argument("--output", required=True, help="the .safetensors to write")
     change.add_argument(
