@@ -16,6 +16,8 @@ from tests import tiny
 from tests.small import moved, run, small_adv, small_gan, small_inversion
 from tests.strict import guarded_steps
 
+pytestmark = pytest.mark.timeout(900)  # the first test also compiles and runs both trainers: up to four minutes
+
 
 @pytest.fixture(scope="module")
 def inverter(tmp_path_factory) -> str:
