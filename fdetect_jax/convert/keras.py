@@ -41,6 +41,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
                         name = re.sub(r":\d+$", "", entry.rpartition("/")[2])
                         found[f"{kind}.{number}/{name}"] = _array(own, entry)
             return found
+    except CheckpointError:
+        raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"damaged HDF5 file ({' '.join(str(error).split()):.200})") from None
 
