@@ -6,10 +6,11 @@ This file imports no JAX: the parent imports it too, and a file that is refused 
 import importlib
 import sys
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fdetect_jax.convert.checkpoint import chosen_weights, read_checkpoint
+from fdetect_jax.convert.kinds import Converter
 from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.errors import UserError
 from fdetect_jax.files import sha256_of
@@ -22,21 +23,17 @@ DETECTOR = "detector"  # the kind of a file that holds a detector of the registr
 class Job:
     """One conversion.
 
-    module: of the kind's converter. options: of its `convert`; files: those of them that are paths. output: the file to
-    write, in a folder of this job alone. keyed, weights_key: see `kinds.Converter` and `checkpoint.chosen_weights`.
+    converter: of this kind. options: of its `convert`. output: the file to write, in a folder of this job alone.
+    weights_key: see `checkpoint.chosen_weights`.
     """
 
     kind: str
-    module: str
+    converter: Converter
     source: str
     options: dict[str, str]
-    files: tuple[str, ...]
     licence: str
     output: str
-    keyed: bool = False
     weights_key: str | None = None
-    detector: bool = False
-    extra: dict[str, str] = field(default_factory=dict)
 
 
 def set_limits(memory: int) -> None:
@@ -69,7 +66,7 @@ def work(job: Job) -> Exception | None:
 def _convert(job: Job) -> None:
     found = read_checkpoint(job.source)
     key, others = "", []
-    if job.keyed:
+    if job.converter.keyed:
         try:
             found, key, others = chosen_weights(found, job.weights_key)
         except CheckpointError as error:
@@ -82,17 +79,17 @@ def _convert(job: Job) -> None:
     jax.config.update("jax_platforms", "cpu")  # a GPU's driver needs more addresses than the limit
     from fdetect_jax import weights
 
-    converter = importlib.import_module(job.module)
+    module = importlib.import_module(job.converter.module)
     try:
-        config, variables, layout = converter.convert(found, **job.options)
+        config, variables, layout = module.convert(found, **job.options)
     except CheckpointError as error:
         raise CheckpointError(f"{job.source}: {error}") from None
     notes = {"layout": layout, "licence": job.licence or "not stated"}
     notes |= {"weights_key": key} if key else {}
     notes |= {"source": Path(job.source).name, "source_sha256": sha256_of(job.source)}
-    for name in job.files:
+    for name in job.converter.files:
         path = job.options[name]
         notes |= {f"{name}_source": Path(path).name, f"{name}_sha256": sha256_of(path)}
-    kind = DETECTOR if job.detector else job.kind
-    notes |= {"converter": job.kind} if job.detector else {}
-    weights.save(job.output, kind, config, variables, **notes, **job.extra)
+    kind = DETECTOR if job.converter.detector else job.kind
+    notes |= {"converter": job.kind} if job.converter.detector else {}
+    weights.save(job.output, kind, config, variables, **notes, **job.converter.notes)

@@ -67,19 +67,7 @@ def convert(
     output = Path(output)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         made = Path(folder) / output.name
-        job = Job(
-            kind,
-            converter.module,
-            inputs[0],
-            given,
-            tuple(converter.files),
-            licence,
-            str(made),
-            converter.keyed,
-            weights_key,
-            converter.detector,
-            dict(converter.notes),
-        )
+        job = Job(kind, converter, inputs[0], given, licence, str(made), weights_key)
         try:
             (failure,) = run_isolated(
                 work, [job], workers=1, seconds=seconds, initializer=set_limits, initargs=(memory,)
