@@ -3,8 +3,8 @@
     fdetect prepare folder --root LABELLED --output DIR --recipe sbi --size 192
     python -m fdetect_jax.main --config=configs/release.py --config.data.root=DIR
 
-trains both, joins them, fits the thresholds on the validation split and tests the whole. On two cores the trainings took
-58 and 76 minutes.
+trains both, joins them, fits the thresholds on the validation split and tests the whole. On two cores the trainings
+took 58 and 76 minutes.
 LABELLED is a folder with a ``manifest.csv`` (path, label, type, generator, source, group); the bundled detector's is
 described in its card: labelled faces, and 5,000 photographs of All-Age-Faces as one more source of real ones. The
 trunk's ImageNet weights are fetched once.
