@@ -15,20 +15,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fdetect_jax.detectors.layers import NORMALIZATIONS, Conv, DepthwiseConv, check_number, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
-from fdetect_jax.nn.axes import per_channel
-from fdetect_jax.nn.conv import Padding, conv2d, depthwise_conv2d, same_padding
+from fdetect_jax.nn.conv import Padding, same_padding
 from fdetect_jax.nn.initial import drawn
 from fdetect_jax.nn.norm import BatchNorm
-from fdetect_jax.types import FEATURES, Outputs, to_unit
+from fdetect_jax.types import Outputs
 
-NORMALIZATIONS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
 ACTIVATIONS = ("swish", "relu6")
 _MOST_BLOCKS = 300  # B7 has 55; a file that asks for more would keep the program busy for ever
 
@@ -167,11 +161,6 @@ class EfficientNetConfig:
         return tuple(pads)
 
 
-def check_number(name: str, found: Any, kind: type, least: float, wanted: str, below: float = math.inf) -> None:
-    if isinstance(found, bool) or not isinstance(found, kind) or not least <= found < below:
-        raise UserError(f"detector.{name}: found {found!r}, wanted {wanted}")
-
-
 # The stem keeps all 64 pixels, because traces of a forgery are in the finest texture. Nothing is expanded before
 # the resolution is halved, because wide maps at full size would cost more than everything else.
 SMALL64 = EfficientNetConfig(
@@ -226,37 +215,6 @@ def drop_connect(x: jax.Array, rate: float, rng: jax.Array) -> jax.Array:
     keep = 1.0 - rate
     kept = jax.random.bernoulli(rng, keep, (x.shape[0], 1, 1, 1))
     return jnp.where(kept, x / keep, 0)
-
-
-class Conv(nn.Module):
-    """Convolution without bias, kernel (k, k, in, features), initialised from N(0, 2 / fan_out)."""
-
-    features: int
-    kernel: int = 1
-    stride: int = 1
-    pads: Padding = ((0, 0), (0, 0))
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-        kernel = self.param("kernel", drawn(self, init), (self.kernel, self.kernel, x.shape[-1], self.features))
-        return conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.pads)
-
-
-class DepthwiseConv(nn.Module):
-    """One k×k kernel per channel, (k, k, 1, C), without bias, initialised from N(0, 2 / k²)."""
-
-    kernel: int
-    stride: int
-    pads: Padding
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        init = nn.initializers.normal(math.sqrt(2.0) / self.kernel)
-        kernel = self.param("kernel", drawn(self, init), (self.kernel, self.kernel, 1, x.shape[-1]))
-        return depthwise_conv2d(x.astype(self.dtype), kernel[:, :, 0].astype(self.dtype), self.stride, self.pads)
 
 
 def normed(
@@ -319,11 +277,7 @@ def trunk(
     Raises:
       UserError: images of another shape.
     """
-    if images.ndim != 4 or images.shape[-1] != 3:
-        raise UserError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
-    statistics = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[config.normalization])
-    mean, deviation = (per_channel(value, images) for value in statistics)
-    x = ((to_unit(images) - mean) / deviation).astype(dtype)
+    x = normalized(images, config.normalization, dtype)
     pads = tuple(zip(config.paddings(images.shape[1]), config.paddings(images.shape[2]), strict=True))
     stem = Conv(config.ends[0], 3, config.stem_stride, pads[0], dtype, name="conv_stem")
     x = normed(config, train, axis_name, "bn0")(stem(x))
@@ -333,11 +287,6 @@ def trunk(
         x = layer(config, block, pads[i + 1], axis_name, dtype, name=f"blocks_{i}")(x, train)
         features[f"stage{block.stage}"] = x
     return features
-
-
-def named(features: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Feature maps as heads of ``Outputs``."""
-    return {FEATURES + name: x for name, x in features.items()}
 
 
 def maps(

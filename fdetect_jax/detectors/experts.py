@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNetConfig, config_of, maps, named
+from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNetConfig, config_of, maps
+from fdetect_jax.detectors.layers import named
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.initial import drawn

@@ -5,7 +5,7 @@ BatchNorm, then max-pooling; one unit says P(real).
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,11 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.efficientnet import check_number, named
+from fdetect_jax.detectors.layers import Conv, check_number, named
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
-from fdetect_jax.nn.axes import per_channel
-from fdetect_jax.nn.conv import conv2d
 from fdetect_jax.nn.initial import drawn
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs
@@ -61,21 +59,11 @@ def build(inception: bool, overrides: Mapping[str, Any], axis_name: str | None, 
     return MesoNet(inception, from_fields(MesoNetConfig, dict(overrides), "detector"), axis_name, dtype)
 
 
-class Conv(nn.Module):
+def _conv(features: int, kernel: int, dilation: int, dtype: jnp.dtype, name: str) -> Callable[[jax.Array], jax.Array]:
     """A convolution with bias and ReLU; as large as its input. dilation: pixels between two taps."""
-
-    features: int
-    kernel: int
-    dilation: int
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", drawn(self, nn.initializers.glorot_uniform()), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), dilation=self.dilation)
-        return nn.relu(y + per_channel(bias, y).astype(self.dtype))
+    init = nn.initializers.glorot_uniform()
+    conv = Conv(features, kernel, pads="SAME", dtype=dtype, bias=True, init=init, dilation=dilation, name=name)
+    return lambda x: nn.relu(conv(x))
 
 
 class Inception(nn.Module):
@@ -88,8 +76,8 @@ class Inception(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         found = []
         for dilation, features in enumerate(self.channels):
-            y = Conv(features, 1, 1, self.dtype, name=f"point{dilation}")(x)
-            found.append(Conv(features, 3, dilation, self.dtype, name=f"wide{dilation}")(y) if dilation else y)
+            y = _conv(features, 1, 1, self.dtype, f"point{dilation}")(x)
+            found.append(_conv(features, 3, dilation, self.dtype, f"wide{dilation}")(y) if dilation else y)
         return jnp.concatenate(found, axis=-1)
 
 
@@ -134,8 +122,8 @@ class MesoNet(nn.Module):
             logits = jnp.concatenate([logits, jnp.zeros_like(logits)], axis=-1)
         return Outputs(logits, {"embedding": embedding} | named(features))
 
-    def _layer(self, number: int) -> nn.Module:
+    def _layer(self, number: int) -> Callable[[jax.Array], jax.Array]:
         if number < len(_PLAIN) and self.inception:
             return Inception(_INCEPTION[number], self.dtype, name=f"conv{number}")
         features, kernel = (*_PLAIN, *_LATER)[number]
-        return Conv(features, kernel, 1, self.dtype, name=f"conv{number}")
+        return _conv(features, kernel, 1, self.dtype, f"conv{number}")

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet
-from fdetect_jax.detectors.efficientnet import VARIANTS, Conv, EfficientNetConfig, named, normed, trunk
+from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNetConfig, normed, trunk
+from fdetect_jax.detectors.layers import Conv, named
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.margin import CosineHead
