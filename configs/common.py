@@ -206,6 +206,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "seed": 0,  # of the tests' faces and fakes, independent of the training's seed
             "calibrate": True,  # on the validation split
             "skip": (),  # names of tests to skip
+            "speed": False,  # measure faces a second
             "forgeries": {"latent": latent(inverter)},
         },
     )

@@ -21,7 +21,10 @@ PRESETS = {
     "multiresolution": {
         "title": "Attention and ArcFace",
         "detector": {"name": "multiresolution", "overrides": {"trunk": "small64", "attention": 32}},
-        "losses": {"cross_entropy": {"weight": 0.0}, "arcface": {"weight": 1.0, "margin": 0.5, "scale": 16.0}},
+        "losses": {
+            "cross_entropy": {"weight": 0.0},
+            "arcface": {"weight": 1.0, "margin": 0.5, "scale": 16.0, "form": "true"},
+        },
     },
 }
 
@@ -37,7 +40,7 @@ def get_config(variant: str = "facesim"):
     config.losses.contrastive.weight = 0.0
     config.optimizer.update(learning_rate=0.002, b2=0.999)
     config.optimizer.sam.rho = 0.0
-    config.evaluation.calibrate = False
+    config.evaluation.update(calibrate=False, speed=True)
     config.variants = PRESETS
     config.rows = tuple(PRESETS)
     return config

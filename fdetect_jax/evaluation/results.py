@@ -92,7 +92,7 @@ def summary(content: Mapping[str, Any], names: Sequence[str] | None = None) -> I
             cells = (f"{one.text(row[one.name]):>{wide}}" for one, wide in zip(shown, widths, strict=True))
             yield f"  {name:{width}}{''.join(cells)}  ({row['n_real']} real, {row['n_fake']} fake)"
     for name, value in content["figures"].items():
-        yield f"  {name}  {'not finite' if value is None else format(value, '.3f')}"
+        yield f"  {name}  {'not finite' if value is None else format(value, ',.0f' if value >= 1000 else '.3f')}"
 
 
 def columns(threshold: float) -> list[Column]:

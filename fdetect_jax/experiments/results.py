@@ -11,7 +11,7 @@ from fdetect_jax.experiments.runs import Run
 from fdetect_jax.experiments.statistics import difference, estimate
 from fdetect_jax.forgery import find_forgery, weights_of
 
-COLUMNS = ("auc", "accuracy")  # the metrics of a table, among those in the reports
+COLUMNS = ("auc", "accuracy", "eer")  # the metrics of a table, among those in the reports
 MEANS = {"unseen": "Unseen forgeries, mean", "robust": "GAN-inverted under damage, mean"}
 GROUPS = {
     "inverted": "GAN-inverted",
@@ -37,8 +37,9 @@ def results(config: ConfigDict, reports: Sequence[tuple[Run, Mapping]]) -> dict:
 
     Returns:
       ``seeds``; ``columns``: group -> names of tests and means; ``titles``: column -> title for readers;
-      ``variants``: name -> title, steps, seconds (mean), trained_on (forgeries), seen (columns of fakes that it was
-      trained on), and ``tests``: column -> metric -> mean, error, values, or None if a run has no such figure;
+      ``variants``: name -> title, steps, seconds (mean), figures (mean of each that all its reports have), trained_on
+      (forgeries), seen (columns of fakes that it was trained on), and ``tests``: column -> metric -> mean, error,
+      values, or None if a run has no such figure;
       ``comparisons``: for each pair and each of ``COMPARED``, variants, column, metric, mean, low, high, verdict,
       values; ``sweeps``: name -> title, and variants with the parameter's values, in their order, if there are at
       least two.
@@ -124,6 +125,7 @@ def _variant(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
         "title": content["description"],
         "steps": content["step"],
         "seconds": float(np.mean([one["seconds"] for _, one in found])),
+        "figures": _figures([one["figures"] for _, one in found]),
         "trained_on": list(weights_of(run.config.forgery)),
         "seen": [name for name in values if name in _seen(run)],
         "tests": {
@@ -134,6 +136,11 @@ def _variant(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
             for column, of in values.items()
         },
     }
+
+
+def _figures(found: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    values = {name: [one.get(name) for one in found] for name in found[0]}
+    return {name: float(np.mean(of)) for name, of in values.items() if None not in of}
 
 
 def _difference(a: Mapping, b: Mapping, column: str, metric: str) -> dict:

@@ -8,6 +8,7 @@ from fdetect_jax.report.plots import Chart
 from fdetect_jax.report.tables import Column
 
 _DIFFERS = ("higher", "lower")
+_FACTS = {"parameters": "{:,.0f} parameters", "rows_per_second": "{:,.0f} rows scored a second"}  # of a run's figures
 
 
 def table_page(
@@ -103,4 +104,6 @@ def _difference(one: Mapping | None) -> dict[str, str]:
 
 def _run(variant: str, one: Mapping, seeds: Sequence[int]) -> dict[str, Any]:
     links = [(seed, f"{variant}/seed_{seed}/report.html") for seed in seeds]
-    return {"title": one["title"], "steps": one["steps"], "seconds": one["seconds"], "links": links}
+    facts = [f"{one['steps']:,} steps", f"{one['seconds']:.0f} s of training"]
+    facts += [words.format(one["figures"][name]) for name, words in _FACTS.items() if name in one["figures"]]
+    return {"title": one["title"], "facts": facts, "links": links}

@@ -3,6 +3,7 @@
 Fakes are drawn once per step, in eval mode, outside the gradient; fakes of host forgeries arrive with the batch.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from fdetect_jax.optim.schedules import constant_then_linear, tenths
 from fdetect_jax.remote import here
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train.held_out import HeldOut, check_tests
+from fdetect_jax.train.speed import size_of, speed_of
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import FAKE, KINDS, REAL, Batch, TrainState, margin
 
@@ -62,6 +64,7 @@ def check(config: ConfigDict) -> None:
     make_detector(config.detector.name, config.detector.overrides.to_dict())  # names the field in its errors
     check_mix(config.forgery, config.data)
     check_tests(config.evaluation)
+    one_of(config, "evaluation.speed", (True, False))
     deal(weights_of(config.forgery), config.batch_size // parallel.devices())
     Augment(**config.augment.to_dict())
     for name, options in config.losses.items():
@@ -243,8 +246,14 @@ class DetectorTask:
         return lambda images: self._detect(variables)(images).logits
 
     def evaluate(self, state, devices, show) -> EvaluationResult:
-        """See ``HeldOut``."""
-        return self.held_out.evaluate(_final(state), devices, show)
+        """See ``HeldOut``; its figures also hold the detector's size, and its speed with ``evaluation.speed``."""
+        variables = _final(state)
+        found = self.held_out.evaluate(variables, devices, show)
+        figures = found.figures | size_of(variables)
+        if self.config.evaluation.speed:
+            share = self.config.evaluation.batch_size // parallel.processes()
+            figures |= speed_of(self._detect, variables, devices, (share, *_one_row(self.config)[1:]))
+        return dataclasses.replace(found, figures=figures)
 
     def export(self, state: TrainState, folder: Path, result: EvaluationResult) -> None:
         description = {"name": self.config.detector.name, "overrides": self.config.detector.overrides.to_dict()}

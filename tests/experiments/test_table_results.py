@@ -42,7 +42,7 @@ def report(values, title="x", lam=0.1, titles=TITLES):
         name: base | {"title": titles.get(name, name), "auc": value, "accuracy": value and value - lam}
         for name, value in values.items()
     }
-    figures = {"reconstruction_psnr": 30.0}
+    figures = {"reconstruction_psnr": 30.0, "parameters": 12_345.0, "lost": None}
     return {"description": title, "step": 5, "seconds": 1.0, "threshold": 0.5, "tests": tests, "figures": figures}
 
 
@@ -83,8 +83,11 @@ def test_what_no_variant_was_trained_on_is_unseen(tmp_path):
     text = "\n".join(summary(found))
     assert "+0.4450 (+0.3815 to +0.5085): higher" in text  # 12.706 standard errors of 0.005
     page = shown(found, tmp_path)
-    assert page.count("</table>") == 4
-    assert page.count('class="seen') == 2 * (2 + 3 + 2)  # in both tables; the best may be marked too
+    assert page.count("</table>") == 5
+    assert page.count('class="seen') == 3 * (2 + 3 + 2)  # in every table; the best may be marked too
+    assert found["variants"]["both"]["figures"] == {"reconstruction_psnr": 30.0, "parameters": 12345.0}
+    assert page.count("<td>12,345 parameters</td>") == 3
+    assert "scored a second" not in page  # not measured
     assert "At P(fake) = 0.500." in page
 
 
