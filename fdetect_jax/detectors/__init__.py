@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet
+from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet, vgg
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -39,6 +39,7 @@ DETECTORS: dict[str, Detector] = {
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),
     **{name: Detector(partial(resnet.build, name)) for name in resnet.VARIANTS},
+    **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
 }
 
 
