@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg
+from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet, vgg
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -38,6 +39,7 @@ DETECTORS: dict[str, Detector] = {
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),
+    **{name: Detector(partial(resnet.build, name)) for name in resnet.VARIANTS},
     **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
 }
 

@@ -18,7 +18,9 @@ NORMALIZATIONS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),  # levels of 0 to 255 less their mean
 }
+_BGR = ("caffe",)  # the network takes blue first
 
 
 def check_number(name: str, found: Any, kind: type, least: float, wanted: str, below: float = math.inf) -> None:
@@ -30,7 +32,7 @@ def check_number(name: str, found: Any, kind: type, least: float, wanted: str, b
 def normalized(images: jax.Array, normalization: str, dtype: jnp.dtype) -> jax.Array:
     """Images (B, H, W, 3), uint8 or float in [0, 1] -> ``dtype``, less a mean and divided by a deviation.
 
-    normalization: a key of ``NORMALIZATIONS``.
+    normalization: a key of ``NORMALIZATIONS``; "caffe" also turns RGB into BGR.
 
     Raises:
       UserError: images of another shape.
@@ -39,7 +41,8 @@ def normalized(images: jax.Array, normalization: str, dtype: jnp.dtype) -> jax.A
         raise UserError(f"detector images: found shape {images.shape}, wanted (B, H, W, 3)")
     statistics = (jnp.asarray(value, jnp.float32) for value in NORMALIZATIONS[normalization])
     mean, deviation = (per_channel(value, images) for value in statistics)
-    return ((to_unit(images) - mean) / deviation).astype(dtype)
+    x = ((to_unit(images) - mean) / deviation).astype(dtype)
+    return x[..., ::-1] if normalization in _BGR else x
 
 
 def named(features: dict[str, jax.Array]) -> dict[str, jax.Array]:
