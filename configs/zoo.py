@@ -23,6 +23,10 @@ PRESETS = {
         "detector": {"name": "multiresolution", "overrides": {"trunk": "small64", "attention": 32}},
         "losses": {"cross_entropy": {"weight": 0.0}, "arcface": {"weight": 1.0, "margin": 0.5, "scale": 16.0}},
     },
+    "xception": {
+        "title": "Xception",
+        "detector": {"name": "xception", "overrides": {"width": 0.125, "blocks": 2, "stem_stride": 1}},
+    },
 }
 
 
