@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, xception
+from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg, xception
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -38,6 +38,7 @@ DETECTORS: dict[str, Detector] = {
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),
+    **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
     "xception": Detector(xception.build),
 }
 
