@@ -26,6 +26,10 @@ PRESETS = {
             "arcface": {"weight": 1.0, "margin": 0.5, "scale": 16.0, "form": "true"},
         },
     },
+    "xception": {
+        "title": "Xception",
+        "detector": {"name": "xception", "overrides": {"width": 0.125, "blocks": 2, "stem_stride": 1}},
+    },
 }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet, vgg
+from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg, xception
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -41,6 +42,8 @@ DETECTORS: dict[str, Detector] = {
     "multiresolution": Detector(multiresolution.build),
     **{name: Detector(partial(resnet.build, name)) for name in resnet.VARIANTS},
     **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
+    **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
+    "xception": Detector(xception.build),
 }
 
 
