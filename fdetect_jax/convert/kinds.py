@@ -43,6 +43,13 @@ CONVERTERS = {
         "fdetect_jax.convert.hyperinverter", files={"generator": "the StyleGAN2 checkpoint it was made for"}
     ),
     "ir_se50": Converter("fdetect_jax.convert.ir_se50"),
+    "classnseg": Converter(
+        "fdetect_jax.convert.classnseg",
+        files={"decoder": "the decoder that was trained with the encoder"},
+        keyed=False,
+        detector=True,
+        notes={"size": "256"},
+    ),
     "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, notes={"size": "256"}),
     "resnet": Converter("fdetect_jax.convert.resnet", detector=True, notes={"size": "224"}),
     "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),

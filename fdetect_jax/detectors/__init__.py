@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet, vgg
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg, xception
+from fdetect_jax.detectors import classnseg, efficientnet, experts, mesonet, multiresolution
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -24,10 +25,13 @@ class Detector:
     ``apply(variables, images, train=…) -> Outputs``. It raises UserError naming ``detector.<field>``.
     unit: content of a row: "face", images (B, H, W, 3), or "clip", (B, T, H, W, 3), T = ``data.frames`` faces of one
     person in order of time.
+    labelled: whether the module takes ``label`` (B,), the true label of each row, while it trains. Its logits may not
+    depend on it.
     """
 
     build: Callable[[Mapping[str, Any], str | None, jnp.dtype], nn.Module]
     unit: str = "face"
+    labelled: bool = False
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -35,6 +39,7 @@ class Detector:
 
 
 DETECTORS: dict[str, Detector] = {
+    "classnseg": Detector(classnseg.build, labelled=True),
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
     "experts": Detector(experts.build),
     "meso4": Detector(partial(mesonet.build, False)),

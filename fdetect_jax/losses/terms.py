@@ -16,6 +16,7 @@ import optax
 from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
+from fdetect_jax.losses import segmentation
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
@@ -156,6 +157,13 @@ TERMS: dict[str, Term] = {
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
     "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),
     "attention": Term(attention, "classifier", ("attention",), ("face",)),
+    "activation": Term(segmentation.activation, "classifier", ("activations",)),
+    "segmentation": Term(
+        segmentation.segmentation, "classifier", ("mask",), ("mask", "valid"), segmentation.check_segmentation
+    ),
+    "reconstruction": Term(
+        segmentation.reconstruction, "classifier", ("reconstruction",), check=segmentation.check_reconstruction
+    ),
 }
 
 

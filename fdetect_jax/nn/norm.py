@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fdetect_jax.nn.axes import per_channel
+from fdetect_jax.nn.initial import drawn
 
 
 @jax.custom_vjp
@@ -118,7 +119,7 @@ class BatchNorm(nn.Module):
     """Flax's BatchNorm over the last axis, with its variables; statistics and arithmetic in float32.
 
     train: use the batch statistics and move the running ones towards them, with decay ``momentum``.
-    axis_name: mapped axis over which statistics are averaged. swish: apply swish afterwards.
+    axis_name: mapped axis over which statistics are averaged. swish: apply swish afterwards. scale_init: of the scale.
     """
 
     train: bool
@@ -126,13 +127,14 @@ class BatchNorm(nn.Module):
     epsilon: float
     axis_name: str | None = None
     swish: bool = False
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        scale = self.param("scale", nn.initializers.ones, shape)
+        scale = self.param("scale", drawn(self, self.scale_init), shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         if not self.train:
             slope = scale * lax.rsqrt(running_var.value + self.epsilon)

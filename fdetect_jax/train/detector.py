@@ -197,12 +197,12 @@ class DetectorTask:
         second_pass = self.config.optimizer.sam.batch_stats == "both"
         held = self.held["params"] if self.held else None
         nothing = jax.tree.map(jnp.zeros_like, params)
+        told = {"label": rows.label} if find_detector(self.config.detector.name).labelled else {}
 
         def loss(params, rest, rng):
             rng = jax.random.fold_in(rng, jax.lax.axis_index(parallel.AXIS))
-            outputs, changed = self.detector.apply(
-                {"params": params, **rest}, rows.image, train=True, rngs={"dropout": rng}, mutable=list(rest)
-            )
+            how = {"train": True, "rngs": {"dropout": rng}, "mutable": list(rest), **told}
+            outputs, changed = self.detector.apply({"params": params, **rest}, rows.image, **how)
             value, terms = self.objective(outputs, rows, phase)
             return value, (terms, changed, outputs)
 
