@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution
+from fdetect_jax.detectors import attribution, efficientnet, experts, fingerprints, mesonet, multiresolution
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -34,7 +34,9 @@ class Detector:
 
 DETECTORS: dict[str, Detector] = {
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
+    "attribution": Detector(attribution.build),
     "experts": Detector(experts.build),
+    "fingerprints": Detector(fingerprints.build),
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),

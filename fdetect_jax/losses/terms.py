@@ -16,6 +16,7 @@ import optax
 from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
+from fdetect_jax.losses import fingerprints
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
@@ -156,6 +157,8 @@ TERMS: dict[str, Term] = {
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
     "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),
     "attention": Term(attention, "classifier", ("attention",), ("face",)),
+    "reconstruction_l1": Term(fingerprints.reconstruction_l1, "classifier", ("reconstruction",)),
+    "critic": Term(fingerprints.critic, "classifier", ("critic/real", "critic/reconstruction", "critic/slope")),
 }
 
 
