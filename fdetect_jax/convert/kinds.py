@@ -38,6 +38,9 @@ CONVERTERS = {
         "fdetect_jax.convert.efficientnet", choices={"normalization": ("imagenet", "half", "none")}
     ),
     "efficientnet_lite": Converter("fdetect_jax.convert.efficientnet_lite"),
+    "gan_fingerprints": Converter(
+        "fdetect_jax.convert.fingerprints", keyed=False, detector=True, notes={"size": "128"}
+    ),
     "stylegan2": Converter("fdetect_jax.convert.stylegan2", keyed=False),
     "hyperinverter": Converter(
         "fdetect_jax.convert.hyperinverter", files={"generator": "the StyleGAN2 checkpoint it was made for"}

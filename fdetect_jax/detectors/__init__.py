@@ -12,6 +12,7 @@ from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolutio
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet, vgg
 from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg, xception
 from fdetect_jax.detectors import classnseg, efficientnet, experts, mesonet, multiresolution
+from fdetect_jax.detectors import attribution, efficientnet, experts, fingerprints, mesonet, multiresolution
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -41,7 +42,9 @@ class Detector:
 DETECTORS: dict[str, Detector] = {
     "classnseg": Detector(classnseg.build, labelled=True),
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
+    "attribution": Detector(attribution.build),
     "experts": Detector(experts.build),
+    "fingerprints": Detector(fingerprints.build),
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),

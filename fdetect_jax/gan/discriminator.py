@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.gan.layers import EqualConv, EqualDense, lrelu, minibatch_stddev
+from fdetect_jax.gan.layers import EqualConv, EqualDense, lrelu
+from fdetect_jax.nn.stddev import minibatch_stddev
 
 
 @dataclasses.dataclass(frozen=True)

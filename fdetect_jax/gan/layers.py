@@ -4,9 +4,7 @@ import math
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from fdetect_jax.errors import UserError
 from fdetect_jax.nn.axes import per_channel
 from fdetect_jax.nn.conv import conv2d
 from fdetect_jax.nn.resample import conv2d_down
@@ -51,19 +49,3 @@ class EqualConv(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = x + per_channel(bias, x).astype(x.dtype)
         return x
-
-
-def minibatch_stddev(x: jax.Array, group_size: int) -> jax.Array:
-    """Appends one channel: the standard deviation within groups of the batch, averaged over the image.
-
-    Members of a group are n, n + N/G, n + 2N/G, … as in the original. x: (N, H, W, C); N divisible by
-    min(group_size, N), else UserError.
-    """
-    n, h, w, c = x.shape
-    group = min(group_size, n)
-    if n % group:
-        raise UserError(f"discriminator batch: found {n} images, wanted a multiple of the group size {group}")
-    y = x.astype(jnp.float32).reshape(group, n // group, h, w, c)
-    y = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).mean(axis=(1, 2, 3))
-    y = jnp.tile(y, group)[:, None, None, None]
-    return jnp.concatenate([x, jnp.broadcast_to(y, (n, h, w, 1)).astype(x.dtype)], axis=-1)

@@ -17,6 +17,7 @@ from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
 from fdetect_jax.losses import segmentation
+from fdetect_jax.losses import fingerprints
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
@@ -164,6 +165,8 @@ TERMS: dict[str, Term] = {
     "reconstruction": Term(
         segmentation.reconstruction, "classifier", ("reconstruction",), check=segmentation.check_reconstruction
     ),
+    "reconstruction_l1": Term(fingerprints.reconstruction_l1, "classifier", ("reconstruction",)),
+    "critic": Term(fingerprints.critic, "classifier", ("critic/real", "critic/reconstruction", "critic/slope")),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from tiny import drawn
 
 from fdetect_jax.gan.discriminator import Discriminator, DiscriminatorConfig
-from fdetect_jax.gan.layers import minibatch_stddev
+from fdetect_jax.nn.stddev import minibatch_stddev
 
 
 @pytest.mark.parametrize(("resolution", "wanted"), [(256, 28_864_129), (512, 28_982_849), (1024, 29_012_513)])
