@@ -56,7 +56,6 @@ CONVERTERS = {
     "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, notes={"size": "256"}),
     "resnet": Converter("fdetect_jax.convert.resnet", detector=True, notes={"size": "224"}),
     "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),
-    "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),
     "xception": Converter("fdetect_jax.convert.xception", detector=True, notes={"size": "299"}),
 }
 

@@ -8,11 +8,18 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet, vgg
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg, xception
-from fdetect_jax.detectors import classnseg, efficientnet, experts, mesonet, multiresolution
-from fdetect_jax.detectors import attribution, efficientnet, experts, fingerprints, mesonet, multiresolution
+from fdetect_jax.detectors import (
+    attribution,
+    classnseg,
+    efficientnet,
+    experts,
+    fingerprints,
+    mesonet,
+    multiresolution,
+    resnet,
+    vgg,
+    xception,
+)
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -49,7 +56,6 @@ DETECTORS: dict[str, Detector] = {
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),
     **{name: Detector(partial(resnet.build, name)) for name in resnet.VARIANTS},
-    **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
     **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
     "xception": Detector(xception.build),
 }

@@ -16,8 +16,7 @@ import optax
 from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
-from fdetect_jax.losses import segmentation
-from fdetect_jax.losses import fingerprints
+from fdetect_jax.losses import fingerprints, segmentation
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
