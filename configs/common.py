@@ -99,6 +99,29 @@ def reconstruction(inverter: str) -> dict:
     return {"inverter": inverter, "dtype": "float32", "remat": False}
 
 
+def generated(inverter: str) -> dict:
+    """Random faces of an inverter's generator. truncation: 1 leaves them as they are, less draws them to the mean."""
+    return {"inverter": inverter, "dtype": "float32", "truncation": 1.0}
+
+
+GENERATORS = ("facesim64", "facesim64_wide", "faces64", "faces64_wide")  # every bundled one; 64 px
+
+
+def reconstructions(names: tuple[str, ...] = GENERATORS) -> dict[str, dict]:
+    """Reconstructions by each bundled generator: entries of ``forgery`` and of ``evaluation.forgeries`` by its name."""
+    return {
+        name: {"forgery": "reconstruction", "title": f"Reconstructions by {name}", **reconstruction(name)}
+        for name in names
+    }
+
+
+def samples(names: tuple[str, ...] = GENERATORS) -> dict[str, dict]:
+    """As ``reconstructions``, but random faces of each generator, by the name ``GENERATOR_samples``."""
+    return {
+        f"{name}_samples": {"forgery": "generated", "title": f"Samples of {name}", **generated(name)} for name in names
+    }
+
+
 def latent(inverter: str) -> dict:
     """The latent adversary with an inverter. warmup: steps over which adversaries replace reconstructions."""
     return reconstruction(inverter) | {"space": "w", "render": "full", "warmup": 0, "attack": attack()}
@@ -107,13 +130,15 @@ def latent(inverter: str) -> dict:
 def forgery(inverter: str, **mix: float) -> dict:
     """The forgeries that make the fakes of a training: weights by the names in ``fdetect_jax.forgery.FORGERIES``.
 
-    Every forgery has an entry in the mix, so that the command line can set its weight: --config.forgery.mix.sbi=2.
+    Every forgery has an entry in the mix, so that the command line can set its weight: --config.forgery.mix.sbi=2. A
+    mix may hold one forgery several times, under names of its own; see ``reconstructions``.
     """
-    names = ("latent", "reconstruction", "swap", "composite", "resample", "sbi", "fwa", "given")
+    names = ("latent", "reconstruction", "generated", "swap", "composite", "resample", "sbi", "fwa", "given")
     return {
         "mix": dict.fromkeys(names, 0.0) | mix,
         "latent": latent(inverter),
         "reconstruction": reconstruction(inverter),
+        "generated": generated(inverter),
         "swap": {"changed": 0.0, "inner": 0.0, "gradients": 0.0},
     }
 

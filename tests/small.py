@@ -130,7 +130,7 @@ def small_table(inverter: str, *variants: str, variant: str = "facesim") -> Conf
 
 def attacks(config: ConfigDict) -> list[ConfigDict]:
     """The fields of every device forgery that a detector's config holds, of the training and of the tests."""
-    trained = [config.forgery.latent, config.forgery.reconstruction]
+    trained = [fields for fields in config.forgery.values() if "inverter" in fields]
     return trained + list(config.evaluation.forgeries.values())
 
 

@@ -320,7 +320,9 @@ def test_a_mix_of_nothing_is_refused(pair, tmp_path):
 def test_a_forgery_that_nobody_knows_is_refused(pair, tmp_path):
     config = given("baseline", "facesim", pair, tmp_path)
     config.forgery.mix.paste = 1.0
-    with pytest.raises(UserError, match=r"^forgery\.mix: found 'paste', wanted some of \['composite', 'fwa', 'given'"):
+    with pytest.raises(
+        UserError, match=r"^forgery\.mix: found 'paste', wanted some of \['composite', 'fwa', 'generated'"
+    ):
         check(config)
 
 

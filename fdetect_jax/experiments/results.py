@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from fdetect_jax.evaluation.metrics import METRICS
 from fdetect_jax.experiments.runs import Run
 from fdetect_jax.experiments.statistics import difference, estimate
-from fdetect_jax.forgery import find_forgery, weights_of
+from fdetect_jax.forgery import entries_of, find_entry, weights_of
 
 COLUMNS = ("auc", "accuracy")  # the metrics of a table, among those in the reports
 MEANS = {"unseen": "Unseen forgeries, mean", "robust": "GAN-inverted under damage, mean"}
@@ -89,9 +89,12 @@ def _columns(runs: Sequence[Run], tests: Mapping[str, Mapping]) -> dict[str, lis
 
 
 def _seen(run: Run) -> set[str]:
-    """The tests whose fakes come from a forgery that the run is trained on."""
-    trained = weights_of(run.config.forgery)
-    return {*trained, *(test for name in trained for test, _ in find_forgery(name).tests.values())}
+    """The tests whose fakes come from a forgery that the run is trained on, or are made exactly like its fakes."""
+    trained, tests = entries_of(run.config.forgery), run.config.evaluation
+    named = {name: fields for name, fields in tests.forgeries.items() if name not in tests.skip}
+    tested = [find_entry(name, fields, "evaluation.forgeries") for name, fields in named.items()]
+    like = [one for one in tested if any(one.tested_like(entry) for entry in trained.values())]
+    return {*trained, *(name for one in (*trained.values(), *like) for name, _ in one.spec.tests.values())}
 
 
 def _titles(columns: Mapping[str, Sequence[str]], tests: Mapping[str, Mapping]) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """Every forgery, on the host or the device, by name. A new one is a file here and a line in ``FORGERIES``."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.errors import UserError
@@ -12,6 +15,7 @@ from fdetect_jax.forgery.composite import composite
 from fdetect_jax.forgery.composite import stages as composite_stages
 from fdetect_jax.forgery.dataset_fakes import DatasetFakes, without_fakes
 from fdetect_jax.forgery.fwa import WarpArtefacts
+from fdetect_jax.forgery.generated import GENERATOR, check_generated, make_generated
 from fdetect_jax.forgery.latent import (
     INVERTER,
     check_latent,
@@ -29,14 +33,16 @@ from fdetect_jax.types import FAKE, HostForgery
 __all__ = [
     "FORGERIES",
     "DeviceForgery",
+    "Entry",
     "Forged",
     "Forgery",
     "Mix",
     "Scene",
     "Setup",
     "check_mix",
-    "check_options",
     "deal",
+    "entries_of",
+    "find_entry",
     "find_forgery",
     "make_forgery",
     "make_mix",
@@ -64,6 +70,14 @@ FORGERIES: dict[str, Forgery] = {
         options=INVERTER,
         check=check_reconstruction,
         tests={"image": _INVERTED},
+    ),
+    "generated": Forgery(
+        "A generator's own samples",
+        "entire synthesis",
+        make_generated,
+        "device",
+        options=GENERATOR,
+        check=check_generated,
     ),
     "swap": Forgery(
         "Blended swaps",
@@ -120,34 +134,80 @@ def find_forgery(name: str, field: str = "forgery.mix") -> Forgery:
     return FORGERIES[name]
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A forgery as a config holds it: a registered one, or one of its own name, which names a registered one.
+
+    name: in the config. forgery: the registered name. spec: the registry entry; under an own name with the title and
+    the test of that name. options: the fields of the forgery itself. path: where they lie in the config.
+    """
+
+    name: str
+    forgery: str
+    spec: Forgery
+    options: dict[str, Any]
+    path: str
+
+    def check(self) -> None:
+        """Raises UserError, which names the field, for fields that the forgery cannot use."""
+        known(self.options, self.spec.options, self.path)
+        self.spec.check(self.options, self.path)
+
+    def tested_like(self, other: "Entry") -> bool:
+        """Whether both make the same fakes in a test, where a warm-up plays no part."""
+        own, others = ({k: v for k, v in one.options.items() if k != "warmup"} for one in (self, other))
+        return self.forgery == other.forgery and own == others
+
+
+def find_entry(name: str, fields: Mapping[str, Any], where: str = "forgery") -> Entry:
+    """The forgery of an entry of a config's ``forgery`` or ``evaluation.forgeries``.
+
+    Args:
+      name: of the entry: a registered forgery, or any other name. fields: its fields. Under another name ``forgery``
+        names the registered one, and ``title``, if given, is shown in place of that one's title. where: the path of
+        the entries.
+
+    Raises:
+      UserError: no such forgery is registered, or a registered name that is to stand for another forgery.
+    """
+    fields = fields.to_dict() if isinstance(fields, ConfigDict) else dict(fields)
+    registered, path = fields.pop("forgery", None), f"{where}.{name}"
+    field = "forgery.mix" if where == "forgery" and registered is None else f"{path}.forgery"
+    spec = find_forgery(name if registered is None else registered, field)
+    if name in FORGERIES and registered not in (None, name):
+        raise UserError(f"{field}: found {registered!r}, wanted none, as {name!r} is itself a registered forgery")
+    if registered in (None, name):
+        return Entry(name, name, spec, fields, path)
+    title = fields.pop("title", spec.title)
+    return Entry(name, registered, dataclasses.replace(spec, title=title, tests={"image": (name, title)}), fields, path)
+
+
 def weights_of(options: Mapping[str, Any]) -> dict[str, float]:
-    """The forgeries of a config's ``forgery`` with their weights, without those of weight 0."""
+    """The entries of a config's ``forgery.mix`` with their weights, without those of weight 0."""
     return {name: float(weight) for name, weight in options["mix"].items() if weight}
 
 
+def entries_of(options: Mapping[str, Any]) -> dict[str, Entry]:
+    """The forgeries of a config's ``forgery`` that have a weight, in the order of the mix. Raises UserError."""
+    return {name: find_entry(name, options.get(name, {})) for name in weights_of(options)}
+
+
 def check_mix(options: Mapping[str, Any], data: Any) -> None:
-    """Checks a config's ``forgery``: ``mix`` (name -> weight), and the fields of each forgery under its name.
+    """Checks a config's ``forgery``: ``mix`` (entry -> weight), and the fields of each entry under its name.
 
     Raises:
       UserError: names the field.
     """
     for name, weight in options["mix"].items():
-        spec = find_forgery(name)
+        entry = find_entry(name, options.get(name, {}))
         if not isinstance(weight, int | float) or not weight >= 0:
             raise UserError(f"forgery.mix.{name}: found {weight!r}, wanted a weight of 0 or more")
-        if weight and (reason := spec.allows(data)):
+        if weight and (reason := entry.spec.allows(data)):
             raise UserError(f"forgery.mix.{name}: found {weight!r}, wanted 0: {reason}")
         if weight:
-            check_options(name, options.get(name, {}), f"forgery.{name}")
+            entry.check()
     if not weights_of(options):
         raise UserError(f"forgery.mix: found no weight above 0, wanted one for some of {sorted(FORGERIES)}")
-
-
-def check_options(name: str, options: Mapping[str, Any], path: str) -> None:
-    """Checks the fields of one forgery. Raises UserError."""
-    spec = find_forgery(name)
-    known(options, spec.options, path)
-    spec.check(options, path)
 
 
 def make_forgery(
@@ -156,7 +216,7 @@ def make_forgery(
     """Builds one forgery.
 
     Args:
-      name: a key of ``FORGERIES``. options: its fields. data, split: where to find the fakes of a data set.
+      name, options: of an entry, see ``find_entry``. data, split: where to find the fakes of a data set.
       recipe: how the faces are cropped. training: whether the forgery draws margins and augments.
 
     Raises:
@@ -167,17 +227,17 @@ def make_forgery(
         context = recipe is not None and recipe.training_margins is not None
         return make_source(data, split, context=context, label=FAKE)
 
-    return find_forgery(name).make(Setup(options, recipe, training, fakes))
+    entry = find_entry(name, options)
+    return entry.spec.make(Setup(entry.options, recipe, training, fakes))
 
 
 def make_mix(options: Mapping[str, Any], data: Any, split: str, recipe: CropRecipe | None, training: bool) -> Mix:
     """Builds the forgeries of a config's ``forgery``. Arguments and errors as for ``make_forgery``."""
-    weights = weights_of(options)
-    specs = {name: find_forgery(name) for name in weights}
-    made = {name: make_forgery(name, options.get(name, {}), data, split, recipe, training) for name in weights}
-    return Mix(weights, specs, made)
+    specs = {name: entry.spec for name, entry in entries_of(options).items()}
+    made = {name: make_forgery(name, options.get(name, {}), data, split, recipe, training) for name in specs}
+    return Mix(weights_of(options), specs, made)
 
 
 def needs_context(options: Mapping[str, Any]) -> bool:
     """Whether any forgery of a config's ``forgery`` takes context crops."""
-    return any(find_forgery(name).crop == "context" for name in weights_of(options))
+    return any(entry.spec.crop == "context" for entry in entries_of(options).values())

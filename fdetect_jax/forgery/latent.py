@@ -196,8 +196,13 @@ def _networks(options: Mapping[str, Any]) -> tuple[Inverter, Any]:
 
 def check_reconstruction(options: Mapping[str, Any], path: str) -> None:
     """Raises UserError; names the field that cannot be used."""
-    one_of(options, "dtype", ("float32", "bfloat16"), path)
+    check_inverter(options, path)
     one_of(options, "remat", (False, True), path)
+
+
+def check_inverter(options: Mapping[str, Any], path: str) -> None:
+    """Checks ``inverter`` and ``dtype``. Raises UserError."""
+    one_of(options, "dtype", ("float32", "bfloat16"), path)
     try:
         assets.inverter(get(options, "inverter", path))
     except UserError as error:

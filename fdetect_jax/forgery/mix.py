@@ -51,6 +51,7 @@ class Mix:
     """The forgeries of a run.
 
     weights: name -> share of the fakes, above 0. specs: their registry entries. made: the forgeries themselves.
+    The names are those of the config; several of them may stand for one registered forgery.
     """
 
     weights: dict[str, float]
@@ -102,7 +103,7 @@ class Mix:
 
         Returns:
           The real faces and their fakes like ``batch["image"]``, in [0, 1]; the fakes' values of every wanted target,
-          (B, …); metrics.
+          (B, …); metrics: one that an earlier forgery of the mix gives too has the forgery's name behind its own.
         """
         images = to_unit(batch["image"])
         dealt = deal(self.weights, images.shape[0])
@@ -122,7 +123,7 @@ class Mix:
             parts.append(forged.image)
             if forged.real is not None:
                 reals = reals.at[own].set(forged.real)
-            metrics |= forged.metrics
+            metrics |= {f"{key}/{name}" if key in metrics else key: value for key, value in forged.metrics.items()}
             for target, values in targets.items():
                 if target in shared:
                     values.append(batch[TARGET + target][own])

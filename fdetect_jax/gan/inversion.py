@@ -99,12 +99,24 @@ def load(path: str | Path, dtype=jnp.float32, remat: bool = False) -> tuple[Inve
       UserError: a field of a file's description that does not hold.
     """
     path = Path(path)
-    files = (path,) if path.is_file() else tuple(path / f"{part}.safetensors" for part in PARTS)
-    found = tuple((file, file.stat().st_mtime_ns if file.exists() else None) for file in files)
-    configs, variables = _read(found)
+    configs, variables = _read(_files(path, PARTS))
     inverter = build(configs, dtype=dtype, remat=remat)
     check(inverter, variables, path, [part for part in PARTS if part in configs])
     return inverter, variables
+
+
+def load_generator(path: str | Path, dtype=jnp.float32) -> tuple[Generator, Any]:
+    """The generator of an inverter and its variables, from the same places and with the same errors as ``load``.
+
+    A folder needs no other file than generator.safetensors.
+    """
+    path = Path(path)
+    configs, variables = _read(_files(path, ("generator",)))
+    generator = Generator(from_fields(GeneratorConfig, configs["generator"], "generator"), dtype)
+    latent = jax.ShapeDtypeStruct((1, generator.config.z_dim), jnp.float32)
+    if differs := weights.difference(generator, variables["generator"], latent):
+        raise weights.WeightsError(f"{path}: found other arrays than its generator has ({differs})")
+    return generator, variables["generator"]
 
 
 def check(inverter: Inverter, variables: dict, path: Path, parts: Sequence[str]) -> None:
@@ -117,17 +129,21 @@ def check(inverter: Inverter, variables: dict, path: Path, parts: Sequence[str])
             raise weights.WeightsError(f"{path}: found other arrays than its {part} has ({differs})")
 
 
+def _files(path: Path, parts: Sequence[str]) -> tuple[tuple[str, Path, int | None], ...]:
+    """(kind, file, time of its last change or None if it is missing) of each file that holds these parts."""
+    files = {"hyperinverter": path} if path.is_file() else {part: path / f"{part}.safetensors" for part in parts}
+    return tuple((kind, file, file.stat().st_mtime_ns if file.exists() else None) for kind, file in files.items())
+
+
 @functools.lru_cache(maxsize=4)
-def _read(files: tuple[tuple[Path, int | None], ...]) -> tuple[dict, dict]:
-    """Configs and variables, read once and cached; files: with their modification times, None if missing."""
-    if len(files) == 1:
-        configs, variables, _ = weights.read(files[0][0], "hyperinverter")
-        return configs, variables
+def _read(files: tuple[tuple[str, Path, int | None], ...]) -> tuple[dict, dict]:
+    """Configs and variables, read once and cached. files: of ``_files``."""
     configs, variables = {}, {}
-    for part, (file, changed) in zip(PARTS, files, strict=True):
-        if part == "hyper" and changed is None:
-            continue
-        configs[part], variables[part], _ = weights.read(file, part)
+    for kind, file, changed in files:
+        if kind == "hyperinverter":
+            configs, variables, _ = weights.read(file, kind)
+        elif kind != "hyper" or changed is not None:
+            configs[kind], variables[kind], _ = weights.read(file, kind)
     return configs, variables
 
 

@@ -23,7 +23,7 @@ from fdetect_jax.data.sources import CACHED_BYTES, make_source
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.degrade import DEGRADATIONS
 from fdetect_jax.evaluation.table import Scored, Test, pairs
-from fdetect_jax.forgery import FORGERIES, DeviceForgery, Mix, check_options, find_forgery, make_forgery
+from fdetect_jax.forgery import FORGERIES, DeviceForgery, Entry, Mix, find_entry, make_forgery
 from fdetect_jax.inference.calibration import Calibration, FileFaces, calibrate, grouped
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scoring import (
@@ -49,38 +49,43 @@ INVERTED = "gan_inverted"
 DEGRADED = (("jpeg", 40), ("blur", 1), ("resize", 0.5))  # degradations of GAN-inverted and real faces
 _SHOWN = 8
 _PLOTTED = 200  # embeddings of each kind
-_OWN = ("forgery", "title")  # fields of an entry of evaluation.forgeries that do not belong to the forgery
+_WHERE = "evaluation.forgeries"
 Run = Callable[[dict], dict]  # a batch -> rows, compiled
 
 
 def check_tests(options: ConfigDict) -> None:
     """Checks ``config.evaluation.forgeries``. Raises UserError that names the field."""
-    for entry, fields in options.forgeries.items():
-        path = f"evaluation.forgeries.{entry}"
-        if entry in options.skip:
+    for name, fields in options.forgeries.items():
+        if name in options.skip:
             continue
-        name = fields.get("forgery", entry)
-        if find_forgery(name, f"{path}.forgery").place != "device":
-            raise UserError(f"{path}: found the host forgery {name!r}, wanted none: all host forgeries are tested")
-        own = {field: value for field, value in fields.to_dict().items() if field not in _OWN}
-        check_options(name, own, path)
-        if own.get("space") == "z":
-            raise UserError(f"{path}.space: found 'z', wanted 'w' or 'w+': in z there is no reconstruction of a face")
+        entry = find_entry(name, fields, _WHERE)
+        if entry.spec.place != "device":
+            found = f"found the host forgery {entry.forgery!r}"
+            raise UserError(f"{entry.path}: {found}, wanted none: all host forgeries are tested")
+        entry.check()
+        if entry.options.get("space") == "z":
+            raise UserError(
+                f"{entry.path}.space: found 'z', wanted 'w' or 'w+': in z there is no reconstruction of a face"
+            )
+
+
+def _trained(config: ConfigDict, name: str) -> Entry:
+    """The forgery of an entry of ``config.forgery``, or the registered one of a name without an entry."""
+    return find_entry(name, config.forgery.get(name, {}))
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceTest:
-    """A device forgery to test.
+    """A device forgery to test, of ``evaluation.forgeries``."""
 
-    entry: its name in ``evaluation.forgeries``. name: of the forgery. tests: stage -> name and title of a test.
-    """
-
-    entry: str
-    name: str
-    options: dict
+    entry: Entry
     forgery: DeviceForgery
-    tests: Mapping[str, tuple[str, str]]
     run: Callable[[Any, dict], dict]
+
+    @property
+    def tests(self) -> Mapping[str, tuple[str, str]]:
+        """Stage -> name and title of a test."""
+        return self.entry.spec.tests or {"image": (self.entry.name, self.entry.spec.title)}
 
 
 class HeldOut:
@@ -103,7 +108,8 @@ class HeldOut:
 
         One that the split does not allow (no dataset fakes) is skipped, unless the detector is trained on it.
         """
-        for name, spec in FORGERIES.items():
+        for name in (*FORGERIES, *(name for name in self.mix.weights if name not in FORGERIES)):
+            spec = _trained(self.config, name).spec
             if spec.place != "host" or name in skipped or spec.allows(self.config.data):
                 continue
             try:
@@ -113,20 +119,14 @@ class HeldOut:
                     raise
 
     def _device_tests(self, skipped: set[str]) -> Iterator[DeviceTest]:
-        entries = {name: entry.to_dict() for name, entry in self.options.forgeries.items()}
+        named = dict(self.options.forgeries.items())
         free = [name for name, spec in FORGERIES.items() if spec.place == "device" and not spec.options]
-        for entry, fields in (entries | {name: {} for name in free if name not in entries}).items():
-            if entry in skipped:
+        for name, fields in (named | {name: {} for name in free if name not in named}).items():
+            if name in skipped:
                 continue
-            name = fields.get("forgery", entry)
-            spec = find_forgery(name, f"evaluation.forgeries.{entry}.forgery")
-            options = {field: value for field, value in fields.items() if field not in _OWN}
-            made = make_forgery(name, options, self.config.data, self.options.split, self.faces.recipe, False)
-            tests = spec.tests or {"image": (name, spec.title)}
-            if entry != name:
-                tests = {"image": (entry, fields.get("title", spec.title))}
+            made = make_forgery(name, fields, self.config.data, self.options.split, self.faces.recipe, False)
             run = score_forged(self.detect, made, self.options.seed)
-            yield DeviceTest(entry, name, options, made, tests, run)
+            yield DeviceTest(find_entry(name, fields, _WHERE), made, run)
 
     def evaluate(self, variables: Any, devices: Devices, show: Callable[[str], None]) -> EvaluationResult:
         """variables: of the detector, on the devices. Other arguments as for ``Task.evaluate``."""
@@ -143,7 +143,7 @@ class HeldOut:
                 _SHOWN if inverted is None else None,
             )
             for stage, (name, title) in wanted.items():
-                tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + stage], one.name)
+                tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + stage], one.entry.forgery)
                 embeddings |= _embeddings(name, found, stage)
             if inverted is not None:
                 tests += self._degraded(found, inverted, run)
@@ -152,7 +152,7 @@ class HeldOut:
         for name, slot in self.slots.items():
             found = self.faces.forged(self.options, slot, run.pairs(self._pairs))
             kinds = found[TARGET + "kind"]
-            title = FORGERIES[name].title
+            title = _trained(self.config, name).spec.title
             tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
             embeddings = _embeddings(name, found, "image") | embeddings
         figures |= shortcut_figures(self.config, show)
@@ -162,7 +162,7 @@ class HeldOut:
                 "evaluation: found no forgery to test with, wanted at least one that evaluation.skip does not name"
             )
         show(f"scored {len(self.faces.indices)} held-out faces")
-        own = [name for name in self.mix.weights if FORGERIES[name].place == "host"]
+        own = [name for name in self.mix.weights if name not in self.mix.device]
         if gallery is None or (own and not self.mix.device):
             gallery = self._host_gallery((own or list(self.slots))[0], run)
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
@@ -221,7 +221,8 @@ class HeldOut:
         slot = self.slots.get(name) or self.faces.slot(self.config, name)  # its test may be skipped
         chosen = self.faces.indices[:_SHOWN]
         frames = self.config.data.frames
-        return host_gallery(self.faces.source, chosen, FORGERIES[name], slot, self.options.seed, frames, score)
+        spec = _trained(self.config, name).spec
+        return host_gallery(self.faces.source, chosen, spec, slot, self.options.seed, frames, score)
 
     def _calibrated(self, run: "_Runs", show: Callable[[str], None]) -> Calibration | None:
         """Fits the calibration on the validation split, with fakes of the forgeries that the detector was trained on.
@@ -243,7 +244,7 @@ class HeldOut:
         """Files of validation faces and of fakes by the run's own mix, their labels, and a description of the data."""
         parts, titles = [], []
         for name in self.mix.weights:
-            title = FORGERIES[name].title
+            title = self.mix.specs[name].title
             titles.append(title[:1].lower() + title[1:])
             if name in self.mix.device:
                 forged = run.forged(self._own_run(name), self.mix.device[name])
@@ -257,9 +258,9 @@ class HeldOut:
 
     def _own_run(self, name: str) -> Callable[[Any, dict], dict]:
         """The scorer of the trainer's own device forgery; the test's compiled one if both have the same options."""
-        options = {key: value for key, value in _plain(self.config.forgery.get(name, {})).items() if key != "warmup"}
+        entry = _trained(self.config, name)
         for one in self.devices:
-            if one.name == name and {k: v for k, v in one.options.items() if k != "warmup"} == options:
+            if one.entry.tested_like(entry):
                 return one.run
         if name not in self._own:
             self._own[name] = score_forged(self.detect, self.mix.device[name], self.options.seed)
@@ -324,8 +325,7 @@ class _Faces:
 
     def slot(self, config: ConfigDict, name: str) -> Slot:
         """How a host forgery makes the fakes of the tests."""
-        spec = find_forgery(name)
-        options = _plain(config.forgery.get(name, {}))
+        spec, options = _trained(config, name).spec, config.forgery.get(name, {})
         forge = make_forgery(name, options, config.data, self.split, self.recipe, False)
         return Slot(forge, spec.crop == "context", spec.kind_number)
 
@@ -383,7 +383,3 @@ def _embeddings(name: str, found: dict[str, np.ndarray], stage: str) -> dict[str
     if EMBEDDING + stage not in found:
         return {}
     return {"real": found[EMBEDDING + "real"], name: found[EMBEDDING + stage]}
-
-
-def _plain(options: Any) -> dict:
-    return options.to_dict() if isinstance(options, ConfigDict) else dict(options)

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from fdetect_jax.data.sources import make_source
 from fdetect_jax.datasets.audit import MOST, lines, of_pixels, shortcuts
+from fdetect_jax.forgery import entries_of
 from fdetect_jax.types import FAKE, REAL
 
 
@@ -16,7 +17,7 @@ def shortcut_figures(config: ConfigDict, show: Callable[[str], None]) -> dict[st
     Every AUC above ``audit.WARN``, over all sources and within each, is shown as a line. Nothing for a training without
     dataset fakes. At most ``audit.MOST`` crops of each class are read, evenly spaced.
     """
-    if not config.forgery.mix.get("given"):
+    if not any(entry.forgery == "given" for entry in entries_of(config.forgery).values()):
         return {}
     labels, sources, rows = [], [], []
     for label in (REAL, FAKE):

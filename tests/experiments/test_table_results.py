@@ -30,7 +30,7 @@ def table(*variants, comparisons=(), sweeps=None):
 def runs_of(config, folder, mixes=MIXES):
     for seed in (0, 1):
         for variant in config.rows:
-            run = ConfigDict({"forgery": {"mix": mixes[variant]}})
+            run = ConfigDict({"forgery": {"mix": mixes[variant]}, "evaluation": {"forgeries": {}, "skip": ()}})
             yield Run(variant, seed, run, folder / variant / f"seed_{seed}")
 
 
@@ -50,6 +50,21 @@ def shown(found, folder):
     page = Page(page_of("t", found, folder, 0.5))
     page.check(LINKS)
     return page.text
+
+
+def test_fakes_made_like_those_of_a_test_are_seen(tmp_path):
+    """By the name of the entry, or under another name with the same fields; but not those of another generator."""
+
+    def generator(name, **more):
+        return {"forgery": "reconstruction", "title": name, "inverter": name} | more
+
+    trained = {"mix": {"mine": 1.0, "swap": 0.0}, "mine": generator("a")}
+    tests = {"same": generator("a", title="x"), "other": generator("b"), "mine": generator("c"), "broken": {}}
+    run = ConfigDict({"forgery": trained, "evaluation": {"forgeries": tests, "skip": ("broken",)}})
+    reports = [(Run("v", seed, run, tmp_path), report({"same": 0.5, "other": 0.5, "mine": 0.5})) for seed in (0, 1)]
+    found = results(table("v"), reports)
+    assert found["columns"] == {"unseen": ["unseen", "other"], "others": ["same", "mine"]}
+    assert found["variants"]["v"]["seen"] == ["same", "mine"]
 
 
 def test_what_no_variant_was_trained_on_is_unseen(tmp_path):

@@ -252,13 +252,15 @@ def test_clips_are_forged_frame_by_frame_by_one_key():
 
 
 def test_the_registry():
-    assert list(FORGERIES) == ["latent", "reconstruction", "swap", "sbi", "fwa", "given", "composite", "resample"]
+    device = ["latent", "reconstruction", "generated"]
+    assert list(FORGERIES) == [*device, "swap", "sbi", "fwa", "given", "composite", "resample"]
     places = {name: one.place for name, one in FORGERIES.items()}
-    assert [name for name, place in places.items() if place == "device"] == ["latent", "reconstruction"]
+    assert [name for name, place in places.items() if place == "device"] == device
     assert {name for name, one in FORGERIES.items() if one.crop == "context"} == {"sbi", "fwa", "given"}
     assert {name: one.kind for name, one in FORGERIES.items()} == {
         "latent": "entire synthesis",
         "reconstruction": "entire synthesis",
+        "generated": "entire synthesis",
         "swap": "swap",
         "sbi": "swap",
         "fwa": "swap",
@@ -281,7 +283,10 @@ def test_a_forgery_registered_wrongly(field, value):
         ({"mix": {"swap": 0.0}}, r"^forgery\.mix: found no weight above 0"),
         ({"mix": {"swap": -1.0}}, r"^forgery\.mix\.swap: found -1\.0, wanted a weight of 0 or more"),
         ({"mix": {"swap": float("nan")}}, r"^forgery\.mix\.swap: found nan"),
-        ({"mix": {"paste": 1.0}}, r"^forgery\.mix: found 'paste', wanted some of \['composite', 'fwa', 'given'"),
+        (
+            {"mix": {"paste": 1.0}},
+            r"^forgery\.mix: found 'paste', wanted some of \['composite', 'fwa', 'generated'",
+        ),
         ({"mix": {"swap": 1.0}, "swap": {"size": 1}}, r"^forgery\.swap\.size: found 1, wanted no such field"),
         ({"mix": {"latent": 1.0}}, r"^forgery\.latent\.dtype: found no such field"),
     ],

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import DATA, run, small_adv, small_baseline, small_sbi, without_generator
+from small import DATA, compilations, run, small_adv, small_baseline, small_sbi, without_generator
 from tiny import save_pair
 
 from configs import common
@@ -293,7 +293,7 @@ def test_tests_that_are_skipped_and_named(tmp_path):
     config.evaluation.forgeries.other_generator.title = "Faces of another one"
     made = held_out_of(config)
     assert list(made.slots) == ["sbi", "composite", "resample"]
-    assert [(one.entry, one.name, one.tests) for one in made.devices] == [
+    assert [(one.entry.name, one.entry.forgery, one.tests) for one in made.devices] == [
         ("other_generator", "reconstruction", {"image": ("other_generator", "Faces of another one")})
     ]
     config.evaluation.skip = ("swap", "fwa", "sbi", "composite", "resample", "latent", "other_generator")
@@ -301,6 +301,38 @@ def test_tests_that_are_skipped_and_named(tmp_path):
         UserError, match=r"^evaluation: found no forgery to test with, wanted at least one that evaluation\.skip"
     ):
         held_out_of(config, colours).evaluate({"scale": 1.0}, parallel.Devices(1), lambda text: None)
+
+
+def test_a_mix_of_several_generators(tmp_path):
+    """Two generators, samples of one of them, and a second kind of swap: tested, calibrated and exported by name."""
+    folder = str(save_pair(tmp_path / "pair"))
+    config = small_adv(folder)
+    config.evaluation.skip = ("sbi", "fwa", "composite", "resample")
+    named = {
+        "first": {"forgery": "reconstruction", "title": "Faces of one", **common.reconstruction(folder)},
+        "second": {"forgery": "reconstruction", "title": "Faces of two", **common.reconstruction(folder)},
+        "samples": {"forgery": "generated", "title": "Samples of one", **common.generated(folder)},
+    }
+    config.forgery.update(named)
+    config.forgery.soft = {"forgery": "swap", "title": "Soft swaps", "changed": 0.5}
+    config.forgery.mix = {"first": 1.0, "second": 1.0, "samples": 1.0, "soft": 1.0}
+    config.evaluation.forgeries = named
+    config.detector.overrides = config.detector.overrides.to_dict() | {"num_classes": 5}
+    config.losses.methods = {"weight": 1.0}
+    config.steps, config.batch_size = 2, 16
+    with compilations() as names:
+        tests = run(config, tmp_path / "run")["tests"]
+    # Calibration uses the functions of the tests, and that of the first for the second, which makes the same fakes.
+    assert names.count("jit(forged)") == 3
+    assert list(tests) == ["first", "samples", "second", "swap", "soft"]  # a config's names are in alphabetical order
+    assert tests["soft"]["title"] == "Soft swaps"
+    assert tests["samples"]["title"] == "Samples of one"
+    assert tests["first"]["auc"] == tests["second"]["auc"]  # the same inverter twice
+    notes = weights.read(tmp_path / "run" / "detector.safetensors", "detector")[2]
+    assert json.loads(notes["classes"]) == ["real", "first", "samples", "second", "soft"]
+    config.losses.methods.weight, config.losses.kinds = 0.0, {"weight": 1.0}
+    with pytest.raises(UserError, match=r"^losses\.kinds: found a detector with 5 classes, wanted 6"):
+        make_task(config)
 
 
 def test_pictures_of_fakes_of_which_some_have_no_mask():
