@@ -13,6 +13,15 @@ from configs import common
 # detector's own config has the authors' sizes.
 PRESETS = {
     "efficientnet": {"title": "EfficientNet, small"},
+    "attribution": {
+        "title": "GAN fingerprints, attribution",
+        "detector": {"name": "attribution", "overrides": {"size": 64, "fmap_base": 256}},
+    },
+    "fingerprints": {
+        "title": "GAN fingerprints, explicit",
+        "detector": {"name": "fingerprints", "overrides": {"size": 64, "fmap_base": 128}},
+        "losses": {"reconstruction_l1": {"weight": 20.0}},
+    },
     "meso4": {
         "title": "Meso-4",
         "detector": {"name": "meso4", "overrides": {"size": 64, "bn_momentum": 0.9}},

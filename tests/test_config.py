@@ -1,5 +1,6 @@
 """Every shipped config loads and, given what it asks for, passes; a wrong field is refused by its name."""
 
+import dataclasses
 import importlib
 import re
 import shutil
@@ -21,6 +22,7 @@ VARIANTS = [
     *[("arcface", variant) for variant in ("facesim", "folder", "paper")],
     *[("meso", variant) for variant in ("facesim", "folder", "paper")],
     *[("xception", variant) for variant in ("facesim", "folder", "paper")],
+    *[("fingerprints", variant) for variant in ("facesim", "explicit", "paper", "paper_explicit")],
     *[("gan", variant) for variant in ("facesim", "folder", "wide", "config_f")],
     *[("table1", variant) for variant in ("facesim", "folder", "mixture")],
     *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
@@ -74,7 +76,9 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
         runs_of(config, tmp_path)
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "gan", "inversion"])
+@pytest.mark.parametrize(
+    "file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "fingerprints", "gan", "inversion"]
+)
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -83,7 +87,9 @@ def test_the_default_gan_asks_for_nothing():
     check(load("gan"))
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "gan", "inversion"])
+@pytest.mark.parametrize(
+    "file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "fingerprints", "gan", "inversion"]
+)
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")
@@ -104,6 +110,18 @@ def test_the_paper_s_numbers():
     assert (optimizer.name, optimizer.learning_rate, optimizer.decay_after) == ("sgd", 0.001, 0.75)
     attack = config.forgery.latent.attack
     assert (attack.steps, attack.epsilon, attack.norm, attack.step_size) == (10, 4.0, "l2", 0.0)
+
+
+def test_the_numbers_of_gan_fingerprints():
+    config = load("fingerprints", "paper_explicit")
+    assert config.detector.overrides.to_dict() == {"size": 128, "num_classes": 5, "critic": True}
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.momentum, optimizer.b2) == ("adam", 0.001, 0.0, 0.99)
+    weights = {name: losses.weight for name, losses in config.losses.items() if losses.weight}
+    assert weights == {"methods": 1.0, "reconstruction_l1": 20.0, "critic": 0.1}
+    assert 2 * config.batch_size * config.steps == 25_000_000
+    Augment = importlib.import_module("fdetect_jax.data.augment").Augment
+    assert Augment(**config.augment.to_dict()) == dataclasses.replace(Augment.off(), flip=0.5)
 
 
 def test_the_numbers_of_self_blended_images():

@@ -78,6 +78,12 @@ def test_training_evaluation_and_report(runs, name):
     page = (workdir / "report.html").read_text()
     for shown in ("Patches of a donor", "Dusk", "Misses"):
         assert shown in page
+    if name == "six":  # a class for each kind
+        assert content["classes"]["columns"] == list(KINDS)
+        assert {"real", "attribute", "reenactment", "swap"} <= content["classes"]["rows"].keys()
+        assert "<h2>Classes</h2>" in page
+    else:
+        assert content["classes"] is None
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     for term in LOSSES[name]:
         assert all(np.isfinite(row[f"loss/{term}"]) for row in rows)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fdetect_jax.evaluation import classes
 from fdetect_jax.evaluation.metrics import METRICS, Undefined
 from fdetect_jax.evaluation.table import Test
 from fdetect_jax.evaluation.view import view_of
@@ -93,6 +94,8 @@ def summary(content: Mapping[str, Any], names: Sequence[str] | None = None) -> I
             yield f"  {name:{width}}{''.join(cells)}  ({row['n_real']} real, {row['n_fake']} fake)"
     for name, value in content["figures"].items():
         yield f"  {name}  {'not finite' if value is None else format(value, ',.0f' if value >= 1000 else '.3f')}"
+    if content.get("classes"):
+        yield from classes.lines(content["classes"])
 
 
 def columns(threshold: float) -> list[Column]:

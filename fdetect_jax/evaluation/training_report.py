@@ -43,6 +43,8 @@ def write(
     calibration: Calibration = _IDENTITY,
     threshold: float | None = None,
     seed: int = 0,
+    classes: Mapping | None = None,
+    fingerprints: Gallery | None = None,
 ) -> dict:
     """Writes ``report.html`` and then ``report.json``, each whole or not at all.
 
@@ -59,6 +61,7 @@ def write(
       seconds: they took.
       calibration: from margins to P(fake). threshold: fake from this P(fake) on; None: the calibration's.
       seed: of the bootstrap.
+      classes: what held-out faces were taken for, of ``classes.classes_part``. fingerprints: pictures of them.
 
     Returns:
       What report.json holds, see ``evaluation.schema``.
@@ -72,6 +75,7 @@ def write(
         "step": int(step),
         "seconds": float(seconds),
         "config": schema.plain(config),
+        "classes": None if classes is None else schema.plain(classes),
     }
     views = [view_of(test, calibration, threshold, seed) for test in tests]
     aucs = [measured[test.name].get("auc") for test in tests]
@@ -87,6 +91,7 @@ def write(
         history=history,
         drop=attack_drop(history),
         gallery=gallery,
+        fingerprints=fingerprints,
         embedding=embedding_chart("Principal components", embeddings, "pca") if embeddings else None,
     )
     schema.write(Path(workdir), content, page)

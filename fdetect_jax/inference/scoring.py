@@ -17,11 +17,13 @@ from fdetect_jax.types import Outputs, margin, to_unit
 
 Detect = Callable[[Any], Callable[[jax.Array], Outputs]]  # (variables) -> (images -> Outputs), in eval mode
 MARGIN, EMBEDDING, PICTURE, PSNR = "margin/", "embedding/", "picture/", "psnr/"
+LOGITS = "logits/"
 _AFTER_TRAINING = 1 << 30  # a step after every warm-up
 
 
 def _scored(outputs: Mapping[str, Outputs]) -> dict[str, jax.Array]:
     found = {MARGIN + name: margin(one.logits) for name, one in outputs.items()}
+    found |= {LOGITS + name: one.logits.astype(jnp.float32) for name, one in outputs.items()}
     return found | {
         EMBEDDING + name: one.heads["embedding"] for name, one in outputs.items() if "embedding" in one.heads
     }
@@ -40,6 +42,11 @@ def score_pairs(detect: Detect) -> Callable[[Any, dict], dict]:
 def score_faces(detect: Detect) -> Callable[[Any, dict], dict]:
     """``(variables, batch with image) -> rows`` scored as "image"."""
     return lambda variables, batch: _scored({"image": detect(variables)(to_unit(batch["image"]))})
+
+
+def score_head(detect: Detect, name: str) -> Callable[[Any, dict], dict]:
+    """``(variables, batch with image) -> rows`` that hold the head ``name`` of each face, float32."""
+    return lambda variables, batch: {name: detect(variables)(to_unit(batch["image"])).heads[name].astype(jnp.float32)}
 
 
 def score_forged(detect: Detect, forgery: DeviceForgery, seed: int) -> Callable[[Any, dict], dict]:

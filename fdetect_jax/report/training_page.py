@@ -23,13 +23,14 @@ def training_page(
     history: Sequence[dict],
     drop: float | None,
     gallery: Gallery | None,
+    fingerprints: Gallery | None,
     embedding: Chart | None,
 ) -> str:
     """The page.
 
     content: of report.json, of a training (``evaluation.schema``). columns: metrics to show. roc, scores: of its tests.
     history: rows of scalars by step. drop: how far the attack lowers P(fake), None without an attack. gallery: of which
-    the first 8 rows are shown.
+    the first 8 rows are shown. fingerprints: a column for each class, see ``train.classed``.
     """
     tests = content["tests"]
     known = {one["title"]: one["auc"] for one in tests.values() if one.get("auc") is not None}
@@ -46,6 +47,8 @@ def training_page(
         attack=attack_charts(history),
         drop=drop,
         gallery=_pictures(gallery),
+        classes=content["classes"],
+        fingerprints=_pictures(fingerprints),
         embedding=[embedding] if embedding else [],
         training=training_charts(history, {name: one["title"] for name, one in tests.items()}),
         config=list(leaves(content["config"])),

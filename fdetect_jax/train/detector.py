@@ -35,6 +35,7 @@ from fdetect_jax.optim.base import averaged, check_optimizer, make_optimizer
 from fdetect_jax.optim.schedules import constant_then_linear, tenths
 from fdetect_jax.remote import here
 from fdetect_jax.report.gallery import gallery_png
+from fdetect_jax.train.classed import classes_of
 from fdetect_jax.train.held_out import HeldOut, check_tests
 from fdetect_jax.train.speed import size_of, speed_of
 from fdetect_jax.train.task import EvaluationResult
@@ -261,10 +262,8 @@ class DetectorTask:
         notes = {"recipe": json.dumps(self.recipe and self.recipe.to_dict()), "size": str(self.source.size)}
         if self.frames:
             notes["frames"] = str(self.frames)
-        if "kinds" in self.objective.names:
-            notes["classes"] = json.dumps(KINDS)
-        elif "methods" in self.objective.names:
-            notes["classes"] = json.dumps(["real", *self.mix.weights])
+        if (classes := classes_of(self.config)) is not None:
+            notes["classes"] = json.dumps(classes)
         if result.calibration is not None:
             notes[CALIBRATION] = result.calibration.to_json()
         weights.save(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from scipy.special import expit
 
 from fdetect_jax import parallel
 from fdetect_jax.data import pipeline
@@ -27,18 +26,20 @@ from fdetect_jax.forgery import FORGERIES, DeviceForgery, Entry, Mix, find_entry
 from fdetect_jax.inference.calibration import Calibration, FileFaces, calibrate, grouped
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scoring import (
-    EMBEDDING,
+    LOGITS,
     MARGIN,
     PICTURE,
-    PSNR,
     Detect,
     collect,
     score_faces,
     score_forged,
+    score_head,
     score_pairs,
 )
 from fdetect_jax.parallel import Devices
-from fdetect_jax.report.gallery import Gallery, difference
+from fdetect_jax.report.gallery import Gallery
+from fdetect_jax.train.classed import FINGERPRINTS, Classed, fingerprint_gallery, fingerprints_in
+from fdetect_jax.train.held_out_rows import SHOWN, degrade, device_gallery, embeddings_of, figures_of, p_fake
 from fdetect_jax.train.host_gallery import host_gallery
 from fdetect_jax.train.left_out import left_out_tests
 from fdetect_jax.train.shortcuts import shortcut_figures
@@ -47,7 +48,6 @@ from fdetect_jax.types import UNKNOWN, kind_number
 
 INVERTED = "gan_inverted"
 DEGRADED = (("jpeg", 40), ("blur", 1), ("resize", 0.5))  # degradations of GAN-inverted and real faces
-_SHOWN = 8
 _PLOTTED = 200  # embeddings of each kind
 _WHERE = "evaluation.forgeries"
 Run = Callable[[dict], dict]  # a batch -> rows, compiled
@@ -132,6 +132,7 @@ class HeldOut:
         """variables: of the detector, on the devices. Other arguments as for ``Task.evaluate``."""
         run = _Runs(variables, devices)
         tests, figures, gallery, embeddings = [], {}, None, {}
+        classed = Classed(self.config)
         names: set[str] = set()
         for one in self.devices:
             wanted = {stage: test for stage, test in one.tests.items() if test[0] not in names}
@@ -140,21 +141,24 @@ class HeldOut:
             found = self.faces.collected(
                 self.faces.numbered(self.options),
                 run.forged(one.run, one.forgery),
-                _SHOWN if inverted is None else None,
+                SHOWN if inverted is None else None,
             )
             for stage, (name, title) in wanted.items():
                 tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + stage], one.entry.forgery)
-                embeddings |= _embeddings(name, found, stage)
+                classed.add(name, one.entry, found, stage)
+                embeddings |= embeddings_of(name, found, stage)
             if inverted is not None:
                 tests += self._degraded(found, inverted, run)
-                figures |= _figures(found, inverted)
-                gallery = _device_gallery(found)
+                figures |= figures_of(found, inverted)
+            if inverted is not None or gallery is None:
+                gallery = device_gallery(found)
         for name, slot in self.slots.items():
             found = self.faces.forged(self.options, slot, run.pairs(self._pairs))
             kinds = found[TARGET + "kind"]
             title = _trained(self.config, name).spec.title
             tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
-            embeddings = _embeddings(name, found, "image") | embeddings
+            classed.add(name, _trained(self.config, name), found, "image", kinds)
+            embeddings = embeddings_of(name, found, "image") | embeddings
         figures |= shortcut_figures(self.config, show)
         tests += left_out_tests(self.config, lambda crops: self._margins(np.stack(crops), run))
         if not tests:
@@ -166,7 +170,20 @@ class HeldOut:
         if gallery is None or (own and not self.mix.device):
             gallery = self._host_gallery((own or list(self.slots))[0], run)
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
-        return EvaluationResult(tuple(tests), figures, gallery, self._calibrated(run, show), embeddings)
+        calibration, known = self._calibrated(run, show)
+        drawn = self._fingerprints(variables, classed, run)
+        return EvaluationResult(tuple(tests), figures, gallery, calibration, embeddings, classed.part(known), drawn)
+
+    def _fingerprints(self, variables: Any, classed: Classed, run: "_Runs") -> Gallery | None:
+        """Model fingerprints, and those of some faces, of a detector that has them."""
+        if (models := fingerprints_in(variables)) is None:
+            return None
+        faces = dict(sorted(classed.pictures.items()))
+        residuals = np.zeros((0, *models.shape[:3]))
+        if faces:
+            images = {"image": np.concatenate(list(faces.values()))}
+            residuals = self._scored(images, run.pairs(score_head(self.detect, FINGERPRINTS)))[FINGERPRINTS]
+        return fingerprint_gallery(classed.names, models, faces, residuals)
 
     def _tests(
         self, name: str, title: str, real: np.ndarray, fake: np.ndarray, method: str, kinds: np.ndarray | None = None
@@ -186,7 +203,7 @@ class HeldOut:
         for name, value in DEGRADED:
             one, rng = DEGRADATIONS[name], np.random.default_rng(self.options.seed)
             views = {"image": found[PICTURE + "real"], "forged": found[PICTURE + stage]}
-            images = {as_: _degrade(one, view, value, rng) for as_, view in views.items()}
+            images = {as_: degrade(one, view, value, rng) for as_, view in views.items()}
             scored = self._scored(images, run.pairs(self._pairs))
             yield Test(
                 f"{INVERTED}/{name}_{value:g}",
@@ -216,33 +233,35 @@ class HeldOut:
     def _host_gallery(self, name: str, run: "_Runs") -> Gallery:
         def score(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             found = self._scored(images, run.pairs(self._pairs))
-            return {as_: _p_fake(found[MARGIN + of]) for as_, of in (("image", "real"), ("forged", "image"))}
+            return {as_: p_fake(found[MARGIN + of]) for as_, of in (("image", "real"), ("forged", "image"))}
 
         slot = self.slots.get(name) or self.faces.slot(self.config, name)  # its test may be skipped
-        chosen = self.faces.indices[:_SHOWN]
+        chosen = self.faces.indices[:SHOWN]
         frames = self.config.data.frames
         spec = _trained(self.config, name).spec
         return host_gallery(self.faces.source, chosen, spec, slot, self.options.seed, frames, score)
 
-    def _calibrated(self, run: "_Runs", show: Callable[[str], None]) -> Calibration | None:
+    def _calibrated(self, run: "_Runs", show: Callable[[str], None]) -> tuple[Calibration | None, np.ndarray | None]:
         """Fits the calibration on the validation split, with fakes of the forgeries that the detector was trained on.
 
-        Returns None and prints the reason if there is no such split or the detector has learned nothing.
+        Returns None and prints the reason if there is no such split or the detector has learned nothing. Also the
+        logits of the split's faces, (N, K), if they were scored.
         """
         if not self.options.calibrate:
-            return None
+            return None, None
+        logits = None
         try:
-            files, labels, data = self._validation(_Faces(self.config, "val"), run)
+            files, labels, data, logits = self._validation(_Faces(self.config, "val"), run)
             fitted = calibrate(files, labels, Protocol(), data)
         except UserError as error:
             show(f"not calibrated: {error}")
-            return None
+            return None, logits
         show("calibrated on the validation split")
-        return fitted
+        return fitted, logits
 
-    def _validation(self, faces: "_Faces", run: "_Runs") -> tuple[list[FileFaces], np.ndarray, str]:
-        """Files of validation faces and of fakes by the run's own mix, their labels, and a description of the data."""
-        parts, titles = [], []
+    def _validation(self, faces: "_Faces", run: "_Runs") -> tuple[list[FileFaces], np.ndarray, str, np.ndarray | None]:
+        """Files of validation faces and of fakes by the run's own mix, their labels, a description, and the logits."""
+        parts, titles, logits = [], [], []
         for name in self.mix.weights:
             title = self.mix.specs[name].title
             titles.append(title[:1].lower() + title[1:])
@@ -252,9 +271,11 @@ class HeldOut:
             else:
                 found = faces.forged(self.options, faces.slot(self.config, name), run.pairs(self._pairs))
             parts.append(faces.units(found[MARGIN + "real"], found[MARGIN + "image"], name, UNKNOWN))
+            logits += [found[LOGITS + of] for of in ("real", "image")[len(logits) > 0 :] if LOGITS + of in found]
         units = Scored.joined(parts)
         groups = units.group if faces.source.video else np.arange(len(units))
-        return *grouped(units.margin, units.label, groups), f"validation split, {' and '.join(titles)}"
+        data = f"validation split, {' and '.join(titles)}"
+        return *grouped(units.margin, units.label, groups), data, np.concatenate(logits) if logits else None
 
     def _own_run(self, name: str) -> Callable[[Any, dict], dict]:
         """The scorer of the trainer's own device forgery; the test's compiled one if both have the same options."""
@@ -343,43 +364,3 @@ class _Runs:
         placed = {"detector": self._variables, "forgery": self._devices.place(forgery.frozen)}
         run = self._devices.compile_eval(function)
         return lambda batch: run(placed, {name: batch[name] for name in ("image", "row")})
-
-
-def _p_fake(margins: np.ndarray) -> np.ndarray:
-    return expit(margins.astype(np.float64))
-
-
-def _degrade(one: Any, images: np.ndarray, value: float, rng: np.random.Generator) -> np.ndarray:
-    """Applies a degradation to faces (N, S, S, 3), or clips (N, T, S, S, 3)."""
-    flat = images.reshape(-1, *images.shape[-3:])
-    return np.stack(one.apply(flat, value, rng)).reshape(images.shape)
-
-
-def _figures(found: dict[str, np.ndarray], stage: str) -> dict[str, float]:
-    figures = {"reconstruction_psnr": float(np.mean(found[PSNR + stage]))}
-    if stage != "image":
-        for name, of in (("p_fake/reconstruction", stage), ("p_fake/adversary", "image")):
-            figures[name] = float(np.mean(_p_fake(found[MARGIN + of])))
-    return figures
-
-
-def _device_gallery(found: dict[str, np.ndarray]) -> Gallery:
-    names = [name.removeprefix(PICTURE) for name in found if name.startswith(PICTURE)]
-    titles = {name: "adversary" if name == "image" and "reconstruction" in names else name for name in names}
-    titles = {name: "fake" if title == "image" else title for name, title in titles.items()}
-    columns = {titles[name]: _still(found[PICTURE + name][:_SHOWN]) for name in names}
-    if "reconstruction" in columns and "adversary" in columns:
-        columns["difference ×8"] = difference(columns["reconstruction"], columns["adversary"])
-    scores = {titles[name]: _p_fake(found[MARGIN + name][:_SHOWN]) for name in names}
-    return Gallery(columns, scores)
-
-
-def _still(images: np.ndarray) -> np.ndarray:
-    """The first frame of clips; images unchanged."""
-    return images[:, 0] if images.ndim == 5 else images
-
-
-def _embeddings(name: str, found: dict[str, np.ndarray], stage: str) -> dict[str, np.ndarray]:
-    if EMBEDDING + stage not in found:
-        return {}
-    return {"real": found[EMBEDDING + "real"], name: found[EMBEDDING + stage]}

@@ -24,7 +24,8 @@ class EvaluationResult:
     """The results of an evaluation: detection tests, single figures, pictures, and the detector's calibration.
 
     calibration: fitted on validation; None if nothing was fitted. embeddings: (N, D) by kind of face, real faces under
-    "real"; empty if the detector has none.
+    "real"; empty if the detector has none. classes: ``evaluation.classes.classes_part``, None for real and fake alone.
+    fingerprints: pictures of a detector's model fingerprints, see ``classed.fingerprint_gallery``.
     """
 
     tests: tuple[Test, ...] = ()
@@ -32,6 +33,8 @@ class EvaluationResult:
     gallery: Gallery | None = None
     calibration: Calibration | None = None
     embeddings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    classes: dict[str, Any] | None = None
+    fingerprints: Gallery | None = None
 
 
 class Task(Protocol):

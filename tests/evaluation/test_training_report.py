@@ -79,7 +79,7 @@ def test_json_schema(tmp_path):
     found = strict(tmp_path / "report.json")
     assert found == returned
     shared = ["schema", "job", "title", "description", "model", "calibration", "threshold", "seed", "tests", "figures"]
-    assert list(found) == [*shared, "step", "seconds", "config"]
+    assert list(found) == [*shared, "step", "seconds", "config", "classes"]
     assert (found["schema"], found["job"], found["step"], found["seconds"]) == (2, "training", 90, 4000.0)
     assert (found["threshold"], found["seed"], found["calibration"]["temperature"]) == (0.4, 3, 2.0)
     assert found["config"] == {"model": {"name": "b4"}, "attack": {"epsilon": 2.0, "steps": [3, 4]}}
