@@ -8,7 +8,8 @@ calibrated score on. ``seed``: of random draws, such as the bootstrap's.
 registered metric (a number, [low, high], or null) and ``undefined`` (metric -> reason of a null).
 ``figures``: name -> number, null where it is not finite: what is no metric of a test, such as a reconstruction's PSNR.
 
-Of a training also: ``step``, ``seconds`` (of training), ``config`` (nested, as it was).
+Of a training also: ``step``, ``seconds`` (of training), ``config`` (nested, as it was), ``localisation``: the name of a
+forgery -> title, faces (whose true mask is known) and every figure of ``localisation.FIGURES``; {} without a mask.
 
 Of an evaluation also: ``protocol`` (``Protocol.to_dict``); ``data``: {"scored", "excluded": counts of files, "reasons":
 reason -> excluded files, "sets": [{"name", "split", "scored", "excluded"}]}; ``files``: [{"name", "label", "method",

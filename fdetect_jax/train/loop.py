@@ -117,6 +117,8 @@ def train_and_evaluate(
             history=history,
             gallery=result.gallery,
             embeddings=result.embeddings,
+            localisation=result.localisation,
+            masks=result.masks,
             step=int(state.step),
             seconds=sum(row.get("seconds", 0.0) for row in history),
             calibration=result.calibration or Calibration(),

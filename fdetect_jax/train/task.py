@@ -10,6 +10,7 @@ import numpy as np
 
 from fdetect_jax.data.pipeline import Batches
 from fdetect_jax.data.source import Source
+from fdetect_jax.evaluation.localisation import Localisation
 from fdetect_jax.evaluation.table import Test
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.parallel import Devices
@@ -24,7 +25,8 @@ class EvaluationResult:
     """The results of an evaluation: detection tests, single figures, pictures, and the detector's calibration.
 
     calibration: fitted on validation; None if nothing was fitted. embeddings: (N, D) by kind of face, real faces under
-    "real"; empty if the detector has none.
+    "real"; empty if the detector has none. localisation: by the name of a forgery, how well the detector's mask finds
+    it; empty if it has none. masks: pictures of such masks.
     """
 
     tests: tuple[Test, ...] = ()
@@ -32,6 +34,8 @@ class EvaluationResult:
     gallery: Gallery | None = None
     calibration: Calibration | None = None
     embeddings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    localisation: dict[str, Localisation] = dataclasses.field(default_factory=dict)
+    masks: Gallery | None = None
 
 
 class Task(Protocol):
