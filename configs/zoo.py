@@ -13,6 +13,16 @@ from configs import common
 # detector's own config has the authors' sizes.
 PRESETS = {
     "efficientnet": {"title": "EfficientNet, small"},
+    "classnseg": {
+        "title": "ClassNSeg",
+        "detector": {"name": "classnseg", "overrides": {"widths": (8, 16, 32)}},
+        "losses": {
+            "cross_entropy": {"weight": 0.0},
+            "activation": {"weight": 1.0},
+            "segmentation": {"weight": 1.0, "form": "cross_entropy"},
+            "reconstruction": {"weight": 1.0, "normalization": "imagenet"},
+        },
+    },
     "meso4": {
         "title": "Meso-4",
         "detector": {"name": "meso4", "overrides": {"size": 64, "bn_momentum": 0.9}},

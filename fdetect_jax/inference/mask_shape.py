@@ -21,8 +21,8 @@ _HINTS = {
     "pieces": "It lies in {pieces} separate pieces, as reenactment of parts of a face leaves it (Face2Face)",
     "rectangle": "It fills {rectangularity:.0%} of a rectangle, as the pasted crops of Deepfakes do",
     "hull": "It has no bays (it fills {convexity:.0%} of its convex hull), as the polygons of FaceSwap",
-    "parts": "Its outline has bays (it fills {convexity:.0%} of its convex hull), as where parts of a face were changed "
-    "(Face2Face)",
+    "parts": "Its outline has bays (it fills {convexity:.0%} of its convex hull), as where parts of a face were "
+    "changed (Face2Face)",
 }
 
 

@@ -56,7 +56,8 @@ def predict(
         faces to that of a file.
       output: a folder for annotated copies, ``verdicts.jsonl`` and ``report.html``; None: rows alone.
       heat_map: beside each annotated copy a picture of the detector's heat maps, or of its masks where it has such.
-      workers: processes; None: one per core. seconds: that one file may take to be read, as many for its analyses, and as many to be drawn.
+      workers: processes; None: one per core.
+      seconds: that one file may take to be read, as many for its analyses, and as many to be drawn.
       readers: of ``start_readers``, if they run already; closed here.
 
     Yields:
