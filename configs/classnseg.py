@@ -2,19 +2,19 @@
 
     python -m fdetect_jax.main --config=configs/classnseg.py
     python -m fdetect_jax.main --config=configs/classnseg.py:folder --config.data.root=DIR
-    python -m fdetect_jax.main --config=configs/classnseg.py:paper --config.data.source=prepared --config.data.root=DIR \
-        --config.forgery.mix.given=1 --config.forgery.mix.swap=0
-    python -m fdetect_jax.main --config=configs/classnseg.py:paper --config.data.source=prepared --config.data.root=FEW \
-        --config.forgery.mix.given=1 --config.forgery.mix.swap=0 --config.steps=200 --workdir=runs/finetuned \
-        --config.detector.weights=runs/classnseg_paper/detector.safetensors
+    python -m fdetect_jax.main --config=configs/classnseg.py:paper --config.data.source=prepared \
+        --config.data.root=DIR --config.forgery.mix.given=1 --config.forgery.mix.swap=0
+    python -m fdetect_jax.main --config=configs/classnseg.py:paper --config.data.source=prepared \
+        --config.data.root=FEW --config.forgery.mix.given=1 --config.forgery.mix.swap=0 --config.steps=200 \
+        --config.detector.weights=runs/classnseg_paper/detector.safetensors --workdir=runs/finetuned
 
 Nguyen et al. 2019 (BTAS, arXiv 1906.06876). The last command is the paper's fine-tuning: all parameters start from a
 trained detector, or from the authors' (``fdetect convert classnseg``), and learn from a few images of a new method.
 
-``paper`` trains at 256 px as the authors' code does: activation, segmentation and reconstruction weigh the same, Adam at
-1e-3, 64 images a step, no augmentation. Their Adam also adds 5e-4 of every parameter to its gradient and has an epsilon
-of 1e-7; this one does neither. Masks of dataset fakes come from the data set; a fake without one counts for the other
-two terms. The default trains a wider network of three sizes at 64 px on blended swaps, with the paper's plain
+``paper`` trains at 256 px as the authors' code does: activation, segmentation and reconstruction weigh the same, Adam
+at 1e-3, 64 images a step, no augmentation. Their Adam also adds 5e-4 of every parameter to its gradient and has an
+epsilon of 1e-7; this one does neither. Masks of dataset fakes come from the data set; a fake without one counts for
+the other two terms. The default trains a wider network of three sizes at 64 px on blended swaps, with the paper's plain
 cross-entropy in place of the double softmax of their code (``losses.segmentation.form``).
 
 The paper's figures on Face2Face, source-to-target: accuracy 92.8 %, EER 8.2 %, pixels right 90 %; on FaceSwap, which it

@@ -21,6 +21,15 @@ PRESETS = {
         "title": "GAN fingerprints, explicit",
         "detector": {"name": "fingerprints", "overrides": {"size": 64, "fmap_base": 128}},
         "losses": {"reconstruction_l1": {"weight": 20.0}},
+    "classnseg": {
+        "title": "ClassNSeg",
+        "detector": {"name": "classnseg", "overrides": {"widths": (8, 16, 32)}},
+        "losses": {
+            "cross_entropy": {"weight": 0.0},
+            "activation": {"weight": 1.0},
+            "segmentation": {"weight": 1.0, "form": "cross_entropy"},
+            "reconstruction": {"weight": 1.0, "normalization": "imagenet"},
+        },
     },
     "meso4": {
         "title": "Meso-4",

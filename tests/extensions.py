@@ -130,7 +130,7 @@ ADDED = {
     },
     "TERMS": {
         "mask": Term(mask_loss, "classifier", ("mask",), ("mask", "valid")),
-        "reconstruction": Term(reconstruction_loss, "classifier", ("reconstruction",)),
+        "redrawn": Term(reconstruction_loss, "classifier", ("reconstruction",)),
     },
     "FORGERIES": {
         "patch": Forgery("Patches of a donor", "attribute", lambda setup: patch),

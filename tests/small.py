@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import adv, arcface, baseline, gan, inversion, sbi, table1
+from configs import adv, arcface, baseline, classnseg, gan, inversion, sbi, table1
 from fdetect_jax.config import check
 from fdetect_jax.train.loop import train_and_evaluate
 from fdetect_jax.train.trainers import make_task
@@ -111,6 +111,12 @@ def small_sbi() -> ConfigDict:
 def small_arcface() -> ConfigDict:
     config = _detector(arcface.get_config(), "")
     config.detector.overrides = {"trunk": "small64", "trunk_overrides": DETECTOR, "attention": 4}
+    return config
+
+
+def small_classnseg() -> ConfigDict:
+    config = without_generator(_detector(classnseg.get_config(), ""))
+    config.detector.overrides = {"widths": (4, 4, 8)}
     return config
 
 

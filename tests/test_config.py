@@ -16,10 +16,16 @@ from fdetect_jax.config import check
 from fdetect_jax.errors import UserError
 from fdetect_jax.experiments.runs import runs_of
 
+# Configs whose default variant is facesim.
+ONE_DEFAULT = ["adv", "baseline", "sbi", "arcface", "meso", "gan", "inversion"]
+ONE_DEFAULT += ["xception"]
+ONE_DEFAULT += ["fingerprints"]
+ONE_DEFAULT += ["classnseg"]
 VARIANTS = [
     *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "mixture", "paper")],
     *[("sbi", variant) for variant in ("facesim", "folder", "paper")],
     *[("arcface", variant) for variant in ("facesim", "folder", "paper")],
+    *[("classnseg", variant) for variant in ("facesim", "folder", "paper")],
     *[("meso", variant) for variant in ("facesim", "folder", "paper")],
     *[("xception", variant) for variant in ("facesim", "folder", "paper")],
     *[("fingerprints", variant) for variant in ("facesim", "explicit", "paper", "paper_explicit")],
@@ -76,9 +82,7 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
         runs_of(config, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "fingerprints", "gan", "inversion"]
-)
+@pytest.mark.parametrize("file", ONE_DEFAULT)
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -87,9 +91,7 @@ def test_the_default_gan_asks_for_nothing():
     check(load("gan"))
 
 
-@pytest.mark.parametrize(
-    "file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "fingerprints", "gan", "inversion"]
-)
+@pytest.mark.parametrize("file", ONE_DEFAULT)
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")

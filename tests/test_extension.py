@@ -25,7 +25,7 @@ SIZE, FRAMES = 32, 3
 DRAWN = {"source": "facesim", "size": SIZE, "identities": {"train": 8, "val": 4, "test": 4}, "per_identity": 3}
 LOSSES = {
     "six": {"kinds": {"weight": 1.0}},
-    "tracing": {"cross_entropy": {"weight": 1.0}, "mask": {"weight": 1.0}, "reconstruction": {"weight": 1.0}},
+    "tracing": {"cross_entropy": {"weight": 1.0}, "mask": {"weight": 1.0}, "redrawn": {"weight": 1.0}},
     "flicker": {"cross_entropy": {"weight": 1.0}},
 }
 DETECTORS = tuple(LOSSES)

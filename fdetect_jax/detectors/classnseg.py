@@ -7,7 +7,7 @@ the other is set to zero, and a decoder with two branches makes the mask and the
 The authors keep the half of the true label while they train, and that of the prediction when they test. So training
 gives this module the label (``Detector.labelled``); only the decoder reads it. One face is decoded once, as in the
 authors' code, and BatchNorm sees what theirs sees. Without the label both halves of every face would have to be decoded
-and the loss would choose: about 1.5 times the time of a step, and every batch statistic of the decoder would count
+and the loss would choose: 1.6 times the multiplications, and half of what the decoder's batch statistics count would be
 halves that nobody asked for.
 """
 

@@ -9,7 +9,8 @@ registered metric (a number, [low, high], or null) and ``undefined`` (metric -> 
 ``figures``: name -> number, null where it is not finite: what is no metric of a test, such as a reconstruction's PSNR.
 
 Of a training also: ``step``, ``seconds`` (of training), ``config`` (nested, as it was); ``classes``: of
-``classes.classes_part``, null for a detector of real and fake alone.
+``classes.classes_part``, null for a detector of real and fake alone; ``localisation``: the name of a forgery -> title,
+faces (whose true mask is known) and every figure of ``localisation.FIGURES``, {} without a mask.
 
 Of an evaluation also: ``protocol`` (``Protocol.to_dict``); ``data``: {"scored", "excluded": counts of files, "reasons":
 reason -> excluded files, "sets": [{"name", "split", "scored", "excluded"}]}; ``files``: [{"name", "label", "method",

@@ -13,6 +13,7 @@ import numpy as np
 from fdetect_jax.evaluation import schema
 from fdetect_jax.evaluation.curves import histogram, roc_curve
 from fdetect_jax.evaluation.embeddings import embedding_chart
+from fdetect_jax.evaluation.localisation import FIGURES, Localisation
 from fdetect_jax.evaluation.results import columns, measure_all, summary
 from fdetect_jax.evaluation.schema import REPORT
 from fdetect_jax.evaluation.table import Test
@@ -25,6 +26,7 @@ from fdetect_jax.report.training_page import training_page
 __all__ = ["REPORT", "attack_drop", "summary", "write"]
 
 _IDENTITY = Calibration()
+_NOWHERE: Mapping[str, Localisation] = {}
 
 
 def write(
@@ -45,6 +47,8 @@ def write(
     seed: int = 0,
     classes: Mapping | None = None,
     fingerprints: Gallery | None = None,
+    localisation: Mapping[str, Localisation] = _NOWHERE,
+    masks: Gallery | None = None,
 ) -> dict:
     """Writes ``report.html`` and then ``report.json``, each whole or not at all.
 
@@ -62,6 +66,7 @@ def write(
       calibration: from margins to P(fake). threshold: fake from this P(fake) on; None: the calibration's.
       seed: of the bootstrap.
       classes: what held-out faces were taken for, of ``classes.classes_part``. fingerprints: pictures of them.
+      localisation: by the name of a forgery, how well its masks are found. masks: pictures of some, likewise 8 rows.
 
     Returns:
       What report.json holds, see ``evaluation.schema``.
@@ -76,6 +81,9 @@ def write(
         "seconds": float(seconds),
         "config": schema.plain(config),
         "classes": None if classes is None else schema.plain(classes),
+        "localisation": {
+            name: {"title": one.title, "faces": one.faces, **one.figures} for name, one in localisation.items()
+        },
     }
     views = [view_of(test, calibration, threshold, seed) for test in tests]
     aucs = [measured[test.name].get("auc") for test in tests]
@@ -92,6 +100,8 @@ def write(
         drop=attack_drop(history),
         gallery=gallery,
         fingerprints=fingerprints,
+        located=FIGURES,
+        masks=masks,
         embedding=embedding_chart("Principal components", embeddings, "pca") if embeddings else None,
     )
     schema.write(Path(workdir), content, page)

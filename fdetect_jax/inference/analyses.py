@@ -15,7 +15,7 @@ from typing import Any
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.clips import FaceCrop
-from fdetect_jax.inference.evidence import DETECTOR, Evidence
+from fdetect_jax.inference.evidence import TITLES, Evidence
 
 UNITS = ("face", "clip", "file")
 
@@ -75,8 +75,9 @@ def extractions(analyses: Mapping[str, Analysis]) -> tuple[Extraction, ...]:
     """
     found = []
     for name, analysis in analyses.items():
-        if not re.fullmatch(r"[\w-]+", name) or name == DETECTOR:
-            raise UserError(f"analyses: found the name {name!r}, wanted letters, digits, _ and -, not {DETECTOR!r}")
+        if not re.fullmatch(r"[\w-]+", name) or name in TITLES:
+            wanted = f"letters, digits, _ and -, none of {list(TITLES)}"
+            raise UserError(f"analyses: found the name {name!r}, wanted {wanted}")
         try:
             if getattr(analysis.extract, "__module__", "") == "__main__":
                 raise pickle.PicklingError("it is defined in the program that runs")

@@ -1,6 +1,6 @@
 """Where a detector finds what it decides by: (variables, images) -> a heat map of each image.
 
-Its attention where it has one, else where it localises the forgery (its mask), else Grad-CAM.
+The mask of what it takes for altered where it has one, else its attention, else Grad-CAM.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ Run = Callable[[Any, jax.Array], Outputs]
 
 # Heads that are maps already, in order of preference, and how each becomes values in [0, 1].
 _MAPS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "attention": lambda x: jnp.clip(x, 0.0, 1.0),
     "mask": jax.nn.sigmoid,
+    "attention": lambda x: jnp.clip(x, 0.0, 1.0),
 }
 
 
 def heat(run: Run, variables: Any, images: jax.Array) -> jax.Array:
     """The heat map of each image, or of each frame of a clip.
 
-    It is the head ``attention``, else the logistic function of the head ``mask``, else ``grad_cam``.
+    It is the logistic function of the head ``mask``, else the head ``attention``, else ``grad_cam``.
 
     Args:
       run: a Linen module's application. images: (B, H, W, 3), or clips (B, T, H, W, 3).
@@ -36,13 +36,17 @@ def heat(run: Run, variables: Any, images: jax.Array) -> jax.Array:
     Raises:
       UserError: the detector has no such head and no feature map; a detector of clips needs a head (B, T, h, w, 1).
     """
-    heads = jax.eval_shape(run, variables, images).heads
-    for name, to_heat in _MAPS.items():
-        if name in heads and heads[name].ndim == images.ndim:
-            return to_heat(run(variables, images).heads[name][..., 0].astype(jnp.float32))
+    if (name := map_head(run, variables, images)) is not None:
+        return _MAPS[name](run(variables, images).heads[name][..., 0].astype(jnp.float32))
     if images.ndim == 5:
         raise UserError("heat map: this detector of clips has no head attention or mask (B, T, h, w, 1) to show")
     return grad_cam(run, variables, images)
+
+
+def map_head(run: Run, variables: Any, images: Any) -> str | None:
+    """The head that ``heat`` shows, "mask" or "attention"; None where it takes Grad-CAM. Takes shapes for arrays."""
+    heads = jax.eval_shape(run, variables, images).heads
+    return next((name for name in _MAPS if name in heads and heads[name].ndim == images.ndim), None)
 
 
 def grad_cam(run: Run, variables: Any, images: jax.Array) -> jax.Array:

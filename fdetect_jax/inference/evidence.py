@@ -9,14 +9,15 @@ import numpy as np
 from fdetect_jax.inference.protocol import Protocol
 
 SIDES = ("fake", "real", "neither")
-DETECTOR = "detector"  # the name of the main detector's evidence
+DETECTOR, MASK = "detector", "mask"  # names of the main detector's evidence: its score, and what it marks as altered
+TITLES = {DETECTOR: "Detector", MASK: "Altered area"}
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What one analysis says of a file.
 
-    name: of the analysis, its key in ``analyses.ANALYSES``; "detector" for the main detector.
+    name: of the analysis, its key in ``analyses.ANALYSES``; of the main detector a key of ``TITLES``.
     value: the figure or the word that was found, None where there is none. speaks_for: one of ``SIDES``.
     strength: how strongly, in [0, 1]; 0 says nothing. words: a sentence for a reader.
     picture: (H, W, 3) uint8 RGB or None. It is no part of ``to_row``; ``fdetect predict`` writes it beside the copy.

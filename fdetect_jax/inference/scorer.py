@@ -7,7 +7,7 @@ the first is read.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from fdetect_jax import assets, parallel, weights
 from fdetect_jax.errors import UserError
-from fdetect_jax.inference.attention import heat
+from fdetect_jax.inference.attention import heat, map_head
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.clips import Rows, clips
 from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe
@@ -173,6 +173,11 @@ class Scorer:
             return jax.eval_shape(partial(heat, self._run), self._variables, self._one_row()).shape[1:]
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
+
+    @cached_property
+    def finds_masks(self) -> bool:
+        """Whether ``attention`` is the mask of what the detector takes for altered."""
+        return map_head(self._run, self._variables, self._one_row()) == "mask"
 
     def margins_of_each(self, groups: Iterable[Group]) -> Iterator[tuple[Key, np.ndarray]]:
         """As ``predictions_of_each``, the margins alone."""

@@ -16,8 +16,7 @@ from fdetect_jax.forgery.mix import forge_rows
 from fdetect_jax.types import Outputs, margin, to_unit
 
 Detect = Callable[[Any], Callable[[jax.Array], Outputs]]  # (variables) -> (images -> Outputs), in eval mode
-MARGIN, EMBEDDING, PICTURE, PSNR = "margin/", "embedding/", "picture/", "psnr/"
-LOGITS = "logits/"
+MARGIN, EMBEDDING, PICTURE, PSNR, MAP, LOGITS = "margin/", "embedding/", "picture/", "psnr/", "map/", "logits/"
 _AFTER_TRAINING = 1 << 30  # a step after every warm-up
 
 
@@ -30,11 +29,17 @@ def _scored(outputs: Mapping[str, Outputs]) -> dict[str, jax.Array]:
 
 
 def score_pairs(detect: Detect) -> Callable[[Any, dict], dict]:
-    """``(variables, batch with image and forged) -> rows`` scored as "real" and "image"."""
+    """``(variables, batch with image and forged) -> rows`` scored as "real" and "image".
+
+    Of a detector with a head ``mask`` also MAP + name, (B, h, w) or (B, T, h, w) in [0, 1]: what it takes for altered.
+    """
 
     def pairs(variables: Any, batch: dict) -> dict:
         look = detect(variables)
-        return _scored({"real": look(to_unit(batch["image"])), "image": look(to_unit(batch["forged"]))})
+        outputs = {"real": look(to_unit(batch["image"])), "image": look(to_unit(batch["forged"]))}
+        masks = {name: one.heads["mask"][..., 0] for name, one in outputs.items() if "mask" in one.heads}
+        maps = {MAP + name: jax.nn.sigmoid(mask.astype(jnp.float32)) for name, mask in masks.items()}
+        return _scored(outputs) | maps
 
     return pairs
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fdetect_jax.inference.mask_shape import ALTERED
 from fdetect_jax.predict.verdict import Sighting, TrackVerdict, Verdict
 
 _PAPER, _INK, _MUTED, _GRID = (22, 27, 34), (236, 240, 245), (140, 150, 163), (52, 60, 72)
@@ -150,22 +151,39 @@ def _at(sightings: Sequence[Sighting], times: Sequence[float], time: float, gap:
     return Sighting(time, (one if share < 0.5 else other).score, box)
 
 
-def heat_sheet(images: np.ndarray, attention: np.ndarray, scores: np.ndarray, side: int = 192) -> np.ndarray:
+def heat_sheet(
+    images: np.ndarray, attention: np.ndarray, scores: np.ndarray, masks: bool = False, side: int = 192
+) -> np.ndarray:
     """Each face beside itself under the detector's heat map, P(fake) below.
 
-    images: (N, S, S, 3) uint8. attention: (N, h, w) in [0, 1]. scores: (N,). Returns (H, W, 3) uint8.
+    images: (N, S, S, 3) uint8. attention: (N, h, w) in [0, 1]. scores: (N,). masks: the maps are masks of what was
+    altered: what is at 0.5 or above is tinted and outlined, and its share of the crop stands below. Returns (H, W, 3)
+    uint8.
     """
     tiles = []
     for image, where, score in zip(images, attention, scores, strict=True):
         face = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if len(image) > side else cv2.INTER_CUBIC)
-        heat = np.clip(cv2.resize(where.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)
-        colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-        under = (0.5 * face + 0.5 * colours).astype(np.uint8)
+        below, how = f"P(fake) {score:.3f}", cv2.INTER_LINEAR if masks else cv2.INTER_CUBIC
+        heat = np.clip(cv2.resize(where.astype(np.float32), (side, side), interpolation=how), 0, 1)
+        if masks:
+            under = _outlined(face, heat >= ALTERED)
+            below += f", {np.mean(where >= ALTERED):.0%} altered"
+        else:
+            colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+            under = (0.5 * face + 0.5 * colours).astype(np.uint8)
         label = np.empty((24, 2 * side, 3), np.uint8)
         label[:] = _PAPER
-        paste(label, text(f"P(fake) {score:.3f}", 14, _INK, _PAPER), 6, 3)
+        paste(label, text(below, 14, _INK, _PAPER), 6, 3)
         tiles.append(np.concatenate([np.concatenate([face, under], axis=1), label]))
     if len(tiles) % 2:
         tiles.append(np.full_like(tiles[0], _PAPER))
     half = len(tiles) // 2
     return np.concatenate([np.concatenate(tiles[row : row + 2], axis=1) for row in range(0, 2 * half, 2)])
+
+
+def _outlined(face: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """The face with what is marked, (H, W) bool, tinted and outlined."""
+    tint = np.array(COLOURS["fake"], np.float64)
+    under = np.where(marked[..., None], 0.7 * face + 0.3 * tint, face).astype(np.uint8)
+    outlines, _ = cv2.findContours(marked.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(under, outlines, -1, COLOURS["fake"], 2)

@@ -16,6 +16,7 @@ from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.faces.extract import extract_faces
 from fdetect_jax.faces.models import load_models
 from fdetect_jax.inference.analyses import ANALYSES, Extracted, extract, extractions, weigh
+from fdetect_jax.inference.mask_shape import of_masks
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Predictions, Scorer
 from fdetect_jax.media.isolated import Workers, run_isolated
@@ -55,6 +56,8 @@ def verdicts(
 ) -> Iterator[tuple[Verdict, Heat | None]]:
     """The verdict on every file, in order, with the heat maps of its most suspicious faces where they are wanted.
 
+    Of a detector with a mask, these faces' masks are evidence, whether heat maps are wanted or not.
+
     A file that cannot be read has a verdict too. Close it to end the processes early.
 
     Args:
@@ -75,10 +78,13 @@ def verdicts(
                 continue
             margins = scorer.calibration.margins(predictions.margins)
             evidence, notes = weigh(extracted, analyses)
+            heat = _heat(seen, margins, scorer) if (heat_map or scorer.finds_masks) and seen.crops else None
+            if heat is not None and heat.masks:
+                evidence = (of_masks(heat.attention, heat.scores), *evidence)
             known = predictions.classes, scorer.classes, evidence, notes, predictions.strangeness, scorer.limits
             verdict = decide(str(file), seen, margins, protocol, *known)
             verdict = dataclasses.replace(verdict, passing=extracted.passing)
-            yield verdict, _heat(seen, margins, scorer) if heat_map and seen.crops else None
+            yield verdict, heat if heat_map else None
 
 
 def _scored(seen: Iterable[tuple[Path, MediaFaces | Rejected]], scorer: Scorer) -> Iterator[Scored]:
@@ -116,4 +122,4 @@ def _heat(seen: MediaFaces, margins: np.ndarray, scorer: Scorer) -> Heat:
     chosen = np.sort(np.argsort(-margins, kind="stable")[:_HEAT_FACES])
     crops = [crop.example["image"] for crop in seen.crops]
     maps = scorer.attention_of(crops, [crop.track for crop in seen.crops], chosen)
-    return Heat(np.stack([crops[number] for number in chosen]), maps, expit(margins[chosen]))
+    return Heat(np.stack([crops[number] for number in chosen]), maps, expit(margins[chosen]), scorer.finds_masks)

@@ -15,7 +15,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_json
 from fdetect_jax.files import digest, sha256_of
 from fdetect_jax.inference.analyses import ANALYSES
-from fdetect_jax.inference.evidence import DETECTOR
+from fdetect_jax.inference.evidence import TITLES
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.files import VERDICTS, Found, find_files, written_for
@@ -26,7 +26,7 @@ from fdetect_jax.predict.copies import distinct
 from fdetect_jax.predict.engine import SECONDS, check, verdicts
 from fdetect_jax.predict.verdict import Verdict
 
-_SCHEMA = 5  # of a line of the diary; lines of another one are not continued
+_SCHEMA = 6  # of a line of the diary; lines of another one are not continued
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ def predict(
       paths: files and folders, or what ``find_files`` found of them. scorer: the detector. protocol: from scores of
         faces to that of a file.
       output: a folder for annotated copies, ``verdicts.jsonl`` and ``report.html``; None: rows alone.
-      heat_map: beside each annotated copy a picture of the detector's heat maps. workers: processes; None: one per
-        core. seconds: that one file may take to be read, as many for its analyses, and as many to be drawn.
+      heat_map: beside each annotated copy a picture of the detector's heat maps, or of its masks where it has such.
+      workers: processes; None: one per core.
+      seconds: that one file may take to be read, as many for its analyses, and as many to be drawn.
       readers: of ``start_readers``, if they run already; closed here.
 
     Yields:
@@ -144,7 +145,7 @@ def _row(verdict: Verdict, shown: work.Shown | Rejected) -> dict[str, Any]:
         notes = (*notes, shown.note)
     row = verdict.to_row()
     for one in row["evidence"]:
-        title = "Detector" if one["name"] == DETECTOR else ANALYSES[one["name"]].title
+        title = TITLES.get(one["name"]) or ANALYSES[one["name"]].title
         one |= {"title": title, "picture": shown.pictures.get(one["name"])}
     written = {"annotated": shown.annotated, "heat_map": shown.heat_map, "poster": shown.poster}
     return row | written | {"note": "; ".join(notes)}

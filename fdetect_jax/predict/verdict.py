@@ -44,7 +44,8 @@ class Verdict:
     unable_to_evaluate: not readable. score: P(fake), None for the last two. reason: a sentence.
     kind: "image", "video", or None where that is unknown. duration: seconds, 0 for an image.
     frames: (seconds, P(fake) or None where no face was usable) of every sampled frame.
-    evidence: the detector's first, then that of each of ``analyses.ANALYSES`` that had something to say.
+    evidence: the detector's first, with its mask's where it has one, then that of each of ``analyses.ANALYSES`` that
+    had something to say.
     classes: of a detector with more than two classes, the name of each -> its mean probability over the faces, not
     calibrated; else empty. notes: why an analysis is missing. passing: whether something failed that may succeed the
     next time, see ``limits.Rejected``.

@@ -17,11 +17,15 @@ from fdetect_jax.predict.verdict import Verdict
 
 @dataclasses.dataclass(frozen=True)
 class Heat:
-    """Crops of a file (N, S, S, 3) uint8, their heat maps (N, h, w) in [0, 1], and P(fake) (N,)."""
+    """Crops of a file (N, S, S, 3) uint8, their heat maps (N, h, w) in [0, 1], and P(fake) (N,).
+
+    masks: whether the maps are masks of what was altered.
+    """
 
     images: np.ndarray
     attention: np.ndarray
     scores: np.ndarray
+    masks: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,7 @@ def show(task: tuple[Path, Path, Path, Verdict, Heat | None]) -> Shown:
     heat_map = None
     if heat is not None:
         heat_map = name.with_name(name.name + ".heat.png")
-        write_atomic(output / heat_map, _png(heat_sheet(heat.images, heat.attention, heat.scores)))
+        write_atomic(output / heat_map, _png(heat_sheet(heat.images, heat.attention, heat.scores, heat.masks)))
     pictures = {}
     for one in verdict.evidence:
         if one.picture is not None:

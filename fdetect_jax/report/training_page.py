@@ -24,13 +24,16 @@ def training_page(
     drop: float | None,
     gallery: Gallery | None,
     fingerprints: Gallery | None,
+    located: Sequence[Column],
+    masks: Gallery | None,
     embedding: Chart | None,
 ) -> str:
     """The page.
 
     content: of report.json, of a training (``evaluation.schema``). columns: metrics to show. roc, scores: of its tests.
     history: rows of scalars by step. drop: how far the attack lowers P(fake), None without an attack. gallery: of which
-    the first 8 rows are shown. fingerprints: a column for each class, see ``train.classed``.
+    the first 8 rows are shown. fingerprints: a column for each class, see ``train.classed``. located: the figures of
+    the content's localisation. masks: pictures of true and found masks, likewise.
     """
     tests = content["tests"]
     known = {one["title"]: one["auc"] for one in tests.values() if one.get("auc") is not None}
@@ -49,6 +52,12 @@ def training_page(
         gallery=_pictures(gallery),
         classes=content["classes"],
         fingerprints=_pictures(fingerprints),
+        located=[
+            (one["title"], one["faces"], [column.text(one[column.name]) for column in located])
+            for one in content["localisation"].values()
+        ],
+        located_columns=located,
+        masks=_pictures(masks),
         embedding=[embedding] if embedding else [],
         training=training_charts(history, {name: one["title"] for name, one in tests.items()}),
         config=list(leaves(content["config"])),

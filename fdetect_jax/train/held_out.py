@@ -2,6 +2,7 @@
 
 Tested are every registered host forgery that the data allow (for a mixture also on each part separately), every
 device forgery in ``evaluation.forgeries`` with its tested stages, and the GAN-inverted faces once more, degraded.
+Where a detector has a mask, it is compared with that of every host forgery that gives one.
 """
 
 import dataclasses
@@ -42,6 +43,7 @@ from fdetect_jax.train.classed import FINGERPRINTS, Classed, fingerprint_gallery
 from fdetect_jax.train.held_out_rows import SHOWN, degrade, device_gallery, embeddings_of, figures_of, p_fake
 from fdetect_jax.train.host_gallery import host_gallery
 from fdetect_jax.train.left_out import left_out_tests
+from fdetect_jax.train.located import TARGETS, localisation_of, located, mask_gallery
 from fdetect_jax.train.shortcuts import shortcut_figures
 from fdetect_jax.train.task import EvaluationResult
 from fdetect_jax.types import UNKNOWN, kind_number
@@ -152,10 +154,13 @@ class HeldOut:
                 figures |= figures_of(found, inverted)
             if inverted is not None or gallery is None:
                 gallery = device_gallery(found)
+        masks, localisation = {}, {}
         for name, slot in self.slots.items():
-            found = self.faces.forged(self.options, slot, run.pairs(self._pairs))
+            found = self.faces.forged(self.options, slot, run.pairs(self._pairs), SHOWN)
             kinds = found[TARGET + "kind"]
             title = _trained(self.config, name).spec.title
+            if (where := localisation_of(title, found)) is not None:
+                localisation[name], masks[name] = where, mask_gallery(found)
             tests += self._tests(name, title, found[MARGIN + "real"], found[MARGIN + "image"], name, kinds)
             classed.add(name, _trained(self.config, name), found, "image", kinds)
             embeddings = embeddings_of(name, found, "image") | embeddings
@@ -170,9 +175,12 @@ class HeldOut:
         if gallery is None or (own and not self.mix.device):
             gallery = self._host_gallery((own or list(self.slots))[0], run)
         embeddings = {name: np.asarray(rows[:_PLOTTED], np.float32) for name, rows in embeddings.items()}
+        shown = next((masks[name] for name in (*own, *masks) if masks.get(name)), None)
         calibration, known = self._calibrated(run, show)
         drawn = self._fingerprints(variables, classed, run)
-        return EvaluationResult(tuple(tests), figures, gallery, calibration, embeddings, classed.part(known), drawn)
+        return EvaluationResult(
+            tuple(tests), figures, gallery, calibration, embeddings, classed.part(known), drawn, localisation, shown
+        )
 
     def _fingerprints(self, variables: Any, classed: Classed, run: "_Runs") -> Gallery | None:
         """Model fingerprints, and those of some faces, of a detector that has them."""
@@ -219,7 +227,11 @@ class HeldOut:
     def _scored(self, images: dict[str, np.ndarray], run: Run) -> dict[str, np.ndarray]:
         """(N, …) images, scored; every process scores its share."""
         count = len(next(iter(images.values())))
-        return parallel.gathered(collect(self._padded(images, parallel.own_rows(count)), run), count)
+
+        def margins(batch: dict) -> dict:
+            return {name: rows for name, rows in run(batch).items() if name.startswith(MARGIN)}
+
+        return parallel.gathered(collect(self._padded(images, parallel.own_rows(count)), margins), count)
 
     def _padded(self, images: dict[str, np.ndarray], places: range) -> Iterator[dict]:
         """The images at ``places`` as batches like those of ``pipeline.eval_batches``."""
@@ -335,14 +347,14 @@ class _Faces:
         """Batches of real faces only."""
         return self.batches(options, Slot())
 
-    def forged(self, options: Mapping[str, Any], slot: Slot, run: Run) -> dict[str, np.ndarray]:
-        """The faces and their fakes by a host forgery, scored, with the kind of each fake."""
+    def forged(self, options: Mapping[str, Any], slot: Slot, run: Run, pictures: int = 0) -> dict[str, np.ndarray]:
+        """The faces and their fakes by a host forgery, scored, with the kind of each fake and what ``located`` adds."""
 
         def scored(batch: dict) -> dict:
             pair = {name: batch[name] for name in ("image", "forged")}
-            return run(pair) | {TARGET + "kind": batch[TARGET + "kind"]}
+            return located(run(pair), batch) | {TARGET + "kind": batch[TARGET + "kind"]}
 
-        return self.collected(self.batches(options, slot, ("kind",)), scored)
+        return self.collected(self.batches(options, slot, ("kind", *TARGETS)), scored, pictures)
 
     def slot(self, config: ConfigDict, name: str) -> Slot:
         """How a host forgery makes the fakes of the tests."""

@@ -119,6 +119,8 @@ def train_and_evaluate(
             embeddings=result.embeddings,
             classes=result.classes,
             fingerprints=result.fingerprints,
+            localisation=result.localisation,
+            masks=result.masks,
             step=int(state.step),
             seconds=sum(row.get("seconds", 0.0) for row in history),
             calibration=result.calibration or Calibration(),

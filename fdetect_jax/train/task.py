@@ -10,6 +10,7 @@ import numpy as np
 
 from fdetect_jax.data.pipeline import Batches
 from fdetect_jax.data.source import Source
+from fdetect_jax.evaluation.localisation import Localisation
 from fdetect_jax.evaluation.table import Test
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.parallel import Devices
@@ -25,7 +26,8 @@ class EvaluationResult:
 
     calibration: fitted on validation; None if nothing was fitted. embeddings: (N, D) by kind of face, real faces under
     "real"; empty if the detector has none. classes: ``evaluation.classes.classes_part``, None for real and fake alone.
-    fingerprints: pictures of a detector's model fingerprints, see ``classed.fingerprint_gallery``.
+    fingerprints: pictures of a detector's model fingerprints, see ``classed.fingerprint_gallery``. localisation: by the
+    name of a forgery, how well the detector's mask finds it; empty if it has none. masks: pictures of such masks.
     """
 
     tests: tuple[Test, ...] = ()
@@ -35,6 +37,8 @@ class EvaluationResult:
     embeddings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     classes: dict[str, Any] | None = None
     fingerprints: Gallery | None = None
+    localisation: dict[str, Localisation] = dataclasses.field(default_factory=dict)
+    masks: Gallery | None = None
 
 
 class Task(Protocol):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fdetect_jax.evaluation import training_report
+from fdetect_jax.evaluation.localisation import FIGURES, Localisation
 from fdetect_jax.evaluation.metrics import METRICS, Metric, Undefined
 from fdetect_jax.evaluation.results import measure
 from fdetect_jax.evaluation.table import Test, pairs
@@ -79,7 +80,8 @@ def test_json_schema(tmp_path):
     found = strict(tmp_path / "report.json")
     assert found == returned
     shared = ["schema", "job", "title", "description", "model", "calibration", "threshold", "seed", "tests", "figures"]
-    assert list(found) == [*shared, "step", "seconds", "config", "classes"]
+    assert list(found) == [*shared, "step", "seconds", "config", "classes", "localisation"]
+    assert found["localisation"] == {}
     assert (found["schema"], found["job"], found["step"], found["seconds"]) == (2, "training", 90, 4000.0)
     assert (found["threshold"], found["seed"], found["calibration"]["temperature"]) == (0.4, 3, 2.0)
     assert found["config"] == {"model": {"name": "b4"}, "attack": {"epsilon": 2.0, "steps": [3, 4]}}
@@ -215,6 +217,25 @@ def test_a_metric_from_outside_stands_in_json_table_and_text(tmp_path, monkeypat
     assert "Gap" in head
     assert f"{found['tests']['gan_inverted']['gap']:.4f}" in first
     assert second.split()[-5] == "–"
+
+
+def test_what_the_masks_are_worth_stands_in_json_and_page(tmp_path):
+    figures = {column.name: 0.1 * number for number, column in enumerate(FIGURES, 1)}
+    masks = Gallery({name: np.zeros((9, 6, 6, 3), np.uint8) for name in ("fake", "true mask")})
+    where = {"swap": Localisation("Swapped <faces>", 1234, figures)}
+    found = write(tmp_path, localisation=where, masks=masks, gallery=None)
+    assert found["localisation"] == {"swap": {"title": "Swapped <faces>", "faces": 1234, **figures}}
+    assert strict(tmp_path / "report.json")["localisation"] == found["localisation"]
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    page.check()
+    assert "Where the forgery is" in page.headings
+    assert page.tags.count("img") == 8 * 2
+    row = text[text.index('<th scope="row">Swapped &lt;faces&gt;') :]
+    cells = re.findall("<td>(.*?)</td>", row[: row.index("</tr>")])
+    assert cells == [*(column.text(figures[column.name]) for column in FIGURES), "1,234"]
+    for column in FIGURES:
+        assert f"<b>{column.title}</b>: {column.note}" in text
 
 
 def test_summary_has_a_line_for_each_test_and_figure(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fdetect_jax.errors import UserError
-from fdetect_jax.inference.attention import grad_cam, heat
+from fdetect_jax.inference.attention import grad_cam, heat, map_head
 from fdetect_jax.types import Outputs
 
 
@@ -25,7 +25,14 @@ class Attentive(nn.Module):
     @nn.compact
     def __call__(self, images):
         logits = nn.Dense(2)(images.mean(axis=(1, 2)))
-        return Outputs(logits, {"mask": images[..., 1:2], "attention": images[..., :1] * 2})
+        return Outputs(logits, {"attention": images[..., :1] * 2, "features/last": images})
+
+
+class Both(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        logits = nn.Dense(2)(images.mean(axis=(1, 2)))
+        return Outputs(logits, {"attention": images[..., 1:2], "mask": 8 * images[..., :1] - 4})
 
 
 class Localising(nn.Module):
@@ -70,16 +77,19 @@ def test_images_do_not_see_each_other():
     np.testing.assert_allclose(whole[1:2], alone, atol=1e-6)
 
 
-def test_own_attention_comes_first():
+def test_what_it_takes_for_altered_comes_first():
+    for module in (Both(), Localising()):
+        found = heat(module.apply, started(module), IMAGES)
+        np.testing.assert_allclose(found, 1 / (1 + np.exp(4 - 8 * IMAGES[..., 0])), rtol=1e-5)
+        assert map_head(module.apply, started(module), IMAGES) == "mask"
+
+
+def test_then_its_own_attention():
     module = Attentive()
     found = heat(module.apply, started(module), IMAGES)
     np.testing.assert_allclose(found, np.minimum(IMAGES[..., 0] * 2, 1), rtol=1e-6)
-
-
-def test_then_where_it_localises_the_forgery():
-    module = Localising()
-    found = heat(module.apply, started(module), IMAGES)
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(4 - 8 * IMAGES[..., 0])), rtol=1e-5)
+    assert map_head(module.apply, started(module), IMAGES) == "attention"
+    assert map_head(Linear().apply, started(Linear()), IMAGES) is None
 
 
 class Flat(nn.Module):
