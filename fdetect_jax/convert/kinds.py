@@ -44,6 +44,7 @@ CONVERTERS = {
     ),
     "ir_se50": Converter("fdetect_jax.convert.ir_se50"),
     "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, notes={"size": "256"}),
+    "fwa": Converter("fdetect_jax.convert.fwa", detector=True, notes={"size": "224"}),
     "resnet": Converter("fdetect_jax.convert.resnet", detector=True, notes={"size": "224"}),
     "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, resnet, vgg
+from fdetect_jax.detectors import efficientnet, experts, fwa, mesonet, multiresolution, resnet, vgg
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -33,8 +33,10 @@ class Detector:
 
 
 DETECTORS: dict[str, Detector] = {
+    "dsp_fwa": Detector(fwa.build_dsp),
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
     "experts": Detector(experts.build),
+    "fwa": Detector(fwa.build),
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),
