@@ -152,6 +152,12 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aggregation", default="mean", help="score of a video: mean (default), median, max, top_third or votes"
     )
+    parser.add_argument(
+        "--views",
+        type=int,
+        default=1,
+        help="crops of each face with margins as training draws them; the mean of the higher half counts (default: 1)",
+    )
     parser.add_argument("--threshold", type=float, help="lowest score that counts as fake (default: the model's own)")
     parser.add_argument("--workers", type=int, help="processes that read files and draw copies (default: one per core)")
     parser.add_argument(

@@ -1,7 +1,7 @@
 """Checkpoints of other projects: a file in, its nested dicts with tensors not yet loaded out. PyTorch is not needed.
 
-Reads PyTorch's zip files and its older streams, NVlabs' pickles, safetensors and Keras' HDF5. Nothing in a file is
-executed.
+Reads PyTorch's zip files and its older streams, NVlabs' pickles, safetensors, Keras' HDF5 and TensorFlow's checkpoints,
+by the path of their index. Nothing in a file is executed.
 """
 
 import io
@@ -16,13 +16,13 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from fdetect_jax.convert import keras, pickles
+from fdetect_jax.convert import keras, pickles, tf_checkpoint
 from fdetect_jax.convert.pickles import Persistent
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor, brief
 
 MAX_PICKLE = 1 << 28  # bytes of the pickle inside a zip file, whose tensors lie beside it
 # Where a file keeps the weights of a network; averaged ones first, as whoever trained it evaluated those.
-WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model", "model_state_dict")
+WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model", "model_state_dict", "net")
 _MAX_VALUES = 1 << 48  # of one storage
 _PICKLE_STARTS = (b"\x80", b"(", b"]", b"}", b")", b"c")  # a protocol, or how older ones begin
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -34,7 +34,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
     """What a checkpoint holds: nested dicts, lists and plain values, with `Tensor` and `Persistent` among them.
 
     Raises:
-      CheckpointError: no such file, none of the five formats, damaged, or naming anything that is not weights.
+      CheckpointError: no such file, none of the six formats, damaged, or naming anything that is not weights.
     """
     path = Path(path)
     if not file_size(path):
@@ -47,6 +47,8 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
                 return _read_zip(path)
             if start.startswith(keras.SIGNATURE):
                 return keras.read(path)
+            if tf_checkpoint.is_index(path):
+                return tf_checkpoint.read(path)
             if start[8:9] == b"{":
                 return _read_safetensors(path)
             if start[:1] in _PICKLE_STARTS:
@@ -54,7 +56,8 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
     raise CheckpointError(
-        f"{path}: begins with {start[:8]!r}, wanted a PyTorch checkpoint, an NVlabs pickle, safetensors or Keras' HDF5"
+        f"{path}: begins with {start[:8]!r}, wanted a PyTorch checkpoint, an NVlabs pickle, safetensors, Keras' HDF5 "
+        "or the index of a TensorFlow checkpoint"
     )
 
 

@@ -54,6 +54,7 @@ CONVERTERS = {
         notes={"size": "256"},
     ),
     "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, notes={"size": "256"}),
+    "fwa": Converter("fdetect_jax.convert.fwa", detector=True, notes={"size": "224"}),
     "resnet": Converter("fdetect_jax.convert.resnet", detector=True, notes={"size": "224"}),
     "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),
     "xception": Converter("fdetect_jax.convert.xception", detector=True, notes={"size": "299"}),

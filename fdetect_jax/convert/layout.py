@@ -64,6 +64,14 @@ def batch_norm(key: str, *path: str) -> Iterable[Row]:
     yield Fixed(f"{key}.num_batches_tracked", np.zeros((), np.int64), checked=False)
 
 
+def tf_batch_norm(key: str, *path: str) -> Iterable[Row]:
+    """BatchNorm of Keras and TF-slim."""
+    yield Pair(f"{key}/gamma", ("params", *path, "scale"))
+    yield Pair(f"{key}/beta", ("params", *path, "bias"))
+    yield Pair(f"{key}/moving_mean", ("batch_stats", *path, "mean"))
+    yield Pair(f"{key}/moving_variance", ("batch_stats", *path, "var"))
+
+
 def under(prefix: str, rows: Iterable[Row], *path: str) -> Iterable[Row]:
     """Rows whose keys follow `prefix`, and whose paths lie in the sub-module `path`."""
     for row in rows:

@@ -13,6 +13,7 @@ from fdetect_jax.convert.layout import (
     check_variables,
     from_state,
     image_input,
+    tf_batch_norm,
     to_state,
 )
 from fdetect_jax.convert.tensors import CheckpointError
@@ -21,9 +22,6 @@ from fdetect_jax.detectors.mesonet import SIZE
 
 LAYOUTS = ("keras",)
 _NETWORKS = {4: "meso4", 16: "mesoinception4"}  # by their number of convolutions
-_NORM = {"gamma": ("params", "scale"), "beta": ("params", "bias")} | {
-    f"moving_{theirs}": ("batch_stats", ours) for theirs, ours in (("mean", "mean"), ("variance", "var"))
-}
 
 
 def rows(name: str) -> Iterator[Row]:
@@ -36,8 +34,7 @@ def rows(name: str) -> Iterator[Row]:
         for entry in ("kernel", "bias"):
             yield Pair(f"conv2d.{number}/{entry}", ("params", *path, entry))
     for number in range(4):
-        for entry, (collection, own) in _NORM.items():
-            yield Pair(f"batch_normalization.{number}/{entry}", (collection, f"bn{number}", own))
+        yield from tf_batch_norm(f"batch_normalization.{number}", f"bn{number}")
     for number, path in enumerate(("hidden", "fc")):
         for entry in ("kernel", "bias"):
             yield Pair(f"dense.{number}/{entry}", ("params", path, entry))

@@ -22,7 +22,7 @@ from fdetect_jax.convert.layout import (
 )
 from fdetect_jax.convert.tensors import CheckpointError
 from fdetect_jax.detectors import make_detector
-from fdetect_jax.detectors.resnet import VARIANTS, ResNetConfig, config_of
+from fdetect_jax.detectors.resnet import CHANNELS, VARIANTS, ResNetConfig, config_of
 
 LAYOUTS = ("torchvision",)
 _INPUT = image_input(64)
@@ -78,7 +78,7 @@ def convert(found: Any) -> tuple[dict, Variables, str]:
     state = network_state(found)
     name = nearest(set(state))
     classes, width = (state[key].shape[0] if key in state else 0 for key in ("fc.bias", "conv1.weight"))
-    config = dataclasses.replace(VARIANTS[name], num_classes=max(classes, 2), width=max(width, 1))
+    config = dataclasses.replace(VARIANTS[name], num_classes=max(classes, 2), width=max(width, 1) / CHANNELS)
     what, table, overrides = f"state dict of {name}", list(rows(config)), overrides_of(config, name)
     variables = from_state(what, state, table)
     check_shapes(what, variables, table, make_detector(name, overrides), _INPUT)

@@ -20,6 +20,7 @@ from fdetect_jax.detectors import (
     vgg,
     xception,
 )
+from fdetect_jax.detectors import efficientnet, experts, fwa, mesonet, multiresolution, resnet, vgg
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -48,10 +49,12 @@ class Detector:
 
 DETECTORS: dict[str, Detector] = {
     "classnseg": Detector(classnseg.build, labelled=True),
+    "dsp_fwa": Detector(fwa.build_dsp),
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
     "attribution": Detector(attribution.build),
     "experts": Detector(experts.build),
     "fingerprints": Detector(fingerprints.build),
+    "fwa": Detector(fwa.build),
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),

@@ -29,6 +29,12 @@ def check_number(name: str, found: Any, kind: type, least: float, wanted: str, b
         raise UserError(f"detector.{name}: found {found!r}, wanted {wanted}")
 
 
+def check_normalization(found: Any) -> None:
+    """UserError for a ``detector.normalization`` that is no key of ``NORMALIZATIONS``."""
+    if found not in NORMALIZATIONS:
+        raise UserError(f"detector.normalization: found {found!r}, wanted one of {sorted(NORMALIZATIONS)}")
+
+
 def normalized(images: jax.Array, normalization: str, dtype: jnp.dtype) -> jax.Array:
     """Images (B, H, W, 3), uint8 or float in [0, 1] -> ``dtype``, less a mean and divided by a deviation.
 

@@ -13,13 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.layers import NORMALIZATIONS, Conv, check_number, named, normalized
+from fdetect_jax.detectors.layers import Conv, check_normalization, check_number, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.initial import drawn
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs
 
+CHANNELS = 64  # of the stem, at width 1
 EXPANSION = 4  # channels of a unit's output over those of its 3x3 convolution
 _MOST_UNITS = 300
 _POOL_PADS = {"torchvision": ((1, 1), (1, 1)), "slim": "SAME"}  # of the stem's max-pooling
@@ -43,15 +44,16 @@ class Unit(NamedTuple):
 class ResNetConfig:
     """Defines the network; a wrong value raises UserError naming ``detector.<field>``.
 
-    units: residual units of each stage. width: channels of the stem and of the 3x3 convolutions of stage 1; they
-    double from stage to stage. form: "torchvision" or "slim", where a stage strides, see above, and how the stem's
-    max-pooling is padded. pool: whether the stem ends in max-pooling; False for images of 64 px.
+    units: residual units of each stage. width: multiplies the channels of the stem and of the 3x3 convolutions of
+    stage 1, which are 64 and double from stage to stage; rounded.
+    form: "torchvision" or "slim": where a stage strides, see above, and how the stem's max-pooling is padded.
+    pool: whether the stem ends in max-pooling; False for images of 64 px.
     normalization: of the input, a key of ``layers.NORMALIZATIONS``. num_classes: K of the detectors ``resnet*``.
     bn_momentum: the share of the old statistics that BatchNorm keeps; TF-slim's is 0.997.
     """
 
     units: tuple[int, ...] = (3, 4, 6, 3)
-    width: int = 64
+    width: float = 1.0
     form: str = "torchvision"
     pool: bool = True
     normalization: str = "imagenet"
@@ -66,24 +68,29 @@ class ResNetConfig:
             wanted = f"whole numbers of at least 1, {_MOST_UNITS} in all at most"
             raise UserError(f"detector.units: found {units}, wanted {wanted}")
         object.__setattr__(self, "units", units)
-        for name, least in (("width", 1), ("num_classes", 2)):
-            check_number(name, getattr(self, name), int, least, f"a whole number of at least {least}")
+        check_number("width", self.width, Real, 1 / CHANNELS, f"a number of at least 1/{CHANNELS}")
+        check_number("num_classes", self.num_classes, int, 2, "a whole number of at least 2")
         check_number("bn_momentum", self.bn_momentum, Real, 0, "a number in [0, 1)", below=1)
         check_number("bn_epsilon", self.bn_epsilon, Real, 1e-12, "a number above 0")
-        for name, allowed in (("form", FORMS), ("normalization", NORMALIZATIONS)):
-            if getattr(self, name) not in allowed:
-                raise UserError(f"detector.{name}: found {getattr(self, name)!r}, wanted one of {sorted(allowed)}")
+        check_normalization(self.normalization)
+        if self.form not in FORMS:
+            raise UserError(f"detector.form: found {self.form!r}, wanted one of {sorted(FORMS)}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the stem."""
+        return round(CHANNELS * self.width)
 
     def blocks(self) -> tuple[Unit, ...]:
         """Every residual unit in order."""
-        made, inputs = [], self.width
+        made, inputs = [], self.channels
         for number, count in enumerate(self.units):
             for place in range(count):
                 if self.form == "torchvision":
                     strides = place == 0 and number > 0
                 else:
                     strides = place == count - 1 and number < len(self.units) - 1
-                made.append(Unit(number + 1, 2 if strides else 1, inputs, self.width << number))
+                made.append(Unit(number + 1, 2 if strides else 1, inputs, self.channels << number))
                 inputs = made[-1].outputs
         return tuple(made)
 
@@ -142,7 +149,7 @@ def trunk(
       UserError: images of another shape.
     """
     x = normalized(images, config.normalization, dtype)
-    x = Conv(config.width, 7, 2, ((3, 3), (3, 3)), dtype, name="conv_stem")(x)
+    x = Conv(config.channels, 7, 2, ((3, 3), (3, 3)), dtype, name="conv_stem")(x)
     x = nn.relu(BatchNorm(train, config.bn_momentum, config.bn_epsilon, axis_name, name="bn_stem")(x))
     features = {"stem": x}
     if config.pool:

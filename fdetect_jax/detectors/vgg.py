@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fdetect_jax.detectors.layers import Conv, check_number, named, normalized
+from fdetect_jax.detectors.layers import Conv, check_normalization, check_number, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.initial import drawn
@@ -33,18 +33,21 @@ class VGGConfig:
     width: multiplies the channels of the first block, which are rounded, and with these all others. hidden: units of
     either dense layer before the last, as torchvision has them; 0: none, and the last takes the mean of the last map.
     dropout: after either of these layers, or with none of them before the last one, in [0, 1).
+    normalization: of the input, a key of ``layers.NORMALIZATIONS``.
     """
 
     width: float = 1.0
     hidden: int = 4096
     dropout: float = 0.5
     num_classes: int = 2
+    normalization: str = "imagenet"
 
     def __post_init__(self) -> None:
         check_width(self.width)
         check_number("hidden", self.hidden, int, 0, "a whole number of at least 0")
         check_number("dropout", self.dropout, Real, 0, "a number in [0, 1)", below=1)
         check_number("num_classes", self.num_classes, int, 1, "a whole number of at least 1")
+        check_normalization(self.normalization)
 
 
 def check_width(width: Any) -> None:
@@ -144,7 +147,8 @@ class VGG(nn.Module):
           last map; features/relu1_1, … features/pool5.
         """
         config = self.config
-        features = trunk(self.network, normalized(images, "imagenet", self.dtype), "pool5", config.width, self.dtype)
+        images = normalized(images, config.normalization, self.dtype)
+        features = trunk(self.network, images, "pool5", config.width, self.dtype)
         x = features["pool5"]
         dropout = nn.Dropout(config.dropout, deterministic=not train)
         init = nn.initializers.normal(0.01)

@@ -97,8 +97,12 @@ def score_sets(
     ``extract_faces``.
 
     Raises:
-      UserError: data was prepared by another crop recipe than the detector's.
+      UserError: data was prepared by another crop recipe than the detector's, or the protocol wants several views of
+        faces that are degraded or cropped already.
     """
+    if protocol.views > 1 and (degraded or any(one.prepared for one in sets)):
+        what = "degraded faces are" if degraded else "prepared crops are"
+        raise UserError(f"views: found {protocol.views}, wanted 1: {what} seen once")
     for one in sets:
         if one.prepared is not None:
             check_recipe(one.prepared, scorer)

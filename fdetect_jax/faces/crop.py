@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # types.py imports JAX, which the worker processes that crop 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
 # Left, top, right, bottom of a context crop, as shares of the landmarks' bounding box (SBI).
 _CONTEXT_MARGINS = (0.5, 1.0, 0.5, 0.4)
+_LOOSE = ("box", "landmarks")  # regions whose margins training may draw
+# Left, top, right, bottom of "landmarks", over the margin drawn: up to 1/8 of the width, 1/5 of the height and half of
+# what is above (FWA).
+_SHAPE = np.array([1.0, 1.6, 1.0, 0.8])
+_WIDEST = np.array([8, 5])  # of the landmarks' box the part that a margin may have at the sides, and above
 # DeepfakeBench's template for a side of 1: eyes, nose tip, corners of the mouth; 112 px, moved 8 to the right.
 _TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
@@ -45,13 +50,17 @@ class CropRecipe:
         "level": the same, turned so that the eyes are level;
         "inside": the square, moved and shrunk until it lies inside the image (FaceForensics++);
         "box": the box, clipped to the image and stretched to a square; the aspect ratio is not kept (SBI);
+        "landmarks": the same of the landmarks' bounding box, or of the box without them; the margin above is 1.6 times
+            and the one below 0.8 times as large as those at the sides (FWA);
         "framed": the whole image where it is a crop of the face already (nearly square, and its shorter side at most
             ``scale`` + 0.5 sides of the box), else the square: for sets that hold crops;
         "template": the similarity transform that best maps five points onto DeepfakeBench's template, black outside.
-    scale: side of the area / side of the box (the larger one, except for "box"; for "template": side of the area /
-        the template's 112 px), > 0. interpolation: "linear", "cubic" or "lanczos"; shrinking first averages areas.
+    scale: side of the area / side of the box (the larger one, except for "box"; for "landmarks" their widths; for
+        "template": side of the area / the template's 112 px), > 0. interpolation: "linear", "cubic" or "lanczos";
+        shrinking first averages areas.
     training_margins: for "box", the range from which training draws the margin of each side, as a share of the box's
-        side: 0 <= low <= high; None: training crops as serving does. See ``context_crop``.
+        side: 0 <= low <= high; for "landmarks" it draws one for both sides, and one for above and below, before they
+        are multiplied. None: training crops as serving does. See ``context_crop``.
     detector, detector_hash: the face detector, and the hash of its model files.
     """
 
@@ -74,8 +83,8 @@ class CropRecipe:
             raise UserError(f"recipe.interpolation: found {self.interpolation!r}, wanted {sorted(_INTERPOLATION)}")
         if self.training_margins is not None:
             margins = tuple(self.training_margins)  # JSON has only lists
-            if self.region != "box" or len(margins) != 2 or not 0 <= margins[0] <= margins[1]:
-                wanted = "0 <= low <= high, and region 'box'"
+            if self.region not in _LOOSE or len(margins) != 2 or not 0 <= margins[0] <= margins[1]:
+                wanted = "0 <= low <= high, and region 'box' or 'landmarks'"
                 raise UserError(f"recipe.training_margins: found {margins} of {self.region!r}, wanted {wanted}")
             object.__setattr__(self, "training_margins", margins)
 
@@ -138,13 +147,12 @@ def context_crop(image: np.ndarray, face: Face, recipe: CropRecipe) -> "Example"
     """
     if recipe.training_margins is None:
         raise UserError(f"recipe.training_margins: found None of {recipe.region!r}, wanted a recipe like 'sbi'")
-    box = np.array(face.box, np.float64)
-    around = box if face.landmarks is None else np.r_[face.landmarks.min(0), face.landmarks.max(0)].astype(np.float64)
+    box, around = _box_of(face, recipe), _around(face)
     least, most = recipe.training_margins
-    one, two = _widened(around, _CONTEXT_MARGINS), _widened(box, (max(most, _margin(recipe)),) * 4)
+    one, two = _widened(around, _CONTEXT_MARGINS), _widened(box, _margins(recipe, max(most, _margin(recipe))))
     x0, y0, x1, y1 = _within(np.r_[np.minimum(one, two)[:2], np.maximum(one, two)[2:]], image)
     pixels = image[y0:y1, x0:x1]
-    factor = min(1.0, recipe.size / ((1 + 2 * least) * face.side))
+    factor = min(1.0, recipe.size / ((1 + 2 * least) * max(box[2:] - box[:2])))
     if factor < 1:
         small = max(1, round(factor * (x1 - x0))), max(1, round(factor * (y1 - y0)))
         pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
@@ -165,10 +173,27 @@ def face_crop(example: "Example", recipe: CropRecipe, rng: np.random.Generator |
 def face_area(
     example: "Example", recipe: CropRecipe, rng: np.random.Generator | None = None
 ) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1) of the face crop in a context crop: serving's margins, or with ``rng`` a random one per side."""
-    low, high = recipe.training_margins or (0.0, 0.0)
-    margins = np.full(4, _margin(recipe)) if rng is None else rng.uniform(low, high, 4)
+    """(x0, y0, x1, y1) of the face crop in a context crop: serving's margins, or with ``rng`` those of training."""
+    margins = _margins(recipe, _margin(recipe)) if rng is None else _drawn_margins(recipe, rng)
     return _within(_widened(example["box"].astype(np.float64), margins), example["image"])
+
+
+def views(image: np.ndarray, face: Face, recipe: CropRecipe, count: int) -> np.ndarray:
+    """The face in ``count`` crops whose margins are drawn as in training, from the seeds 0, 1, …: (count, S, S, 3).
+
+    For "landmarks" the margins are those that FWA's code draws from these seeds, in pixels of the image. Arguments and
+    errors as for ``context_crop``.
+    """
+    example, shown = context_crop(image, face, recipe), []
+    box = _box_of(face, recipe)
+    for seed in range(count):
+        if recipe.region == "landmarks":
+            margins = _fwa_margins(box, seed)
+        else:
+            margins = _drawn_margins(recipe, np.random.default_rng(seed))
+        area = _within(_widened(example["box"].astype(np.float64), margins), example["image"])
+        shown.append(stretched(example["image"], area, recipe)[0])
+    return np.stack(shown)
 
 
 def stretched(image: np.ndarray, area: tuple[int, int, int, int], recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +231,7 @@ def _framed(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarr
 
 
 def _box(image: np.ndarray, face: Face, recipe: CropRecipe) -> tuple[np.ndarray, np.ndarray]:
-    area = _within(_widened(np.array(face.box, np.float64), (_margin(recipe),) * 4), image)
+    area = _within(_widened(_box_of(face, recipe), _margins(recipe, _margin(recipe))), image)
     return stretched(image, area, recipe)
 
 
@@ -229,6 +254,7 @@ REGIONS: dict[str, Callable[[np.ndarray, Face, CropRecipe], tuple[np.ndarray, np
     "inside": _inside,
     "framed": _framed,
     "box": _box,
+    "landmarks": _box,
     "template": _template,
 }
 
@@ -237,6 +263,8 @@ RECIPES = {
     "paper": CropRecipe(380, 1.3),
     # Shiohara and Yamasaki, 2022: 12.5 % on each side; in training 5 to 20 %.
     "sbi": CropRecipe(380, 1.25, "box", "linear", (0.05, 0.2)),
+    # Li and Lyu, 2019: training and tests draw up to an eighth of the width; serving takes the middle.
+    "fwa": CropRecipe(224, 1.125, "landmarks", "linear", (0.0, 0.125)),
     # Rössler et al., 2019.
     "ff++": CropRecipe(299, 1.3, "inside", "linear"),
     # Crops that a collection already holds, about 1.5 times the face.
@@ -259,6 +287,37 @@ def make_recipe(name: str, size: int | None = None) -> CropRecipe:
 def _margin(recipe: CropRecipe) -> float:
     """Serving's margin on each side, as a share of the box's side."""
     return (recipe.scale - 1) / 2
+
+
+def _margins(recipe: CropRecipe, margin: float) -> np.ndarray:
+    """Left, top, right and bottom, as shares of the box's sides, of one margin."""
+    return margin * (_SHAPE if recipe.region == "landmarks" else np.ones(4))
+
+
+def _drawn_margins(recipe: CropRecipe, rng: np.random.Generator) -> np.ndarray:
+    low, high = recipe.training_margins or (0.0, 0.0)
+    if recipe.region == "landmarks":
+        return np.tile(rng.uniform(low, high, 2), 2) * _SHAPE
+    return rng.uniform(low, high, 4)
+
+
+def _fwa_margins(box: np.ndarray, seed: int) -> np.ndarray:
+    """The margins of FWA's code at a test: whole pixels of a box, (4,), from 0, from NumPy's older generator."""
+    rng, sides = np.random.RandomState(seed), box[2:] - box[:2]
+    x, y = (rng.randint(max(1, int(side))) for side in sides / _WIDEST)
+    return np.array([x, y, x, y / 2]) / np.tile(sides, 2)
+
+
+def _around(face: Face) -> np.ndarray:
+    """(x0, y0, x1, y1) of the landmarks, or of the box without them."""
+    if face.landmarks is None:
+        return np.array(face.box, np.float64)
+    return np.r_[face.landmarks.min(0), face.landmarks.max(0)].astype(np.float64)
+
+
+def _box_of(face: Face, recipe: CropRecipe) -> np.ndarray:
+    """The box that a region's margins widen."""
+    return _around(face) if recipe.region == "landmarks" else np.array(face.box, np.float64)
 
 
 def _widened(box: np.ndarray, margins: "np.ndarray | tuple") -> np.ndarray:

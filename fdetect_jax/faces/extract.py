@@ -1,12 +1,14 @@
 """Extracts the faces of many files in worker processes. In: files. Out: the crops of each, or why there are none."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from fdetect_jax.errors import UserError
 from fdetect_jax.faces.clips import MediaFaces, faces_of
-from fdetect_jax.faces.crop import CropRecipe, crop
+from fdetect_jax.faces.crop import CropRecipe, crop, views
 from fdetect_jax.faces.finder import Face, open_faces, own_faces
 from fdetect_jax.faces.models import load_models
 from fdetect_jax.media.isolated import Workers
@@ -19,23 +21,29 @@ def extract_faces(
     recipe: CropRecipe,
     sampling: Sampling,
     which: str = "all",
+    count: int = 1,
     *,
     workers: int | None = None,
     seconds: float = 600.0,
     readers: Workers | None = None,
 ) -> Iterator[MediaFaces | Rejected]:
-    """``clips.faces_of`` for every file, in order; each crop holds only its image.
+    """``clips.faces_of`` for every file, in order; each crop holds only its image, and ``views``, (count, S, S, 3), if
+    ``count`` is above 1.
 
     Close it to end the processes early.
 
+    count: views of a face, see ``crop.views``.
     workers, seconds: as for ``start_readers``. readers: what that returned; None: it is called here.
 
     Raises:
-        UserError: the recipe was made with another face detector. ModelsUnavailable: the face models cannot be had.
+        UserError: the recipe was made with another face detector, or draws no margins for views. ModelsUnavailable: the
+            face models cannot be had.
     """
     recipe.require_detector()
+    if count > 1 and recipe.training_margins is None:
+        raise UserError(f"views: found {count}, wanted 1: the crop recipe of this detector draws no margins")
     readers = start_readers(workers, seconds) if readers is None else readers
-    return readers.run((file, recipe, sampling, which) for file in files)
+    return readers.run((file, recipe, sampling, which, count) for file in files)
 
 
 def start_readers(workers: int | None = None, seconds: float = 600.0, keep: bool = False) -> Workers:
@@ -51,10 +59,11 @@ def start_readers(workers: int | None = None, seconds: float = 600.0, keep: bool
     return Workers(_look, workers=workers, seconds=seconds, initializer=open_faces, keep=keep).start()
 
 
-def _look(task: tuple[Path, CropRecipe, Sampling, str]) -> MediaFaces:
-    path, recipe, sampling, which = task
-    return faces_of(path, own_faces(), recipe, sampling, which, cut=_image_alone)
+def _look(task: tuple[Path, CropRecipe, Sampling, str, int]) -> MediaFaces:
+    path, recipe, sampling, which, count = task
+    return faces_of(path, own_faces(), recipe, sampling, which, cut=functools.partial(_pixels_alone, count))
 
 
-def _image_alone(image: np.ndarray, face: Face, recipe: CropRecipe) -> dict:
-    return {"image": crop(image, face, recipe)["image"]}  # the only part that is sent back
+def _pixels_alone(count: int, image: np.ndarray, face: Face, recipe: CropRecipe) -> dict:
+    found = {"image": crop(image, face, recipe)["image"]}  # landmarks and mask are not sent back
+    return found if count == 1 else found | {"views": views(image, face, recipe, count)}

@@ -21,6 +21,7 @@ from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.faces.extract import extract_faces
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
+from fdetect_jax.inference.views import predictions_of_faces
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
@@ -112,21 +113,21 @@ def score_files(
 
     workers, seconds: as for ``extract_faces``, which says what is raised.
     """
-    paths, how = [root / file.name for file in files], (scorer.recipe, protocol.sampling, protocol.faces)
-    return _scored(files, extract_faces(paths, *how, workers=workers, seconds=seconds), scorer)
+    how = (scorer.recipe, protocol.sampling, protocol.faces, protocol.views)
+    seen = extract_faces([root / file.name for file in files], *how, workers=workers, seconds=seconds)
+    return _scored(files, seen, scorer, protocol)
 
 
 def _scored(
-    files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected], scorer: Scorer
+    files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected], scorer: Scorer, protocol: Protocol
 ) -> Iterator[ScoredFile | Excluded]:
     with closing(seen_files):
         scorer.compile()  # while the processes start
         groups = (
-            ((file, seen), [one.example["image"] for one in crops], [one.track for one in crops])
+            ((file, seen), () if isinstance(seen, Rejected) else seen.crops)
             for file, seen in zip(files, seen_files, strict=True)
-            for crops in [() if isinstance(seen, Rejected) else seen.crops]
         )
-        for (file, seen), made in scorer.predictions_of_each(groups):
+        for (file, seen), made in predictions_of_faces(scorer, protocol, groups):
             if (excluded := without_face(file, seen)) is not None:
                 yield excluded
             else:

@@ -8,14 +8,14 @@ from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.video import Sampling
 
-_RULES = ("min_face_share", "multi_face", "aggregation")
+_RULES = ("min_face_share", "multi_face", "aggregation", "views")
 
 
 def chosen(arguments: argparse.Namespace) -> tuple[Scorer, Protocol]:
     """The detector and the protocol; where no model is named, a line on stderr says that the bundled one is used.
 
-    arguments: model, recipe, dtype, frames, per_second, faces, min_face_share, multi_face, aggregation, threshold.
-    Where threshold is None, the thresholds of the model are used.
+    arguments: model, recipe, dtype, frames, per_second, faces, min_face_share, multi_face, aggregation, views,
+    threshold. Where threshold is None, the thresholds of the model are used.
 
     Raises:
       UserError: as ``Scorer``, ``Protocol`` and ``Sampling`` do.

@@ -38,6 +38,7 @@ def _votes(margins: np.ndarray) -> float:
     return float(logit(np.clip(np.mean(margins > 0), 1e-6, 1 - 1e-6)))
 
 
+_MOST_VIEWS = 100
 _FRAMES_32 = Sampling(count=32)
 FACES = ("largest", "all")
 MULTI_FACE = ("max", "mean", "largest")
@@ -55,6 +56,8 @@ class Protocol:
     """From faces to a file's score. The defaults are the evaluation of SBI (Shiohara and Yamasaki 2022, public code).
 
     sampling: which frames of a video are used.
+    views: crops of each face, 1 to 100. With more than one their margins are drawn as in training, from fixed seeds,
+      and the face's score is the mean over the upper half of them (FWA has 10).
     faces: "all", or "largest": the one person seen largest over the clip.
     min_face_share: of the faces in a frame of a video, those count whose box has at least this share of the largest
       one's area, in [0, 1]. In an image every face counts.
@@ -76,6 +79,7 @@ class Protocol:
     aggregation: str = "mean"
     threshold: float = 0.5
     suspicious: float | None = None
+    views: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.sampling, Sampling):
@@ -83,6 +87,8 @@ class Protocol:
         for name, allowed in (("faces", FACES), ("multi_face", MULTI_FACE), ("aggregation", tuple(AGGREGATIONS))):
             if getattr(self, name) not in allowed:
                 raise UserError(f"protocol.{name}: found {getattr(self, name)!r}, wanted one of {list(allowed)}")
+        if isinstance(self.views, bool) or not isinstance(self.views, int) or not 1 <= self.views <= _MOST_VIEWS:
+            raise UserError(f"protocol.views: found {self.views!r}, wanted a whole number of 1 to {_MOST_VIEWS}")
         for name in ("min_face_share", "threshold"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -103,6 +109,11 @@ class Protocol:
         if set(values) != wanted:
             raise UserError(f"protocol: found fields {sorted(values)}, wanted {sorted(wanted)}")
         return cls(**(values | {"sampling": Sampling.from_dict(values["sampling"])}))
+
+    def face_margins(self, margins: np.ndarray) -> np.ndarray:
+        """(K,) float64, the margin of each face from those of its views, (K, views)."""
+        upper = np.sort(np.asarray(margins, np.float64), axis=1)[:, self.views // 2 :]
+        return upper[:, 0] if self.views == 1 else np.array([mean_margin(one) for one in upper], np.float64)
 
     def frame_margins(
         self, frames: np.ndarray, areas: np.ndarray, margins: np.ndarray, *, image: bool = False

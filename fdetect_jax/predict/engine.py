@@ -19,6 +19,7 @@ from fdetect_jax.inference.analyses import ANALYSES, Extracted, extract, extract
 from fdetect_jax.inference.mask_shape import of_masks
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Predictions, Scorer
+from fdetect_jax.inference.views import predictions_of_faces
 from fdetect_jax.media.isolated import Workers, run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.predict.verdict import Verdict, decide, unable
@@ -68,10 +69,11 @@ def verdicts(
     analyses = dict(ANALYSES)
     how = {"workers": workers, "seconds": seconds}
     with contextlib.ExitStack() as stack:
-        found = extract_faces(files, scorer.recipe, protocol.sampling, protocol.faces, readers=readers, **how)
+        which = (scorer.recipe, protocol.sampling, protocol.faces, protocol.views)
+        found = extract_faces(files, *which, readers=readers, **how)
         stack.enter_context(contextlib.closing(found))
         scorer.compile()  # while the processes start
-        scored = _scored(zip(files, found, strict=True), scorer)
+        scored = _scored(zip(files, found, strict=True), scorer, protocol)
         for (file, seen, predictions), extracted in _extracted(scored, extractions(analyses), how, stack):
             if isinstance(seen, Rejected):
                 yield unable(str(file), seen.reason, protocol, seen.passing), None
@@ -87,13 +89,9 @@ def verdicts(
             yield verdict, heat if heat_map else None
 
 
-def _scored(seen: Iterable[tuple[Path, MediaFaces | Rejected]], scorer: Scorer) -> Iterator[Scored]:
-    def groups() -> Iterator[tuple[tuple[Path, MediaFaces | Rejected], list[np.ndarray], list[int]]]:
-        for file, one in seen:
-            crops = () if isinstance(one, Rejected) else one.crops
-            yield (file, one), [crop.example["image"] for crop in crops], [crop.track for crop in crops]
-
-    for (file, one), predictions in scorer.predictions_of_each(groups()):
+def _scored(seen: Iterable[tuple[Path, MediaFaces | Rejected]], scorer: Scorer, protocol: Protocol) -> Iterator[Scored]:
+    groups = (((file, one), () if isinstance(one, Rejected) else one.crops) for file, one in seen)
+    for (file, one), predictions in predictions_of_faces(scorer, protocol, groups):
         yield file, one, predictions
 
 

@@ -24,7 +24,7 @@ from fdetect_jax.inference.attention import grad_cam
 from tests.golden.random_weights import digest, numbers_of, random_array, random_images
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "resnet.json").read_text())
-TINY = {"width": 4, "num_classes": 3}
+TINY = {"width": 0.0625, "num_classes": 3}
 
 
 def shapes_of(name, overrides=None, size=64):
@@ -90,12 +90,12 @@ def test_there_and_back_and_a_start(tmp_path):
     assert back.keys() == state.keys()
     for key, array in state.items():
         np.testing.assert_array_equal(back[key], array)
-    own = shapes_of("resnet50", {"width": 4, "form": "slim"})
+    own = shapes_of("resnet50", {"width": 0.0625, "form": "slim"})
     found = start_from(str(tmp_path / "r.safetensors"), own)
     assert len(found) == len(jax.tree.leaves(own)) - 2
     np.testing.assert_array_equal(found["params/conv_stem/kernel"], state["conv1.weight"].transpose(2, 3, 1, 0))
     with pytest.raises(UserError, match=r"detector\.weights: .*found other arrays \(batch_stats/blocks_13"):
-        start_from(str(tmp_path / "r.safetensors"), shapes_of("resnet101", {"width": 4}))
+        start_from(str(tmp_path / "r.safetensors"), shapes_of("resnet101", {"width": 0.0625}))
 
 
 def test_what_is_no_resnet_is_refused(tmp_path):
@@ -111,7 +111,7 @@ def test_what_is_no_resnet_is_refused(tmp_path):
 
 
 def test_a_small_one_trains_and_reads_pixels_alike():
-    small = {"width": 4, "units": (1, 1, 1), "pool": False, "num_classes": 6}
+    small = {"width": 0.0625, "units": (1, 1, 1), "pool": False, "num_classes": 6}
     module = make_detector("resnet50", small)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     variables = jax.jit(module.init)(jax.random.key(0), images)
@@ -143,7 +143,7 @@ def test_the_two_forms_stride_elsewhere():
     [
         ("units", (), "whole numbers"),
         ("units", (3, 0), "whole numbers"),
-        ("width", 0, "a whole number of at least 1"),
+        ("width", 0, "a number of at least 1/64"),
         ("num_classes", 1, "a whole number of at least 2"),
         ("form", "caffe", "one of"),
         ("pool", "yes", "true or false"),

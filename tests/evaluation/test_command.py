@@ -134,6 +134,7 @@ def test_arguments_reach_the_protocol(model, data, tmp_path, faces):
         "aggregation": "median",
         "threshold": 0.3,
         "suspicious": None,
+        "views": 1,
     }
     assert (report["model"]["recipe"]["scale"], report["model"]["recipe"]["size"]) == (1.3, 64)
 

@@ -7,7 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
-from fdetect_jax.faces.crop import RECIPES, REGIONS, CropRecipe, context_crop, crop, face_area, face_crop, make_recipe
+from fdetect_jax.faces.crop import (
+    RECIPES,
+    REGIONS,
+    CropRecipe,
+    context_crop,
+    crop,
+    face_area,
+    face_crop,
+    make_recipe,
+    stretched,
+    views,
+)
 from fdetect_jax.faces.finder import Face
 from fdetect_jax.faces.landmarks import eyes
 from fdetect_jax.facesim.faces import FaceSim
@@ -99,6 +110,7 @@ def test_recipes_survive_json_and_are_told_apart():
     assert {name: recipe.size for name, recipe in RECIPES.items()} == {
         "paper": 380,
         "sbi": 380,
+        "fwa": 224,
         "ff++": 299,
         "framed": 256,
         "aligned": 256,
@@ -159,6 +171,56 @@ def test_sbi_trains_on_margins_of_5_to_20_percent_each_by_itself():
     )
     assert np.abs(np.corrcoef(margins.T) - np.eye(4)).max() < 0.08
     assert face_area(example, recipe) == (875, 900, 2126, 1901)
+
+
+def _with_landmarks():
+    """A face whose landmarks fill (100, 80) to (180, 180); its box is another one."""
+    points = np.linspace((100, 80), (180, 180), 68, dtype=np.float32)
+    return Face((90.0, 70.0, 170.0, 150.0), 0.9, np.zeros((6, 2), np.float32), points)
+
+
+def test_fwa_serves_the_middle_of_its_margins():
+    """Of up to 10 pixels at the sides, 20 above and 10 below."""
+    image, face = _noise(), _with_landmarks()
+    wanted = cv2.resize(image[70:186, 95:186], (224, 224), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(crop(image, face, RECIPES["fwa"])["image"], wanted)
+
+
+def test_fwa_trains_on_one_margin_for_both_sides_and_half_of_that_above_below():
+    example = {"image": np.zeros((3000, 3000, 3), np.uint8), "box": np.float32([1000, 1000, 1800, 2000])}
+    rng, recipe = np.random.default_rng(0), make_recipe("fwa", 64)
+    margins = np.array([face_area(example, recipe, rng) for _ in range(2000)]) * [-1, -1, 1, 1] + [
+        1000,
+        1000,
+        -1800,
+        -2000,
+    ]
+    left, above, right, below = margins.T
+    assert np.abs(left - right).max() <= 1
+    assert np.abs(above / 2 - below).max() <= 1
+    np.testing.assert_allclose(np.quantile(left, [0.01, 0.5, 0.99]), [1, 50, 99], atol=4)
+    np.testing.assert_allclose(np.quantile(above, [0.01, 0.5, 0.99]), [2, 100, 198], atol=8)
+    assert abs(np.corrcoef(left, above)[0, 1]) < 0.08
+
+
+def test_views_are_the_crops_that_fwa_s_code_draws():
+    """Its margins at the sides and above for the seeds 0 to 9; the last row and column are within the crop here."""
+    draws = [(5, 0), (5, 11), (8, 15), (8, 3), (7, 5), (3, 14), (9, 3), (4, 3), (3, 17), (5, 1)]
+    image, face, recipe = _noise(), _with_landmarks(), RECIPES["fwa"]
+    found = views(image, face, recipe, 10)
+    assert found.shape == (10, 224, 224, 3)
+    for one, (x, y) in zip(found, draws, strict=True):
+        area = (100 - x, 80 - y, 180 + x + 1, int(180 + y / 2) + 1)
+        np.testing.assert_array_equal(one, stretched(image, area, recipe)[0])
+
+
+def test_views_of_other_recipes_are_training_s_draws():
+    image, face = _picture()
+    recipe = make_recipe("sbi", 64)
+    wanted = [face_crop(context_crop(image, face, recipe), recipe, np.random.default_rng(seed)) for seed in range(3)]
+    np.testing.assert_array_equal(views(image, face, recipe, 3), [one["image"] for one in wanted])
+    with pytest.raises(ValueError, match=r"recipe\.training_margins: found None"):
+        views(image, face, RECIPES["paper"], 2)
 
 
 def test_a_loose_crop_is_sbi_s_region():

@@ -17,6 +17,7 @@ DEFAULTS = {
     "min_face_share": 0.5,
     "multi_face": "max",
     "aggregation": "mean",
+    "views": 1,
     "threshold": None,
 }
 
@@ -34,6 +35,7 @@ def test_every_argument_counts(tmp_path, monkeypatch, capsys):
     clip_detector.register(monkeypatch, unit="face")
     model = clip_detector.save(tmp_path / "d.safetensors")
     rules = {"faces": "largest", "min_face_share": 0.1, "multi_face": "mean", "aggregation": "max", "threshold": 0.2}
+    rules["views"] = 10
     changed = {"model": model, "recipe": "paper", "dtype": "bfloat16", "per_second": 2.0}
     scorer, protocol = chosen(Namespace(**DEFAULTS | rules | changed))
     assert (scorer.path, scorer.dtype, scorer.recipe.scale) == (model, "bfloat16", 1.3)

@@ -113,7 +113,7 @@ def test_threshold_counts_as_fake():
 
 
 def test_there_and_back_through_json():
-    protocol = Protocol(Sampling(per_second=5.0), "largest", 0.0, "mean", "top_third", 0.25)
+    protocol = Protocol(Sampling(per_second=5.0), "largest", 0.0, "mean", "top_third", 0.25, views=10)
     assert Protocol.from_dict(json.loads(json.dumps(protocol.to_dict()))) == protocol
     with pytest.raises(ValueError, match="found fields"):
         Protocol.from_dict(protocol.to_dict() | {"frames": 3})
@@ -130,11 +130,23 @@ def test_there_and_back_through_json():
         ("threshold", 1.1),
         ("threshold", float("nan")),
         ("threshold", True),
+        ("views", 0),
+        ("views", 101),
+        ("views", 2.0),
     ],
 )
 def test_names_the_field_that_does_not_fit(field, value):
     with pytest.raises(ValueError, match=f"protocol.{field}"):
         Protocol(**{field: value})
+
+
+def test_a_face_has_the_mean_of_its_higher_views():
+    scores = np.array([[0.9, 0.1, 0.5, 0.7], [0.2, 0.2, 0.4, 0.1]])
+    np.testing.assert_allclose(expit(Protocol(views=4).face_margins(logit(scores))), [0.8, 0.3])
+    np.testing.assert_allclose(expit(Protocol(views=3).face_margins(logit(scores[:, :3]))), [0.7, 0.3])
+    margins = np.array([[800.0], [-800.0]])
+    np.testing.assert_array_equal(Protocol().face_margins(margins), margins[:, 0])
+    assert Protocol(views=4).face_margins(np.empty((0, 4))).shape == (0,)
 
 
 def test_refuses_margins_that_are_no_numbers():
