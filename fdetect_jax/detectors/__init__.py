@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution
+from fdetect_jax.detectors import efficientnet, experts, fakespotter, mesonet, multiresolution, probe
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -22,22 +22,38 @@ class Detector:
     ``apply(variables, images, train=…) -> Outputs``. It raises UserError naming ``detector.<field>``.
     unit: content of a row: "face", images (B, H, W, 3), or "clip", (B, T, H, W, 3), T = ``data.frames`` faces of one
     person in order of time.
+    wraps: it is made of another detector, its trunk, and cannot be one itself.
     """
 
     build: Callable[[Mapping[str, Any], str | None, jnp.dtype], nn.Module]
     unit: str = "face"
+    wraps: bool = False
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise UserError(f"detector unit: found {self.unit!r}, wanted one of {UNITS}")
 
 
+def _trunk(name: str, overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> nn.Module:
+    """The detector that another one is made of. Raises UserError naming ``detector.trunk`` or its field."""
+    allowed = sorted(one for one, entry in DETECTORS.items() if entry.unit == "face" and not entry.wraps)
+    if name not in allowed:
+        raise UserError(f"detector.trunk: found {name!r}, wanted one of {allowed}")
+    try:
+        return DETECTORS[name].build(overrides, axis_name, dtype)
+    except UserError as error:
+        raise UserError(str(error).replace("detector.", "detector.trunk_overrides.", 1)) from None
+
+
 DETECTORS: dict[str, Detector] = {
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
     "experts": Detector(experts.build),
+    "fakespotter": Detector(partial(fakespotter.build, _trunk), wraps=True),
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),
+    "neighbours": Detector(partial(probe.build_neighbours, _trunk), wraps=True),
+    "probe": Detector(partial(probe.build, _trunk), wraps=True),
 }
 
 

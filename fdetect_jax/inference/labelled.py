@@ -18,6 +18,7 @@ from fdetect_jax.datasets.manifest import read_quarantine
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.boxes import area
 from fdetect_jax.faces.clips import MediaFaces
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.faces.extract import extract_faces
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
@@ -43,6 +44,23 @@ class LabelledFile:
     method: str
     source: str
     kind: int = UNKNOWN
+
+
+@dataclass(frozen=True)
+class CroppedFile:
+    """A file with its faces.
+
+    image: not a video. frames, times, areas, tracks: (K,) of each face, its frame, that frame's second, its box's area
+    and its person's number; K > 0. crops: of each face (S, S, 3) uint8.
+    """
+
+    file: LabelledFile
+    image: bool
+    frames: np.ndarray
+    times: np.ndarray
+    areas: np.ndarray
+    tracks: Sequence[int]
+    crops: Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,21 @@ class Excluded:
     reason: str
 
 
+class Cropped:
+    """An iterator of ``CroppedFile`` and ``Excluded``; close it to end the processes that read the files."""
+
+    def __init__(self, found: Iterator[CroppedFile | Excluded], processes: Iterator | None = None):
+        self._found, self._processes = found, processes
+
+    def __iter__(self) -> Iterator[CroppedFile | Excluded]:
+        return self._found
+
+    def close(self) -> None:
+        """Ends them."""
+        if self._processes is not None:
+            self._processes.close()
+
+
 def files_of(root: Path) -> list[LabelledFile]:
     """The files below ``real/`` and ``fake/`` of a folder, as ``find_files`` finds them.
 
@@ -112,27 +145,44 @@ def score_files(
 
     workers, seconds: as for ``extract_faces``, which says what is raised.
     """
-    paths, how = [root / file.name for file in files], (scorer.recipe, protocol.sampling, protocol.faces)
-    return _scored(files, extract_faces(paths, *how, workers=workers, seconds=seconds), scorer)
+    return _scored(crop_files(root, files, scorer.recipe, protocol, workers, seconds), scorer)
 
 
-def _scored(
-    files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected], scorer: Scorer
-) -> Iterator[ScoredFile | Excluded]:
-    with closing(seen_files):
+def crop_files(
+    root: Path,
+    files: Sequence[LabelledFile],
+    recipe: CropRecipe,
+    protocol: Protocol,
+    workers: int | None = None,
+    seconds: float = 600.0,
+) -> Cropped:
+    """The faces of files below ``root``, in order. Their processes start now; raises as ``score_files`` does."""
+    paths = [root / file.name for file in files]
+    seen_files = extract_faces(paths, recipe, protocol.sampling, protocol.faces, workers=workers, seconds=seconds)
+    return Cropped(_cropped(files, seen_files), seen_files)
+
+
+def _cropped(
+    files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected]
+) -> Iterator[CroppedFile | Excluded]:
+    for file, seen in zip(files, seen_files, strict=True):
+        if (excluded := without_face(file, seen)) is not None:
+            yield excluded
+        else:
+            crops, tracks = zip(*((one.example["image"], one.track) for one in seen.crops), strict=True)
+            yield CroppedFile(file, seen.kind == "image", *face_columns(seen), tracks, crops)
+
+
+def _scored(found: Cropped, scorer: Scorer) -> Iterator[ScoredFile | Excluded]:
+    with closing(found):
         scorer.compile()  # while the processes start
-        groups = (
-            ((file, seen), [one.example["image"] for one in crops], [one.track for one in crops])
-            for file, seen in zip(files, seen_files, strict=True)
-            for crops in [() if isinstance(seen, Rejected) else seen.crops]
-        )
-        for (file, seen), made in scorer.predictions_of_each(groups):
-            if (excluded := without_face(file, seen)) is not None:
-                yield excluded
+        groups = ((one, (), ()) if isinstance(one, Excluded) else (one, one.crops, one.tracks) for one in found)
+        for one, made in scorer.predictions_of_each(groups):
+            if isinstance(one, Excluded):
+                yield one
             else:
-                crops = [one.example["image"][None] for one in seen.crops]
-                known = seen.kind == "image", *face_columns(seen), made.margins
-                yield ScoredFile(file, *known, classes=made.classes, crops=crops)
+                known = one.file, one.image, one.frames, one.times, one.areas, made.margins
+                yield ScoredFile(*known, classes=made.classes, crops=[crop[None] for crop in one.crops])
 
 
 def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | None:
@@ -154,37 +204,36 @@ def score_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | 
     Raises:
       ValueError: it was cropped by another recipe than the detector's.
     """
-    check_recipe(prepared, scorer)
-    return _of_prepared(prepared, scorer)
+    check_recipe(prepared, scorer.recipe)
+    return _scored(crop_prepared(prepared, 2 * scorer.batch_size), scorer)
 
 
-def check_recipe(prepared: Prepared, scorer: Scorer) -> None:
+def check_recipe(prepared: Prepared, recipe: CropRecipe) -> None:
     """Raises ValueError where crops were cut by another recipe than the detector's."""
-    ours, theirs = scorer.recipe.to_dict(), prepared.recipe.to_dict()
+    ours, theirs = recipe.to_dict(), prepared.recipe.to_dict()
     if differ := [name for name in ours if ours[name] != theirs[name]]:
         found, wanted = ({name: values[name] for name in differ} for values in (theirs, ours))
         raise UserError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
 
 
-def _of_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | Excluded]:
+def crop_prepared(prepared: Prepared, ahead: int) -> Cropped:
+    """The faces of what ``fdetect prepare`` made of each file, in order. ahead: crops that are read in advance."""
+    return Cropped(_of_prepared(prepared, ahead))
+
+
+def _of_prepared(prepared: Prepared, ahead: int) -> Iterator[CroppedFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     order = [index for file in files for index in file.indices]
-    ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * scorer.batch_size)
-    examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(ahead))
-
-    def groups() -> Iterator[tuple[tuple, list[np.ndarray], list[int]]]:
-        for file in files:
-            crops = [next(examples) for _ in file.indices]
-            yield (file, crops), [one["image"] for one in crops], [one["track"] for one in crops]
-
-    for (file, crops), made in scorer.predictions_of_each(groups()):
+    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=ahead)
+    examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(options))
+    for file in files:
         labelled, image = labelled_file(file)
-        if not crops:
+        if not file.indices:
             yield Excluded(labelled, reasons.get(file.file, "no face"))
         else:
-            images = [one["image"][None] for one in crops]
-            columns = *prepared_columns(crops), made.margins
-            yield ScoredFile(labelled, image, *columns, classes=made.classes, crops=images)
+            own = [next(examples) for _ in file.indices]
+            crops, tracks = [one["image"] for one in own], [int(one["track"]) for one in own]
+            yield CroppedFile(labelled, image, *prepared_columns(own), tracks, crops)
 
 
 def quarantined(prepared: Prepared) -> dict[str, str]:
