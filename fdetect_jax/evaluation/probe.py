@@ -22,6 +22,7 @@ from tqdm import tqdm
 from fdetect_jax import weights
 from fdetect_jax.datasets import audit
 from fdetect_jax.datasets.layouts.base import Item
+from fdetect_jax.datasets.manifest import MANIFEST
 from fdetect_jax.detectors.fakespotter import NEURONS, coverage, layer_means
 from fdetect_jax.detectors.probe import embedding_of
 from fdetect_jax.errors import UserError
@@ -44,6 +45,7 @@ from fdetect_jax.types import FAKE, REAL, Outputs, margin
 
 KINDS = ("logistic", "knn", "fakespotter", "svm")
 FEW = 20  # groups of a class, below which a warning is said
+_FRAMES = 8
 _NEEDED = 5  # files of a class
 _CLASSES = ("real", "fake")
 
@@ -54,8 +56,8 @@ class Job:
 
     data: folders, prepared or of real/ and fake/. output: file for the detector. kind: one of ``KINDS``. k: neighbours
     of "knn". neuron: of "fakespotter" and "svm", see ``FakeSpotterConfig``. split: of prepared data; None: train.
-    frames: of a video. seed: of folds, draws and the bootstrap. workers: processes that read files. timeout: seconds
-    for one file.
+    frames: of a video; None: 8. seed: of folds, draws and the bootstrap. workers: processes that read files. timeout:
+    seconds for one file.
     """
 
     data: Sequence[Path]
@@ -64,7 +66,7 @@ class Job:
     k: int = 5
     neuron: str = "unit"
     split: str | None = None
-    frames: int = 8
+    frames: int | None = None
     seed: int = 0
     workers: int | None = None
     timeout: float = 600.0
@@ -86,9 +88,10 @@ class Job:
 
     def open(self) -> list[DataSet]:
         """The data sets. Raises UserError where one cannot be read, or a class has too few files."""
-        if self.split is None and any((root / "manifest.json").is_file() for root in self.data):
-            return dataclasses.replace(self, split="train").open()
-        sets = open_sets(self.data, self.split)
+        prepared = [root for root in self.data if (root / MANIFEST).is_file()]
+        if prepared and self.frames is not None:
+            raise UserError(f"--frames: found {self.frames}, wanted none: {prepared[0]} was prepared with its own")
+        sets = open_sets(self.data, self.split or ("train" if prepared else None))
         found = Counter(file.label for one in sets for file in one.files)
         if min(found[REAL], found[FAKE]) < _NEEDED:
             raise UserError(
@@ -147,7 +150,7 @@ def _read(job: Job, sets: list[DataSet], trunk: Trunk, spool: Spool | None) -> F
 
     stream, found, results = trunk.stream(read), Found(), []
     bar = tqdm(total=sum(len(one.files) for one in sets), unit="file", disable=None)
-    protocol = Protocol(Sampling(count=job.frames), "largest")
+    protocol = Protocol(Sampling(count=_FRAMES if job.frames is None else job.frames), "largest")
     with bar:
         for one in sets:
             group = groups_of(one)
@@ -282,18 +285,17 @@ def _write(
     thresholds: np.ndarray | None,
 ) -> None:
     file = np.array(found.file)
+    own = [margins[file == number] for number in range(len(found.files))]
     scored = [
-        FileFaces(
-            np.arange(np.sum(file == number)), np.ones(np.sum(file == number)), margins[file == number], one.image
-        )
-        for number, one in enumerate(found.files)
+        FileFaces(np.arange(len(faces)), np.ones(len(faces)), faces, one.image)
+        for faces, one in zip(own, found.files, strict=True)
     ]
     title = "; ".join(", ".join(filter(None, (one.name, one.split))) for one in sets)
     what = f"{job.kind} of {_counts(data, found)}, {title}, by {fitted.note}"
     labels = [one.file.label for one in found.files]
     calibration = calibrate(scored, labels, Protocol(), f"cross-validation on {title}")
-    name, own, variables = arrays_of(fitted, job.neuron, thresholds)
-    overrides = {"trunk": trunk.name, "trunk_overrides": trunk.overrides} | own
+    name, fields, variables = arrays_of(fitted, job.neuron, thresholds)
+    overrides = {"trunk": trunk.name, "trunk_overrides": trunk.overrides} | fields
     for collection, arrays in trunk.variables.items():
         if collection != COLLECTION:
             variables.setdefault(collection, {})["trunk"] = arrays
@@ -301,14 +303,10 @@ def _write(
         chosen = np.random.default_rng(job.seed).permutation(len(data.rows))[:MOST]
         variables[COLLECTION] = fit_plane(data.rows[chosen])
     notes = {"recipe": json.dumps(trunk.recipe.to_dict()), "size": str(trunk.recipe.size), "description": what}
-    notes |= {"classes": json.dumps(_CLASSES), "source": weights_source(trunk), "trunk": trunk.description}
-    notes |= {key: trunk.metadata[key] for key in ("licence",) if key in trunk.metadata}
+    notes |= {"classes": json.dumps(_CLASSES), "source": trunk.metadata.get("source", ""), "trunk": trunk.description}
+    if "licence" in trunk.metadata:
+        notes["licence"] = trunk.metadata["licence"]
     notes |= calibration.to_metadata() | Limits.fit(found.sample).to_metadata()
     dtypes = {"bank/embedding": np.float16}
     dtypes |= {f"{part}/trunk/": trunk.metadata.get("dtype", "float32") for part in variables}
     weights.save(job.output, "detector", {"name": name, "overrides": overrides}, variables, np.float32, dtypes, **notes)
-
-
-def weights_source(trunk: Trunk) -> str:
-    """What the file of the network says of where it is from."""
-    return trunk.metadata.get("source", "")

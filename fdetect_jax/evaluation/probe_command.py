@@ -43,7 +43,7 @@ def add_probe(jobs) -> None:
         default="unit",
         help="fakespotter, svm: unit, every value of a feature map (default), or channel, the mean of each channel",
     )
-    parser.add_argument("--frames", type=int, default=8, help="frames of a video, evenly spaced (default: 8)")
+    parser.add_argument("--frames", type=int, help="frames of a video, evenly spaced (default: 8)")
     parser.add_argument("--seed", type=int, default=0, help="seed of folds and draws (default: 0)")
     parser.add_argument("--workers", type=int, help="processes that read files (default: one per core)")
     parser.add_argument("--timeout", type=float, default=600.0, help="time limit per file in seconds (default: 600)")

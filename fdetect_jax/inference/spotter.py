@@ -58,10 +58,16 @@ class Network:
     def margins(self, rows: np.ndarray) -> np.ndarray:
         """(M, L) -> (M,) float64, positive for fake."""
         x = jnp.asarray((rows - self.mean) / self.scale, jnp.float32)
-        return np.asarray(margin(_CLASSIFIER.apply(self.variables, x)), np.float64)
+        return np.asarray(_margins(self.variables, x), np.float64)
 
 
 _CLASSIFIER = Classifier(HIDDEN, 2)
+_first = jax.jit(_CLASSIFIER.init)
+
+
+@jax.jit
+def _margins(variables: Any, x: jax.Array) -> jax.Array:
+    return margin(_CLASSIFIER.apply(variables, x))
 
 
 def network(data: Rows, steps: int = STEPS, seed: int = 0) -> Network:
@@ -71,7 +77,7 @@ def network(data: Rows, steps: int = STEPS, seed: int = 0) -> Network:
     """
     mean, scale = standard(data)
     x = jnp.asarray((data.rows - mean) / scale, jnp.float32)
-    variables = _CLASSIFIER.init(jax.random.key(seed), x[:1])
+    variables = _first(jax.random.key(seed), jnp.zeros((1, x.shape[1])))
     chance = jnp.log(jnp.asarray(data.weights, jnp.float32))
     label = jnp.asarray(data.labels == FAKE, jnp.float32)
     found = _trained(variables, x, label, chance, jax.random.key(seed + 1), steps)
@@ -81,7 +87,7 @@ def network(data: Rows, steps: int = STEPS, seed: int = 0) -> Network:
 @partial(jax.jit, static_argnames="steps")
 def _trained(variables: Any, x: jax.Array, label: jax.Array, chance: jax.Array, key: jax.Array, steps: int) -> Any:
     def loss(variables: Any, rows: jax.Array) -> jax.Array:
-        found = margin(_CLASSIFIER.apply(variables, x[rows]))
+        found = _margins(variables, x[rows])
         return jnp.mean(jax.nn.softplus(found) - label[rows] * found)
 
     def one(state: tuple[Any, Any], step: jax.Array) -> tuple[tuple[Any, Any], None]:
