@@ -21,6 +21,7 @@ PRESETS = {
         "title": "GAN fingerprints, explicit",
         "detector": {"name": "fingerprints", "overrides": {"size": 64, "fmap_base": 128}},
         "losses": {"reconstruction_l1": {"weight": 20.0}},
+    },
     "classnseg": {
         "title": "ClassNSeg",
         "detector": {"name": "classnseg", "overrides": {"widths": (8, 16, 32)}},

@@ -8,6 +8,7 @@ from fdetect_jax.bench.inverter import add_inverter
 from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.errors import exit_status
+from fdetect_jax.evaluation.probe_command import add_probe
 from fdetect_jax.report.facesim_sheet import add_facesim
 
 
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_protocol(measure)
     measure.set_defaults(run=_evaluate)
+    add_probe(jobs)
     add_prepare(jobs)
     add_doctor(jobs)
     add_inverter(jobs)

@@ -28,13 +28,25 @@ class WeightsError(UserError):
     """A weights file that cannot be used; the message names the file, the value found and the value wanted."""
 
 
-def save(path: str | os.PathLike, kind: str, config: dict, variables: Any, dtype=np.float32, **notes: str) -> None:
-    """Writes ``variables`` (a nested dict of arrays) atomically, floats as ``dtype``; equal input gives equal bytes."""
+def save(
+    path: str | os.PathLike,
+    kind: str,
+    config: dict,
+    variables: Any,
+    dtype=np.float32,
+    dtypes: Mapping[str, Any] | None = None,
+    **notes: str,
+) -> None:
+    """Writes ``variables`` (a nested dict of arrays) atomically, floats as ``dtype``; equal input gives equal bytes.
+
+    dtypes: of the floats whose names begin so, such as "params/fc/", in place of ``dtype``.
+    """
     flat = flax.traverse_util.flatten_dict(dict(variables), sep="/")
     tensors = {}
     for name, value in flat.items():
         array = np.asarray(value)
-        kept = dtype if jnp.issubdtype(array.dtype, jnp.floating) else array.dtype
+        own = next((own for start, own in (dtypes or {}).items() if name.startswith(start)), dtype)
+        kept = own if jnp.issubdtype(array.dtype, jnp.floating) else array.dtype
         tensors[name] = np.array(array, kept, order="C")  # ascontiguousarray would give a scalar an axis
     metadata = {"kind": kind, "config": json.dumps(config, sort_keys=True), "dtype": np.dtype(dtype).name, **notes}
     write_atomic(path, _ordered(serialize(tensors, metadata)))

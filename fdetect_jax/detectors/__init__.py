@@ -13,14 +13,16 @@ from fdetect_jax.detectors import (
     classnseg,
     efficientnet,
     experts,
+    fakespotter,
     fingerprints,
+    fwa,
     mesonet,
     multiresolution,
+    probe,
     resnet,
     vgg,
     xception,
 )
-from fdetect_jax.detectors import efficientnet, experts, fwa, mesonet, multiresolution, resnet, vgg
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -36,15 +38,28 @@ class Detector:
     person in order of time.
     labelled: whether the module takes ``label`` (B,), the true label of each row, while it trains. Its logits may not
     depend on it.
+    wraps: it is made of another detector, its trunk, and cannot be one itself.
     """
 
     build: Callable[[Mapping[str, Any], str | None, jnp.dtype], nn.Module]
     unit: str = "face"
     labelled: bool = False
+    wraps: bool = False
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise UserError(f"detector unit: found {self.unit!r}, wanted one of {UNITS}")
+
+
+def _trunk(name: str, overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> nn.Module:
+    """The detector that another one is made of. Raises UserError naming ``detector.trunk`` or its field."""
+    allowed = sorted(one for one, entry in DETECTORS.items() if entry.unit == "face" and not entry.wraps)
+    if name not in allowed:
+        raise UserError(f"detector.trunk: found {name!r}, wanted one of {allowed}")
+    try:
+        return DETECTORS[name].build(overrides, axis_name, dtype)
+    except UserError as error:
+        raise UserError(str(error).replace("detector.", "detector.trunk_overrides.", 1)) from None
 
 
 DETECTORS: dict[str, Detector] = {
@@ -61,6 +76,9 @@ DETECTORS: dict[str, Detector] = {
     **{name: Detector(partial(resnet.build, name)) for name in resnet.VARIANTS},
     **{name: Detector(partial(vgg.build, name)) for name in vgg.REPEATS},
     "xception": Detector(xception.build),
+    "fakespotter": Detector(partial(fakespotter.build, _trunk), wraps=True),
+    "neighbours": Detector(partial(probe.build_neighbours, _trunk), wraps=True),
+    "probe": Detector(partial(probe.build, _trunk), wraps=True),
 }
 
 

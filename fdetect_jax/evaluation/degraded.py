@@ -73,7 +73,7 @@ def score_degraded_prepared(
 
     seed, and where the crops lie: as in ``score_degraded``.
     """
-    check_recipe(prepared, scorer)
+    check_recipe(prepared, scorer.recipe)
     return _of_prepared(prepared, scorer, seed, workers, seconds)
 
 

@@ -12,11 +12,15 @@ from fdetect_jax.data.prepared import Prepared
 from fdetect_jax.datasets.manifest import MANIFEST
 from fdetect_jax.errors import UserError
 from fdetect_jax.evaluation.degraded import score_degraded, score_degraded_prepared
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.inference.labelled import (
+    Cropped,
     Excluded,
     LabelledFile,
     ScoredFile,
     check_recipe,
+    crop_files,
+    crop_prepared,
     files_of,
     labelled_file,
     score_files,
@@ -105,7 +109,7 @@ def score_sets(
         raise UserError(f"views: found {protocol.views}, wanted 1: {what} seen once")
     for one in sets:
         if one.prepared is not None:
-            check_recipe(one.prepared, scorer)
+            check_recipe(one.prepared, scorer.recipe)
     return _scored(sets, scorer, protocol, degraded, seed, workers, seconds)
 
 
@@ -127,6 +131,19 @@ def _scored(sets, scorer, protocol, degraded, seed, workers, seconds) -> Iterato
                 file = dataclasses.replace(file, name=f"{one.name}/{file.name}", source=source)
                 found = dataclasses.replace(found, file=file)
             yield one.name, found
+
+
+def crop_set(
+    one: DataSet, recipe: CropRecipe, protocol: Protocol, ahead: int, workers: int | None, seconds: float
+) -> Cropped:
+    """The faces of every file of a data set, in order. ahead: crops of prepared data that are read in advance.
+
+    Raises UserError as ``score_sets`` does.
+    """
+    if one.prepared is None:
+        return crop_files(one.root, one.files, recipe, protocol, workers, seconds)
+    check_recipe(one.prepared, recipe)
+    return crop_prepared(one.prepared, ahead)
 
 
 def _sampled(prepared: Prepared) -> dict:

@@ -4,17 +4,35 @@ Every function raises UserError naming the note, what was found and what was wan
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from fdetect_jax import assets
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import RECIPES, CropRecipe
 from fdetect_jax.fields import from_json, refuse
 from fdetect_jax.loading import Loaded
+from fdetect_jax.remote import here
 from fdetect_jax.types import KINDS
 
 _TWO = ("real", "fake")
 _DIGITS = 9  # of a count, at most
+_WEIGHTS = "detector.safetensors"
+
+
+def weights_file(path: str | os.PathLike | None) -> Path:
+    """The file of a detector: of a training's folder the one that it wrote; None: the bundled detector's."""
+    found = Path(assets.detector() if path is None else here(path))
+    if not found.is_dir():
+        return found
+    if not (found / _WEIGHTS).is_file():
+        raise UserError(
+            f"{found}: found no {_WEIGHTS}, wanted weights or the workdir of a finished training; of one that was "
+            "stopped, its own command with --config.evaluate_only=True writes them from the last checkpoint"
+        )
+    return found / _WEIGHTS
 
 
 def crop_recipe(loaded: Loaded, name: str | None) -> CropRecipe:

@@ -18,10 +18,11 @@ from fdetect_jax.datasets.manifest import read_quarantine
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.boxes import area
 from fdetect_jax.faces.clips import MediaFaces
+from fdetect_jax.faces.crop import CropRecipe
 from fdetect_jax.faces.extract import extract_faces
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.inference.views import predictions_of_faces
+from fdetect_jax.inference.views import predictions_of_faces, views_of
 from fdetect_jax.media.files import find_files
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.media.photos import SUFFIXES as PHOTO_SUFFIXES
@@ -44,6 +45,23 @@ class LabelledFile:
     method: str
     source: str
     kind: int = UNKNOWN
+
+
+@dataclass(frozen=True)
+class CroppedFile:
+    """A file with its faces.
+
+    image: not a video. frames, times, areas: (K,) of each face, its frame, that frame's second, its box's area; K > 0.
+    crops: of each face (V, S, S, 3) uint8, as it is, or its views. tracks: (K,) the number of its person.
+    """
+
+    file: LabelledFile
+    image: bool
+    frames: np.ndarray
+    times: np.ndarray
+    areas: np.ndarray
+    crops: Sequence[np.ndarray]
+    tracks: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,21 @@ class Excluded:
     reason: str
 
 
+class Cropped:
+    """An iterator of ``CroppedFile`` and ``Excluded``; close it to end the processes that read the files."""
+
+    def __init__(self, found: Iterator[CroppedFile | Excluded], processes: Iterator | None = None):
+        self._found, self._processes = found, processes
+
+    def __iter__(self) -> Iterator[CroppedFile | Excluded]:
+        return self._found
+
+    def close(self) -> None:
+        """Ends them."""
+        if self._processes is not None:
+            self._processes.close()
+
+
 def files_of(root: Path) -> list[LabelledFile]:
     """The files below ``real/`` and ``fake/`` of a folder, as ``find_files`` finds them.
 
@@ -113,27 +146,43 @@ def score_files(
 
     workers, seconds: as for ``extract_faces``, which says what is raised.
     """
-    how = (scorer.recipe, protocol.sampling, protocol.faces, protocol.views)
-    seen = extract_faces([root / file.name for file in files], *how, workers=workers, seconds=seconds)
-    return _scored(files, seen, scorer, protocol)
+    return _scored(crop_files(root, files, scorer.recipe, protocol, workers, seconds), scorer, protocol)
 
 
-def _scored(
-    files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected], scorer: Scorer, protocol: Protocol
-) -> Iterator[ScoredFile | Excluded]:
-    with closing(seen_files):
+def crop_files(
+    root: Path,
+    files: Sequence[LabelledFile],
+    recipe: CropRecipe,
+    protocol: Protocol,
+    workers: int | None = None,
+    seconds: float = 600.0,
+) -> Cropped:
+    """The faces of files below ``root``, in order. Their processes start now; raises as ``score_files`` does."""
+    paths, how = [root / file.name for file in files], (protocol.sampling, protocol.faces, protocol.views)
+    seen_files = extract_faces(paths, recipe, *how, workers=workers, seconds=seconds)
+    return Cropped(_cropped(files, seen_files, protocol.views), seen_files)
+
+
+def _cropped(
+    files: Sequence[LabelledFile], seen_files: Iterator[MediaFaces | Rejected], count: int
+) -> Iterator[CroppedFile | Excluded]:
+    for file, seen in zip(files, seen_files, strict=True):
+        if (excluded := without_face(file, seen)) is not None:
+            yield excluded
+        else:
+            yield CroppedFile(file, seen.kind == "image", *face_columns(seen), *views_of(seen.crops, count))
+
+
+def _scored(found: Cropped, scorer: Scorer, protocol: Protocol) -> Iterator[ScoredFile | Excluded]:
+    with closing(found):
         scorer.compile()  # while the processes start
-        groups = (
-            ((file, seen), () if isinstance(seen, Rejected) else seen.crops)
-            for file, seen in zip(files, seen_files, strict=True)
-        )
-        for (file, seen), made in predictions_of_faces(scorer, protocol, groups):
-            if (excluded := without_face(file, seen)) is not None:
-                yield excluded
+        groups = ((one, (), ()) if isinstance(one, Excluded) else (one, one.crops, one.tracks) for one in found)
+        for one, made in predictions_of_faces(scorer, protocol, groups):
+            if isinstance(one, Excluded):
+                yield one
             else:
-                crops = [one.example["image"][None] for one in seen.crops]
-                known = seen.kind == "image", *face_columns(seen), made.margins
-                yield ScoredFile(file, *known, classes=made.classes, crops=crops)
+                known = one.file, one.image, one.frames, one.times, one.areas, made.margins
+                yield ScoredFile(*known, classes=made.classes, crops=[crop[:1] for crop in one.crops])
 
 
 def without_face(file: LabelledFile, seen: MediaFaces | Rejected) -> Excluded | None:
@@ -155,37 +204,36 @@ def score_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | 
     Raises:
       ValueError: it was cropped by another recipe than the detector's.
     """
-    check_recipe(prepared, scorer)
-    return _of_prepared(prepared, scorer)
+    check_recipe(prepared, scorer.recipe)
+    return _scored(crop_prepared(prepared, 2 * scorer.batch_size), scorer, Protocol())
 
 
-def check_recipe(prepared: Prepared, scorer: Scorer) -> None:
+def check_recipe(prepared: Prepared, recipe: CropRecipe) -> None:
     """Raises ValueError where crops were cut by another recipe than the detector's."""
-    ours, theirs = scorer.recipe.to_dict(), prepared.recipe.to_dict()
+    ours, theirs = recipe.to_dict(), prepared.recipe.to_dict()
     if differ := [name for name in ours if ours[name] != theirs[name]]:
         found, wanted = ({name: values[name] for name in differ} for values in (theirs, ours))
         raise UserError(f"{prepared.folder}: found crops of the recipe {found}, wanted {wanted}, the detector's")
 
 
-def _of_prepared(prepared: Prepared, scorer: Scorer) -> Iterator[ScoredFile | Excluded]:
+def crop_prepared(prepared: Prepared, ahead: int) -> Cropped:
+    """The faces of what ``fdetect prepare`` made of each file, in order. ahead: crops that are read in advance."""
+    return Cropped(_of_prepared(prepared, ahead))
+
+
+def _of_prepared(prepared: Prepared, ahead: int) -> Iterator[CroppedFile | Excluded]:
     reasons, files = quarantined(prepared), list(prepared.files())
     order = [index for file in files for index in file.indices]
-    ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * scorer.batch_size)
-    examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(ahead))
-
-    def groups() -> Iterator[tuple[tuple, list[np.ndarray], list[int]]]:
-        for file in files:
-            crops = [next(examples) for _ in file.indices]
-            yield (file, crops), [one["image"] for one in crops], [one["track"] for one in crops]
-
-    for (file, crops), made in scorer.predictions_of_each(groups()):
+    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=ahead)
+    examples = iter(grain.MapDataset.range(len(order)).map(lambda n: prepared[order[n]]).to_iter_dataset(options))
+    for file in files:
         labelled, image = labelled_file(file)
-        if not crops:
+        if not file.indices:
             yield Excluded(labelled, reasons.get(file.file, "no face"))
         else:
-            images = [one["image"][None] for one in crops]
-            columns = *prepared_columns(crops), made.margins
-            yield ScoredFile(labelled, image, *columns, classes=made.classes, crops=images)
+            own = [next(examples) for _ in file.indices]
+            crops, tracks = [one["image"][None] for one in own], [int(one["track"]) for one in own]
+            yield CroppedFile(labelled, image, *prepared_columns(own), crops, tracks)
 
 
 def quarantined(prepared: Prepared) -> dict[str, str]:

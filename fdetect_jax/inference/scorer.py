@@ -8,28 +8,25 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fdetect_jax import assets, parallel, weights
+from fdetect_jax import parallel, weights
 from fdetect_jax.errors import UserError
 from fdetect_jax.inference.attention import heat, map_head
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.clips import Rows, clips
-from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe
+from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe, weights_file
 from fdetect_jax.inference.familiar import COLLECTION, Limits
 from fdetect_jax.inference.precision import native_dtype
 from fdetect_jax.inference.strangeness import strangeness
 from fdetect_jax.inference.stream import Stream, joined
 from fdetect_jax.loading import Loaded, load
-from fdetect_jax.remote import here
 from fdetect_jax.types import margin
 
-_WEIGHTS = "detector.safetensors"
 _BATCH_SIZE, _ON_CPU = 32, 16  # 16 are as fast there as 32, and one photograph is padded to half as many
 Key = TypeVar("Key")
 Group = tuple[Key, Sequence[np.ndarray], Sequence[int]]
@@ -89,9 +86,7 @@ class Scorer:
         self._mesh = parallel.make_mesh(devices)
         self.batch_size = -(-batch_size // len(devices)) * len(devices)
         self.dtype = native_dtype(devices) if dtype is None else jnp.dtype(dtype)
-        self.path = Path(assets.detector() if path is None else here(path))
-        if self.path.is_dir():
-            self.path = _exported(self.path)
+        self.path = weights_file(path)
         loaded = load(self.path, self.dtype)
         if loaded.unit is None:
             raise UserError(f"{self.path}: found weights of kind {loaded.kind!r}, wanted a detector")
@@ -299,12 +294,3 @@ def _checked(images: np.ndarray, row: tuple[int, ...]) -> np.ndarray:
 
 def _clip(crops: Sequence[np.ndarray], grouped: Rows, row: int) -> np.ndarray:
     return np.stack([crops[face] for face in grouped.faces[row]])
-
-
-def _exported(workdir: Path) -> Path:
-    if not (workdir / _WEIGHTS).is_file():
-        raise UserError(
-            f"{workdir}: found no {_WEIGHTS}, wanted weights or the workdir of a finished training; of one that was "
-            "stopped, its own command with --config.evaluate_only=True writes them from the last checkpoint"
-        )
-    return workdir / _WEIGHTS

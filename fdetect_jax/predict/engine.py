@@ -19,7 +19,7 @@ from fdetect_jax.inference.analyses import ANALYSES, Extracted, extract, extract
 from fdetect_jax.inference.mask_shape import of_masks
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Predictions, Scorer
-from fdetect_jax.inference.views import predictions_of_faces
+from fdetect_jax.inference.views import predictions_of_faces, views_of
 from fdetect_jax.media.isolated import Workers, run_isolated
 from fdetect_jax.media.limits import Rejected
 from fdetect_jax.predict.verdict import Verdict, decide, unable
@@ -90,7 +90,9 @@ def verdicts(
 
 
 def _scored(seen: Iterable[tuple[Path, MediaFaces | Rejected]], scorer: Scorer, protocol: Protocol) -> Iterator[Scored]:
-    groups = (((file, one), () if isinstance(one, Rejected) else one.crops) for file, one in seen)
+    groups = (
+        ((file, one), *views_of(() if isinstance(one, Rejected) else one.crops, protocol.views)) for file, one in seen
+    )
     for (file, one), predictions in predictions_of_faces(scorer, protocol, groups):
         yield file, one, predictions
 

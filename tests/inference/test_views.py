@@ -15,7 +15,7 @@ from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.labelled import files_of, score_files
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
-from fdetect_jax.inference.views import predictions_of_faces
+from fdetect_jax.inference.views import predictions_of_faces, views_of
 from tests.evaluation.models import save
 from tests.inference import clip_detector
 
@@ -37,14 +37,14 @@ def model(tmp_path_factory):
 def test_a_face_has_the_mean_of_its_higher_half(model):
     """Two files, one without a face; means are over P(fake)."""
     scorer, faces = Scorer(model, batch_size=4, recipe="fwa"), crops_of(3, 4, 64, (0, 0, 1))
-    groups = [("a", faces), ("b", ())]
+    groups = [("a", *views_of(faces, 4)), ("b", (), ())]
     found = dict(predictions_of_faces(scorer, Protocol(views=4), groups))
     for number, face in enumerate(faces):
         each = scorer.predictions(face.example["views"])
         assert found["a"].margins[number] == pytest.approx(logit(np.sort(expit(each.margins))[2:].mean()), abs=1e-4)
         np.testing.assert_allclose(found["a"].classes[number], each.classes.mean(axis=0), rtol=1e-5)
     assert [values.shape for values in found["b"]] == [(0,), (0, 2), (0,)]
-    plain = dict(predictions_of_faces(scorer, Protocol(), groups))
+    plain = dict(predictions_of_faces(scorer, Protocol(), [("a", *views_of(faces, 1))]))
     images = np.stack([face.example["image"] for face in faces])
     np.testing.assert_allclose(plain["a"].margins, scorer.margins(images), rtol=1e-6)
 
@@ -53,7 +53,7 @@ def test_no_clip_mixes_views(tmp_path, monkeypatch):
     clip_detector.register(monkeypatch)
     scorer = Scorer(clip_detector.save(tmp_path / "d.safetensors"), batch_size=2, recipe="fwa")
     faces = crops_of(6, 2, scorer.size, (0, 1, 0, 1, 0, 1))
-    found = dict(predictions_of_faces(scorer, Protocol(views=2), [("a", faces)]))["a"]
+    found = dict(predictions_of_faces(scorer, Protocol(views=2), [("a", *views_of(faces, 2))]))["a"]
     tracks = [face.track for face in faces]
     both = [
         dict(scorer.margins_of_each([("a", [face.example["views"][view] for face in faces], tracks)]))["a"]
