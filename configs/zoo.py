@@ -24,12 +24,12 @@ PRESETS = {
     },
     "classnseg": {
         "title": "ClassNSeg",
-        "detector": {"name": "classnseg", "overrides": {"widths": (8, 16, 32)}},
+        "detector": {"name": "classnseg", "overrides": {}},
         "losses": {
             "cross_entropy": {"weight": 0.0},
             "activation": {"weight": 1.0},
-            "segmentation": {"weight": 1.0, "form": "cross_entropy"},
-            "reconstruction": {"weight": 1.0, "normalization": "imagenet"},
+            "segmentation": {"weight": 0.3, "form": "cross_entropy"},
+            "reconstruction": {"weight": 0.1, "normalization": "imagenet"},
         },
     },
     "meso4": {
