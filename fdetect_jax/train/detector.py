@@ -97,8 +97,10 @@ def check_network(config: ConfigDict) -> Any:
     outputs = jax.eval_shape(detector.apply, variables, image)
     names, classes = make_objective(config, 1).names, outputs.logits.shape[-1]
     require(names, outputs, TARGETS)
-    for term, wanted in (("kinds", len(KINDS)), ("methods", 1 + len(weights_of(config.forgery)))):
-        if term in names and classes != wanted:
+    by = {"kind": len(KINDS), "method": 1 + len(weights_of(config.forgery))}
+    for term in names:
+        wanted = by.get(find_term(term).classes, classes)
+        if classes != wanted:
             raise UserError(
                 f"losses.{term}: found a detector with {classes} classes, wanted {wanted}, "
                 f"since losses.{term}.weight > 0"
@@ -252,9 +254,10 @@ class DetectorTask:
         notes = {"recipe": json.dumps(self.recipe and self.recipe.to_dict()), "size": str(self.source.size)}
         if self.frames:
             notes["frames"] = str(self.frames)
-        if "kinds" in self.objective.names:
+        classes = {find_term(name).classes for name in self.objective.names}
+        if "kind" in classes:
             notes["classes"] = json.dumps(KINDS)
-        elif "methods" in self.objective.names:
+        elif "method" in classes:
             notes["classes"] = json.dumps(["real", *self.mix.weights])
         if result.calibration is not None:
             notes[CALIBRATION] = result.calibration.to_json()
