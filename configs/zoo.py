@@ -12,6 +12,16 @@ from configs import common
 # Name -> title and the fields that differ from the shared ones. The networks are as small as 64 px allow; each
 # detector's own config has the authors' sizes.
 PRESETS = {
+    "capsule_v1": {
+        "title": "Capsule-Forensics, version 1",
+        "detector": {"name": "capsule_v1", "overrides": {"width": 0.25}},
+        "losses": {"cross_entropy": {"weight": 0.0}, "capsule": {"weight": 1.0}},
+    },
+    "capsule_v2": {
+        "title": "Capsule-Forensics, version 2",
+        "detector": {"name": "capsule_v2", "overrides": {"width": 0.25}},
+        "losses": {"cross_entropy": {"weight": 0.0}, "capsule": {"weight": 1.0}},
+    },
     "efficientnet": {"title": "EfficientNet, small"},
     "attribution": {
         "title": "GAN fingerprints, attribution",

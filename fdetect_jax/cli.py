@@ -84,11 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl, .h5 or .safetensors")
     change.add_argument("--generator", help="hyperinverter: the StyleGAN2 checkpoint it was made for")
     change.add_argument("--decoder", help="classnseg: the decoder that was trained with the encoder")
+    change.add_argument("--trunk", help="capsule: torchvision's VGG-19, which its weights lack")
     change.add_argument("--output", required=True, help="the .safetensors to write")
     change.add_argument(
         "--normalization",
         choices=("imagenet", "half", "none"),
         help="efficientnet: input normalization (default: none for SBI's weights, else imagenet)",
+    )
+    change.add_argument(
+        "--real-class",
+        choices=("0", "1"),
+        help="capsule: the class that is real (default: 1 for version 1's weights, 0 for version 2's)",
     )
     change.add_argument(
         "--weights-key", help="of a checkpoint with several: state_dict, … (default: averaged weights before others)"
@@ -182,7 +188,8 @@ def _memory(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     from fdetect_jax.convert.conversion import convert
 
-    options = {name: getattr(arguments, name) for name in ("generator", "decoder", "normalization")}
+    names = ("generator", "decoder", "normalization", "trunk", "real_class")
+    options = {name: getattr(arguments, name) for name in names}
     convert(
         arguments.kind,
         arguments.input,

@@ -29,6 +29,7 @@ VARIANTS = [
     *[("meso", variant) for variant in ("facesim", "folder", "paper")],
     *[("xception", variant) for variant in ("facesim", "folder", "paper")],
     *[("fingerprints", variant) for variant in ("facesim", "explicit", "paper", "paper_explicit")],
+    *[("capsule", variant) for variant in ("facesim", "folder", "paper")],
     *[("gan", variant) for variant in ("facesim", "folder", "wide", "config_f")],
     *[("table1", variant) for variant in ("facesim", "folder", "mixture")],
     *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
@@ -83,6 +84,7 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
 
 
 @pytest.mark.parametrize("file", ONE_DEFAULT)
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -92,6 +94,7 @@ def test_the_default_gan_asks_for_nothing():
 
 
 @pytest.mark.parametrize("file", ONE_DEFAULT)
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")

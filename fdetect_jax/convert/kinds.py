@@ -22,7 +22,7 @@ class Converter:
     files: options of `convert` that must be given and are paths of further checkpoints, and what these are.
     keyed: whether a checkpoint may keep several weights of the network under keys, to choose from.
     detector: whether it makes a detector of the registry, whose config is its name and overrides. notes: kept in the
-      file, of a detector the "size" of its crops.
+      file, of a detector the "size" of its crops. sizes: this by the detector's name, where it differs.
     """
 
     module: str
@@ -31,6 +31,7 @@ class Converter:
     keyed: bool = True
     detector: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, str] = field(default_factory=dict)
 
 
 CONVERTERS = {
@@ -56,6 +57,13 @@ CONVERTERS = {
     "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, notes={"size": "256"}),
     "fwa": Converter("fdetect_jax.convert.fwa", detector=True, notes={"size": "224"}),
     "resnet": Converter("fdetect_jax.convert.resnet", detector=True, notes={"size": "224"}),
+    "capsule": Converter(
+        "fdetect_jax.convert.capsule",
+        choices={"real_class": ("0", "1")},
+        files={"trunk": "torchvision's VGG-19"},
+        detector=True,
+        sizes={"capsule_v1": "128", "capsule_v2": "300"},
+    ),
     "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),
     "xception": Converter("fdetect_jax.convert.xception", detector=True, notes={"size": "299"}),
 }

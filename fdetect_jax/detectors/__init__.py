@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fdetect_jax.detectors import (
     attribution,
+    capsule,
     classnseg,
     efficientnet,
     experts,
@@ -65,6 +66,7 @@ def _trunk(name: str, overrides: Mapping[str, Any], axis_name: str | None, dtype
 DETECTORS: dict[str, Detector] = {
     "classnseg": Detector(classnseg.build, labelled=True),
     "dsp_fwa": Detector(fwa.build_dsp),
+    **{name: Detector(partial(capsule.build, name)) for name in capsule.VERSIONS},
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
     "attribution": Detector(attribution.build),
     "experts": Detector(experts.build),

@@ -1,6 +1,7 @@
 """What detectors are built of: layers, the normalisation of images, checks of fields. In: images or maps. Out: maps."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -54,6 +55,15 @@ def normalized(images: jax.Array, normalization: str, dtype: jnp.dtype) -> jax.A
 def named(features: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Feature maps as heads of ``Outputs``."""
     return {FEATURES + name: x for name, x in features.items()}
+
+
+class Layer(nn.Module):
+    """A function of a map as a layer without parameters: a heat map can be made of what a layer returns."""
+
+    function: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.function(x)
 
 
 class Conv(nn.Module):

@@ -6,6 +6,7 @@ with a bias and ReLU, 2x2 max-pooling after each of five blocks, and a classifie
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fdetect_jax.detectors.layers import Conv, check_normalization, check_number, named, normalized
+from fdetect_jax.detectors.layers import Conv, Layer, check_normalization, check_number, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.initial import drawn
@@ -97,12 +98,12 @@ def trunk(
     features = {}
     for layer in wanted:
         if layer.startswith("pool"):
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            x = Layer(partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2)))(x)
         else:
             place = layer.removeprefix("relu")
             channels = round(CHANNELS * width) * MULTIPLES[int(place[0]) - 1]
             conv = Conv(channels, 3, pads=((1, 1), (1, 1)), dtype=dtype, bias=True, name=f"{name}_conv{place}")
-            x = nn.relu(conv(x))
+            x = Layer(nn.relu)(conv(x))
         features[layer] = x
     return features
 

@@ -51,6 +51,16 @@ def class_cross_entropy(outputs: Outputs, batch: Batch, target: str) -> jax.Arra
     return jnp.where(classes >= 0, known, cross_entropy(outputs, batch))
 
 
+def capsule(outputs: Outputs, batch: Batch, term: Callable[[Outputs, Batch], jax.Array]) -> jax.Array:
+    """A term of the logits, of every value of the classes' capsules in their place, summed, per row.
+
+    Capsule-Forensics' loss (Nguyen et al. 2019), with ``cross_entropy`` or ``class_cross_entropy`` for ``term``; the
+    detector's head "capsules" (B, 4, classes) holds what each version of the authors' code takes for logits.
+    """
+    values = outputs.heads["capsules"]
+    return sum(term(outputs.replace(logits=values[:, place]), batch) for place in range(values.shape[1]))
+
+
 def contrastive(
     outputs: Outputs,
     batch: Batch,
@@ -126,6 +136,7 @@ class Term:
 
     function: ``(outputs, batch, **options) -> (B,)``. objective: one of ``OBJECTIVES``, the two that Eq. 5 weights.
     heads, targets: names that it reads, of ``Outputs.heads`` and of ``data.targets.TARGETS``.
+    classes: the target that numbers the detector's classes; "": the term knows only real and fake.
     check: (options, path of their fields) -> None; raises UserError for an option that is out of range.
     """
 
@@ -134,6 +145,7 @@ class Term:
     heads: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     check: Callable[[Mapping[str, Any], str], None] = lambda options, path: None
+    classes: str = ""
 
 
 def _check_contrastive(options: Mapping[str, Any], path: str) -> None:
@@ -149,11 +161,13 @@ def _check_arcface(options: Mapping[str, Any], path: str) -> None:
     one_of(options, "form", MARGIN_FORMS, path)
 
 
+_KINDS, _METHODS = (partial(class_cross_entropy, target=target) for target in ("kind", "method"))
+
 TERMS: dict[str, Term] = {
     "cross_entropy": Term(cross_entropy, "classifier"),
     "squared_error": Term(squared_error, "classifier"),
-    "kinds": Term(partial(class_cross_entropy, target="kind"), "classifier", targets=("kind",)),
-    "methods": Term(partial(class_cross_entropy, target="method"), "classifier", targets=("method",)),
+    "kinds": Term(_KINDS, "classifier", targets=("kind",), classes="kind"),
+    "methods": Term(_METHODS, "classifier", targets=("method",), classes="method"),
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
     "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),
     "attention": Term(attention, "classifier", ("attention",), ("face",)),
@@ -166,6 +180,11 @@ TERMS: dict[str, Term] = {
     ),
     "reconstruction_l1": Term(fingerprints.reconstruction_l1, "classifier", ("reconstruction",)),
     "critic": Term(fingerprints.critic, "classifier", ("critic/real", "critic/reconstruction", "critic/slope")),
+    "capsule": Term(partial(capsule, term=cross_entropy), "classifier", ("capsules",)),
+    "capsule_kinds": Term(partial(capsule, term=_KINDS), "classifier", ("capsules",), ("kind",), classes="kind"),
+    "capsule_methods": Term(
+        partial(capsule, term=_METHODS), "classifier", ("capsules",), ("method",), classes="method"
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """Gathers what a detector's classes are given in the held-out tests. In: scored faces by test. Out: ``classes_part``.
 
-The classes are those of the loss: one for each kind of forgery (``kinds``), one for each entry of the mix
-(``methods``), else real and fake.
+The classes are those of the terms of the loss (``Term.classes``): one for each kind of forgery or for each entry of the
+mix, else real and fake.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from fdetect_jax.evaluation.classes import Faces, classes_part, limit_of
 from fdetect_jax.forgery import Entry, entries_of
 from fdetect_jax.inference.scoring import LOGITS, PICTURE
+from fdetect_jax.losses.terms import find_term
 from fdetect_jax.report.gallery import Gallery
 from fdetect_jax.types import KINDS
 
@@ -24,11 +25,10 @@ _SPREAD = 3.0  # deviations of a fingerprint from grey to black or white
 
 def classes_of(config: ConfigDict) -> tuple[str, ...] | None:
     """The names of the classes that a detector's loss tells apart, the first is real; None for real and fake alone."""
-    if config.losses.get("kinds", {}).get("weight"):
+    by = {find_term(name).classes for name, one in config.losses.items() if one["weight"]}
+    if "kind" in by:
         return KINDS
-    if config.losses.get("methods", {}).get("weight"):
-        return ("real", *entries_of(config.forgery))
-    return None
+    return ("real", *entries_of(config.forgery)) if "method" in by else None
 
 
 class Classed:

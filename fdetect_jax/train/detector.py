@@ -101,8 +101,10 @@ def check_network(config: ConfigDict) -> Any:
     outputs = jax.eval_shape(detector.apply, variables, image)
     names, classes = make_objective(config, 1).names, outputs.logits.shape[-1]
     require(names, outputs, TARGETS)
-    for term, wanted in (("kinds", len(KINDS)), ("methods", 1 + len(weights_of(config.forgery)))):
-        if term in names and classes != wanted:
+    by = {"kind": len(KINDS), "method": 1 + len(weights_of(config.forgery))}
+    for term in names:
+        wanted = by.get(find_term(term).classes, classes)
+        if classes != wanted:
             raise UserError(
                 f"losses.{term}: found a detector with {classes} classes, wanted {wanted}, "
                 f"since losses.{term}.weight > 0"

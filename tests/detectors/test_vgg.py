@@ -21,6 +21,7 @@ from fdetect_jax.convert.vgg import rows
 from fdetect_jax.detectors import make_detector
 from fdetect_jax.detectors.vgg import cells, layers, trunk
 from fdetect_jax.errors import UserError
+from fdetect_jax.inference.attention import grad_cam
 from tests.golden.random_weights import numbers_of, random_array, random_images
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "vgg.json").read_text())
@@ -129,6 +130,7 @@ def test_without_hidden_layers_pixels_are_read_alike():
     assert found.heads["features/pool5"].dtype == jnp.bfloat16
     assert found.logits.dtype == found.heads["embedding"].dtype == jnp.float32
     np.testing.assert_allclose(found.logits, apply(variables, images / np.float32(255), False).logits, rtol=1e-3)
+    assert jax.jit(grad_cam, static_argnums=0)(module.apply, variables, images).shape == (2, 1, 1)
     drawn = [apply(variables, images, True, rngs={"dropout": jax.random.key(key)}).logits for key in (1, 2)]
     assert not np.array_equal(*drawn)
 
