@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution
+from fdetect_jax.detectors import deepfd, efficientnet, experts, mesonet, multiresolution
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -33,6 +33,7 @@ class Detector:
 
 
 DETECTORS: dict[str, Detector] = {
+    **{name: Detector(partial(deepfd.build, name)) for name in deepfd.VARIANTS},
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
     "experts": Detector(experts.build),
     "meso4": Detector(partial(mesonet.build, False)),

@@ -16,6 +16,7 @@ import optax
 from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
+from fdetect_jax.losses import triplet
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
@@ -154,6 +155,7 @@ TERMS: dict[str, Term] = {
     "kinds": Term(partial(class_cross_entropy, target="kind"), "classifier", targets=("kind",)),
     "methods": Term(partial(class_cross_entropy, target="method"), "classifier", targets=("method",)),
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
+    "triplet": Term(triplet.triplet, "metric", ("embedding",), check=triplet.check),
     "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),
     "attention": Term(attention, "classifier", ("attention",), ("face",)),
 }

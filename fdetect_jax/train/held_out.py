@@ -148,6 +148,7 @@ class HeldOut:
             if inverted is not None:
                 tests += self._degraded(found, inverted, run)
                 figures |= _figures(found, inverted)
+            if inverted is not None or gallery is None:
                 gallery = _device_gallery(found)
         for name, slot in self.slots.items():
             found = self.faces.forged(self.options, slot, run.pairs(self._pairs))
