@@ -221,6 +221,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "warmup": 0.0,
             "decay_after": 0.75,
             "tenth_every": 0,
+            "tenth_times": 3,
             "average": 0.0,  # of the weights
             "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},
         },

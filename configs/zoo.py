@@ -7,7 +7,7 @@ One table, with several seeds; the same command resumes it, detector by detector
 changes: its network, its terms of the loss, its optimiser. ``configs/README.md`` has what was found.
 """
 
-from configs import common
+from configs import common, deepfd
 
 # Name -> title and the fields that differ from the shared ones. The networks are as small as 64 px allow; each
 # detector's own config has the authors' sizes.
@@ -41,6 +41,12 @@ PRESETS = {
             "segmentation": {"weight": 0.3, "form": "cross_entropy"},
             "reconstruction": {"weight": 0.1, "normalization": "imagenet"},
         },
+    "deepfd": {
+        "title": "DeepFD, pairs first",
+        "detector": {"name": "deepfd", "overrides": {"channels": (32, 48, 64), "init": "he", "bn_momentum": 0.9}},
+        "losses": {"contrastive": {"weight": 1.0, "margin": 0.5, "pairs": "all", "normalize": False}},
+        "objective": {"mode": "staged", "stages": deepfd.STAGES},
+        "optimizer": {"learning_rate": 0.001},
     },
     "meso4": {
         "title": "Meso-4",

@@ -30,6 +30,7 @@ VARIANTS = [
     *[("xception", variant) for variant in ("facesim", "folder", "paper")],
     *[("fingerprints", variant) for variant in ("facesim", "explicit", "paper", "paper_explicit")],
     *[("capsule", variant) for variant in ("facesim", "folder", "paper")],
+    *[("deepfd", variant) for variant in ("facesim", "leave_one_out", "folder", "paper")],
     *[("gan", variant) for variant in ("facesim", "folder", "wide", "config_f")],
     *[("table1", variant) for variant in ("facesim", "folder", "mixture")],
     *[("inversion", variant) for variant in ("facesim", "folder", "paper")],
@@ -85,6 +86,7 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
 
 @pytest.mark.parametrize("file", ONE_DEFAULT)
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "deepfd", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -95,6 +97,7 @@ def test_the_default_gan_asks_for_nothing():
 
 @pytest.mark.parametrize("file", ONE_DEFAULT)
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "deepfd", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")
@@ -223,6 +226,7 @@ WRONG = {
         ("data.identities.test", 1),
         ("data.workers", -1),
         ("optimizer.tenth_every", -1),
+        ("optimizer.tenth_times", 0),
         ("batch_size", 6),
         ("evaluation.batch_size", 6),
         ("data.frames", -1),

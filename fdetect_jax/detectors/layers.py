@@ -67,7 +67,7 @@ class Layer(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution, kernel (k, k, in, features), drawn by ``init``. bias: whether one is added, zero at first."""
+    """Convolution, kernel (k, k, in, features) drawn by ``init``. bias: add one, drawn by ``bias_init``."""
 
     features: int
     kernel: int = 1
@@ -77,6 +77,7 @@ class Conv(nn.Module):
     bias: bool = False
     init: nn.initializers.Initializer = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     dilation: int = 1
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -85,7 +86,7 @@ class Conv(nn.Module):
         y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.pads, self.dilation)
         if not self.bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", drawn(self, self.bias_init), (self.features,))
         return y + per_channel(bias, y).astype(self.dtype)
 
 

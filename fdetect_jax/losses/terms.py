@@ -16,7 +16,7 @@ import optax
 from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
-from fdetect_jax.losses import fingerprints, segmentation
+from fdetect_jax.losses import fingerprints, segmentation, triplet
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
@@ -169,6 +169,7 @@ TERMS: dict[str, Term] = {
     "kinds": Term(_KINDS, "classifier", targets=("kind",), classes="kind"),
     "methods": Term(_METHODS, "classifier", targets=("method",), classes="method"),
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
+    "triplet": Term(triplet.triplet, "metric", ("embedding",), check=triplet.check),
     "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),
     "attention": Term(attention, "classifier", ("attention",), ("face",)),
     "activation": Term(segmentation.activation, "classifier", ("activations",)),

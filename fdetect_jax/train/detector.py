@@ -140,7 +140,7 @@ class DetectorTask:
         # and a schedule inside would count only the steps of its own phase.
         own = config.optimizer
         rate = constant_then_linear(own.learning_rate, config.steps, own.decay_after, own.warmup)
-        self.rate = tenths(rate, own.get("tenth_every", 0))
+        self.rate = tenths(rate, own.get("tenth_every", 0), own.get("tenth_times", 3))
         self.optimizer = make_optimizer(config.optimizer, 1.0)
         shapes = check_network(config)
         self.held = self.objective.frozen(shapes)

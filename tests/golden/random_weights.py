@@ -25,6 +25,17 @@ def random_array(name: str, shape: tuple[int, ...], gain: float | None = 1.0) ->
     return array.astype(np.float32)
 
 
+def deepfd_array(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """``random_array`` for a variable of DeepFD's graph, whose last axis is the output.
+
+    The dense layer of the feature is small, because the softmax that follows would else be one 1 and zeros.
+    """
+    if len(shape) > 1:
+        gain = 0.2 if name.endswith("featW") else 3.0 if "Final" in name else 1.0
+        return np.moveaxis(random_array(name, (shape[-1], *shape[:-1]), gain), 0, -1)
+    return random_array(f"{name}.bias" if name.endswith(("B", "beta", "moving_mean")) else name, shape)
+
+
 def numbers_of(feature: np.ndarray) -> list[float]:
     """Numbers that move when a border or channel of (B, H, W, C) does: mean, deviation, corners of both ends."""
     corners = (feature[0, 0, 0], feature[0, -1, -1], feature[-1, 0, -1], feature[-1, -1, 0])

@@ -37,5 +37,7 @@ def test_tenths():
     rate = tenths(constant_then_linear(1e-3, 9000, 1.0), 1000)
     found = [float(rate(step)) for step in (0, 999, 1000, 2500, 3000, 8000)]
     assert found == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6])
+    once = tenths(constant_then_linear(1e-3, 9000, 1.0), 1000, 1)
+    assert [float(once(step)) for step in (999, 1000, 8000)] == pytest.approx([1e-3, 1e-4, 1e-4])
     plain = constant_then_linear(0.4, 100, 0.5)
     assert tenths(plain, 0) is plain
