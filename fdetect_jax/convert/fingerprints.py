@@ -1,8 +1,8 @@
 """The networks of GAN fingerprints by the names of the authors' TensorFlow variables, and back.
 
-Their weights are pickles of Python objects with source code in them, which nothing here executes: what is read is a
-state dict of the variables' names without that of their network, such as ``export`` writes. Names of the discriminator
-begin with "D/", for some of them are those of a classifier.
+Read are the authors' pickles, whose source code is dropped, and state dicts of the variables' names without that of
+their network, such as ``export`` writes. Names of the discriminator begin with "D/", for some of them are those of a
+classifier.
 """
 
 from collections.abc import Iterator
@@ -92,11 +92,18 @@ def _rows(name: str, overrides: dict) -> list[Row]:
 def convert(found: Any) -> tuple[dict, Variables, str]:
     """(name and overrides of the detector, variables, layout) of a state dict by the names of the variables.
 
-    The authors' networks are read: 128 px, "postpool" down to 4 px, of any number of classes.
+    found: a state dict, or what ``read_checkpoint`` gives of a pickle: the classifier, or the autoencoder, the
+    discriminator and the moving average of the autoencoder, which is taken. The authors' networks are read: 128 px,
+    "postpool" down to 4 px, of any number of classes.
 
     Raises:
       CheckpointError: neither network, or not a whole one.
     """
+    if isinstance(found, dict) and "variables" in found:
+        found = _variables(found)
+    elif isinstance(found, tuple) and len(found) == 3:
+        _, critic, average = map(_variables, found)
+        found = average | {_CRITIC + key: value for key, value in critic.items()}
     if not isinstance(found, dict) or not all(isinstance(value, Tensor | np.ndarray) for value in found.values()):
         raise CheckpointError("found no state dict, wanted arrays by the names of the authors' variables")
     explicit = _MODELS in found
@@ -111,6 +118,16 @@ def convert(found: Any) -> tuple[dict, Variables, str]:
     variables = from_state(name, found, table)
     check_shapes(name, variables, table, module, image_input(module.config.size))
     return {"name": name, "overrides": overrides}, variables, LAYOUTS[0]
+
+
+def _variables(network: Any) -> dict[str, Tensor]:
+    """The variables of one pickled network: the list of (name, array) among its attributes."""
+    listed = network.get("variables") if isinstance(network, dict) else None
+    if not isinstance(listed, list) or not all(
+        isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str) for one in listed
+    ):
+        raise CheckpointError("found a pickle without the variables of a network, wanted one of the authors'")
+    return dict(listed)
 
 
 def export(config: dict, variables: Variables, layout: str) -> dict[str, np.ndarray]:

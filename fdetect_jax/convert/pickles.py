@@ -102,6 +102,22 @@ def _numpy_scalar(dtype: Any, data: Any) -> int | float | bool:
     return np.frombuffer(data, dtype)[0].item()
 
 
+def _numpy_array(*_: Any) -> Tensor:
+    """A NumPy array before its state is set: it has no values."""
+    return Tensor(Storage(np.dtype("<f4"), 0, bytes), 0, (0,), (1,))
+
+
+def _fill(array: Tensor, state: tuple) -> None:
+    """Sets the state of a NumPy array: version, shape, dtype, whether columns come first, and bytes."""
+    _, shape, dtype, columns, data = state
+    if not isinstance(shape, tuple) or not isinstance(dtype, np.dtype) or not isinstance(data, bytes):
+        raise CheckpointError("found a NumPy array without a shape, a dtype and its bytes")
+    sizes = shape if columns else shape[::-1]
+    strides = tuple(int(np.prod(sizes[:i], dtype=object)) for i in range(len(shape)))
+    storage = Storage(dtype, len(data) // dtype.itemsize, lambda: data)
+    vars(array).update(vars(Tensor(storage, 0, shape, strides if columns else strides[::-1])))
+
+
 def _encoded(text: Any, encoding: Any = "utf-8") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "utf-8"):
         raise CheckpointError(f"found text in {brief(encoding)}, wanted latin1 or utf-8")
@@ -125,11 +141,15 @@ _MADE: dict[str, Callable] = {
     "numpy.dtype": _numpy_dtype,
     "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy._core.multiarray.scalar": _numpy_scalar,
+    "numpy.core.multiarray._reconstruct": _numpy_array,
+    "numpy._core.multiarray._reconstruct": _numpy_array,
+    "tfutil.Network": dict,
     "_codecs.encode": _encoded,
 }
 _LOAD = "torch.storage._load_from_bytes"
 _DTYPE_NAMES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
-ALLOWED = frozenset([*_MADE, _LOAD, *(f"torch.{name}" for name in DTYPES), *(f"torch.{name}" for name in _DTYPE_NAMES)])
+_NAMED = ("numpy.ndarray",)  # as an argument alone
+ALLOWED = frozenset([*_MADE, *_NAMED, _LOAD, *(f"torch.{name}" for name in (*DTYPES, *_DTYPE_NAMES))])
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -205,6 +225,10 @@ class _Machine:
         top = self.stack[-1]
         if isinstance(top, dict) and not top and isinstance(state, dict):
             top.update(state)  # argparse.Namespace
+        elif isinstance(top, Tensor) and not top.storage.count and isinstance(state, tuple) and len(state) == 5:
+            _fill(top, state)
+        elif isinstance(top, np.dtype) and isinstance(state, tuple) and ">" in state[1:2]:
+            raise CheckpointError("found numbers of a big-endian machine, wanted little-endian")
         elif not isinstance(top, dict | np.dtype | Tensor | Persistent):
             raise CheckpointError(f"refused: it sets the state of {type(top).__name__}")
 

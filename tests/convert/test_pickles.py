@@ -220,3 +220,26 @@ def test_views_beyond_their_storage_are_refused(offset, shape, strides, wanted):
 def test_a_short_storage_is_truncated():
     with pytest.raises(CheckpointError, match="truncated: a storage holds 20 bytes, wanted 24"):
         Tensor(floats(6, b"\0" * 20), 0, (6,), (1,)).array()
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (0, 2)])
+def test_arrays_of_numpy(protocol, shape):
+    wanted = np.random.default_rng(0).random(shape).astype(np.float32)
+    columns = np.asfortranarray(wanted)
+    for array in (wanted, columns, wanted.astype(np.float64)):
+        found = read_bytes(pickle.dumps({"a": array, "again": array}, protocol))
+        np.testing.assert_array_equal(found["a"].array(), array)
+        assert found["again"] is found["a"]
+
+
+def test_arrays_that_hold_no_numbers_are_refused():
+    with pytest.raises(CheckpointError, match="found an array of type 'O8', wanted plain numbers"):
+        read_bytes(pickle.dumps(np.array([{}], object)))
+    with pytest.raises(CheckpointError, match="big-endian"):
+        read_bytes(pickle.dumps(np.arange(3, dtype=">f4")))
+    longer = pickle.dumps(np.zeros(3, np.float32), 3).replace(b"K\x03\x85q", b"M\x2c\x01\x85q")
+    with pytest.raises(CheckpointError, match=r"a tensor of shape \(300,\) reaches beyond its 3 values"):
+        read_bytes(longer).array()
+    with pytest.raises(CheckpointError, match=r"refused: it calls numpy\.ndarray"):
+        read_bytes(pickle.dumps(Call(np.ndarray, (2,))))

@@ -1,7 +1,10 @@
 """GAN fingerprints answer as the authors' networks do, and train with their losses."""
 
 import json
+import pickle
 import re
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -9,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fdetect_jax.convert.checkpoint import read_checkpoint
 from fdetect_jax.convert.fingerprints import attribution_rows, convert, export, fingerprints_rows
 from fdetect_jax.convert.layout import from_state
 from fdetect_jax.convert.tensors import CheckpointError
@@ -23,6 +27,8 @@ from tests.golden.random_weights import numbers_of, random_array, random_images
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "fingerprints.json").read_text())
 SMALL = {"size": GOLDEN["size"], "fmap_base": 64, "fmap_max": 24, "num_classes": GOLDEN["classes"]}
 IMAGES = random_images(7, GOLDEN["batch"], GOLDEN["size"])
+FACES = random_images(8, 4, 16)
+TINY = {"size": 16, "fmap_base": 16, "num_classes": 3}
 
 
 def count(tree):
@@ -96,26 +102,26 @@ def test_numbers_of_parameters(name, overrides, wanted):
 @pytest.fixture(scope="module")
 def explicit():
     """A small detector with a critic, its variables, and its answer to the images while it trains."""
-    module = make_detector("fingerprints", SMALL | {"critic": True})
-    variables = jax.jit(module.init)(jax.random.key(0), IMAGES)
-    run = jax.jit(lambda seed: module.apply(variables, IMAGES, train=True, rngs={"dropout": jax.random.key(seed)}))
+    module = make_detector("fingerprints", TINY | {"critic": True})
+    variables = jax.jit(module.init)(jax.random.key(0), FACES)
+    run = jax.jit(lambda seed: module.apply(variables, FACES, train=True, rngs={"dropout": jax.random.key(seed)}))
     return module, variables, run
 
 
 @pytest.mark.parametrize("name", ["attribution", "fingerprints"])
 def test_pixels_are_read_alike_and_the_size_is_checked(name):
-    module = make_detector(name, SMALL | {"num_classes": 2})
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    module = make_detector(name, TINY | {"num_classes": 2})
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     variables = jax.jit(module.init)(jax.random.key(0), images)
     run = jax.jit(module.apply)
     found = run(variables, images)
     assert found.logits.shape == (2, 2)
     np.testing.assert_allclose(found.logits, run(variables, images / np.float32(255)).logits, rtol=1e-3)
-    half = jax.jit(make_detector(name, SMALL | {"num_classes": 2}, dtype=jnp.bfloat16).apply)(variables, images)
+    half = jax.jit(make_detector(name, TINY | {"num_classes": 2}, dtype=jnp.bfloat16).apply)(variables, images)
     assert {half.logits.dtype, half.heads["embedding"].dtype} == {jnp.dtype(jnp.float32)}
     np.testing.assert_allclose(half.logits, found.logits, atol=0.1)
     assert grad_cam(module.apply, variables, images).shape[0] == 2
-    with pytest.raises(UserError, match=r"detector\.size: found 32 with images of 64 x 64"):
+    with pytest.raises(UserError, match=r"detector\.size: found 16 with images of 64 x 64"):
         module.apply(variables, np.zeros((1, 64, 64, 3), np.float32))
 
 
@@ -131,18 +137,18 @@ def test_normalised_correlations_are_the_paper_s():
     found = correlated(jnp.asarray(residual), jnp.asarray(models), "normalized").sum((1, 2))
     both = np.concatenate([residual.reshape(2, -1), models.reshape(-1, 3).T])
     np.testing.assert_allclose(found, np.corrcoef(both)[:2, 2:], rtol=1e-4, atol=1e-6)
-    module = make_detector("fingerprints", SMALL | {"correlation": "normalized"})
-    logits = jax.jit(lambda: module.init_with_output(jax.random.key(0), IMAGES)[0].logits)()
+    module = make_detector("fingerprints", TINY | {"correlation": "normalized"})
+    logits = jax.jit(lambda: module.init_with_output(jax.random.key(0), FACES)[0].logits)()
     assert np.abs(logits).max() < 1
 
 
 def test_one_term_trains_both_players(explicit):
     """D down its loss, R up D(R(x)) and nothing else; model fingerprints not at all."""
     module, variables, _ = explicit
-    rows = Batch(IMAGES, jnp.zeros(4, jnp.int32), jnp.ones(4))
+    rows = Batch(FACES, jnp.zeros(4, jnp.int32), jnp.ones(4))
 
     def gradient(value):
-        return jax.jit(jax.grad(lambda variables: value(module.apply(variables, IMAGES)).sum()))(variables)["params"]
+        return jax.jit(jax.grad(lambda variables: value(module.apply(variables, FACES)).sum()))(variables)["params"]
 
     both = gradient(lambda outputs: find_term("critic").function(outputs, rows))
     score = gradient(lambda outputs: outputs.heads["critic/reconstruction"])  # already reversed on its way to R
@@ -169,8 +175,29 @@ def test_terms_by_hand():
     np.testing.assert_allclose(find_term("critic").function(outputs, rows), wanted, rtol=1e-5)
 
 
+class Network:
+    """Pickles as the authors' networks do."""
+
+    def __init__(self, state):
+        listed = list(state.items())
+        self.__dict__ = {"version": 2, "name": "N", "build_module_src": "import os", "variables": listed}
+
+
+def pickled(state) -> bytes:
+    """What the authors' training writes: the classifier, or the autoencoder, D and the average of the former."""
+    module = types.ModuleType("tfutil")
+    module.Network = Network
+    Network.__module__, Network.__qualname__ = "tfutil", "Network"
+    critic = {key.removeprefix("D/"): value for key, value in state.items() if key.startswith("D/")}
+    own = {key: value for key, value in state.items() if not key.startswith("D/")}
+    networks = (Network({}), Network(critic), Network(own)) if critic else Network(own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "tfutil", module)
+        return pickle.dumps(networks, 4)
+
+
 @pytest.mark.parametrize("overrides", [{"num_classes": 5}, {"num_classes": 3, "critic": True}])
-def test_a_conversion_goes_back_and_forth(overrides):
+def test_a_conversion_goes_back_and_forth(overrides, tmp_path):
     name = "fingerprints" if "critic" in overrides else "attribution"
     module = make_detector(name, overrides)
     shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 128, 128, 3), np.float32))
@@ -179,6 +206,9 @@ def test_a_conversion_goes_back_and_forth(overrides):
     state = export({"name": name, "overrides": overrides}, variables, "gan_fingerprints")
     config, found, layout = convert(state)
     assert (config, layout) == ({"name": name, "overrides": overrides}, "gan_fingerprints")
+    jax.tree.map(np.testing.assert_array_equal, found, dict(variables))
+    (tmp_path / "network-final.pkl").write_bytes(pickled(state))
+    _, found, _ = convert(read_checkpoint(tmp_path / "network-final.pkl"))
     jax.tree.map(np.testing.assert_array_equal, found, dict(variables))
     del state[next(iter(state))]
     with pytest.raises(CheckpointError, match="missing"):
