@@ -196,6 +196,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "warmup": 0.0,
             "decay_after": 0.75,
             "tenth_every": 0,
+            "decay_by": 0.1,
             "average": 0.0,  # of the weights
             "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},
         },

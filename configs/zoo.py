@@ -11,8 +11,17 @@ from configs import common
 
 # Name -> title and the fields that differ from the shared ones. The networks are as small as 64 px allow; each
 # detector's own config has the authors' sizes.
+_RESNET = {"width": 0.25, "units": (1, 1, 1, 1), "pool": False, "bn_momentum": 0.9}
 PRESETS = {
+    "dsp_fwa": {
+        "title": "DSP-FWA",
+        "detector": {"name": "dsp_fwa", "overrides": {"trunk_overrides": _RESNET, "levels": (1, 2, 4)}},
+    },
     "efficientnet": {"title": "EfficientNet, small"},
+    "fwa": {
+        "title": "FWA, small ResNet",
+        "detector": {"name": "fwa", "overrides": {"trunk_overrides": _RESNET}},
+    },
     "meso4": {
         "title": "Meso-4",
         "detector": {"name": "meso4", "overrides": {"size": 64, "bn_momentum": 0.9}},

@@ -19,6 +19,7 @@ VARIANTS = [
     *[(file, variant) for file in ("adv", "baseline") for variant in ("facesim", "folder", "mixture", "paper")],
     *[("sbi", variant) for variant in ("facesim", "folder", "paper")],
     *[("arcface", variant) for variant in ("facesim", "folder", "paper")],
+    *[("fwa", variant) for variant in ("facesim", "folder", "paper")],
     *[("meso", variant) for variant in ("facesim", "folder", "paper")],
     *[("gan", variant) for variant in ("facesim", "folder", "wide", "config_f")],
     *[("table1", variant) for variant in ("facesim", "folder", "mixture")],
@@ -73,7 +74,7 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
         runs_of(config, tmp_path)
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "fwa", "meso", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -82,7 +83,7 @@ def test_the_default_gan_asks_for_nothing():
     check(load("gan"))
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "fwa", "meso", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")
@@ -199,6 +200,7 @@ WRONG = {
         ("data.identities.test", 1),
         ("data.workers", -1),
         ("optimizer.tenth_every", -1),
+        ("optimizer.decay_by", 0.0),
         ("batch_size", 6),
         ("evaluation.batch_size", 6),
         ("data.frames", -1),

@@ -10,6 +10,7 @@ Fields that the optimisers share:
   rate scales the decay as well. Adam refuses it, because Adam would divide an L2 term by the gradient's scale.
 - ``warmup``, ``decay_after``: shares of the steps over which the learning rate rises, and after which it falls.
 - ``tenth_every``: steps after which the learning rate is divided by ten, again and again; 0 or absent: never.
+  ``decay_by``: what it is multiplied by instead, in [0.001, 1]; absent: 0.1.
 - ``average``: decay of the moving average of the weights and batch statistics, which then replace them in tests and in
   the exported file. In [0, 1); 0: none. Early steps count more: step t decays by (1 + t) / (10 + t) at most.
 """
@@ -97,6 +98,8 @@ def check_optimizer(config: Mapping[str, Any]) -> None:
     between(config, "optimizer.warmup", 0, config["optimizer"]["decay_after"])
     if "tenth_every" in config["optimizer"]:
         whole(config, "optimizer.tenth_every", 0)
+    if "decay_by" in config["optimizer"]:
+        between(config, "optimizer.decay_by", 0.001, 1)
     decay_rate(config, "optimizer.average")
     at_least(config, "optimizer.weight_decay", 0)
     at_least(config, "optimizer.sam.rho", 0)

@@ -17,11 +17,11 @@ def constant_then_linear(rate: float, steps: int, decay_after: float, warmup: fl
     return optax.join_schedules([optax.linear_schedule(0.0, rate, rise), *parts], [rise, begin])
 
 
-def tenths(rate: optax.Schedule, every: int) -> optax.Schedule:
-    """``rate``, divided by ten after every ``every`` steps, a thousandth of it at least; unchanged for 0 steps."""
+def stepwise(rate: optax.Schedule, every: int, by: float = 0.1) -> optax.Schedule:
+    """``rate``, times ``by`` after every ``every`` steps, a thousandth of it at least; unchanged for 0 steps."""
     if not every:
         return rate
-    factor = optax.exponential_decay(1.0, every, 0.1, staircase=True, end_value=1e-3)
+    factor = optax.exponential_decay(1.0, every, by, staircase=True, end_value=1e-3)
     return lambda step: rate(step) * factor(step)
 
 
