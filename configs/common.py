@@ -220,8 +220,7 @@ def detector(description: str, variant: str, file: str) -> ConfigDict:
             "weight_decay": 0.0,
             "warmup": 0.0,
             "decay_after": 0.75,
-            "tenth_every": 0,
-            "tenth_times": 3,
+            "staircase": {"every": 0, "factor": 0.1, "times": 3},  # 0 steps: none
             "average": 0.0,  # of the weights
             "sam": {"rho": 0.05, "adaptive": False, "batch_stats": "first"},
         },

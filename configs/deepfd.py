@@ -50,7 +50,7 @@ def get_config(variant: str = "facesim"):
         config.forgery = common.forgery(inverter, swap=1.0)
         config.detector.overrides = {"size": 64}
         config.steps = 15 * _EPOCH
-        config.optimizer.update(tenth_every=3 * _EPOCH, tenth_times=1)
+        config.optimizer.staircase.update(every=3 * _EPOCH, times=1)
         return config
     config.detector.overrides = {"size": 64, "channels": (32, 48, 64), "init": "he", "bn_momentum": 0.9}
     config.steps = 150

@@ -38,6 +38,6 @@ def get_config(variant: str = "facesim"):
     config.steps = 400
     if paper:
         config.batch_size, config.steps = 40, 4000
-        config.optimizer.tenth_every = 1000
+        config.optimizer.staircase.every = 1000
         config.augment.update(brightness=0.1, hue=0.03, scale=(0.9, 1.1))
     return config

@@ -26,6 +26,7 @@ VARIANTS = [
     *[("sbi", variant) for variant in ("facesim", "folder", "paper")],
     *[("arcface", variant) for variant in ("facesim", "folder", "paper")],
     *[("classnseg", variant) for variant in ("facesim", "folder", "paper")],
+    *[("fwa", variant) for variant in ("facesim", "folder", "paper")],
     *[("meso", variant) for variant in ("facesim", "folder", "paper")],
     *[("xception", variant) for variant in ("facesim", "folder", "paper")],
     *[("fingerprints", variant) for variant in ("facesim", "explicit", "paper", "paper_explicit")],
@@ -87,6 +88,7 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
 @pytest.mark.parametrize("file", ONE_DEFAULT)
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "deepfd", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "fwa", "meso", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -98,6 +100,7 @@ def test_the_default_gan_asks_for_nothing():
 @pytest.mark.parametrize("file", ONE_DEFAULT)
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "deepfd", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "fwa", "meso", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")
@@ -225,8 +228,9 @@ WRONG = {
         ("data.identities.test", 0),
         ("data.identities.test", 1),
         ("data.workers", -1),
-        ("optimizer.tenth_every", -1),
-        ("optimizer.tenth_times", 0),
+        ("optimizer.staircase.every", -1),
+        ("optimizer.staircase.times", 0),
+        ("optimizer.staircase.factor", 0.0),
         ("batch_size", 6),
         ("evaluation.batch_size", 6),
         ("data.frames", -1),

@@ -307,6 +307,7 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
     detector = {"name": setting.detector, "overrides": overrides, "weights": "", "sync_batch_stats": False}
     optimizer = {"name": "sgd", "learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "b2": 0.99, "weight_decay": 0.0}
     sam = {"rho": RHO, "adaptive": False, "batch_stats": "first"}
+    schedule = {"warmup": 0.0, "decay_after": 0.75, "staircase": {"every": 0, "factor": 0.1, "times": 1}}
     return ConfigDict(
         {
             "seed": 0,
@@ -319,7 +320,7 @@ def adv_config(setting: Setting, inverter: str) -> ConfigDict:
             "evaluation": {"split": "test", "limit": 2, "seed": 0, "skip": (), "forgeries": {}},
             "losses": {"cross_entropy": {"weight": 1.0}},
             "objective": {"mode": "joint", "lam": 1.0, "turn": "step", "trainable": ("*",), "stages": ()},
-            "optimizer": optimizer | {"warmup": 0.0, "decay_after": 0.75, "average": 0.0, "sam": sam},
+            "optimizer": optimizer | schedule | {"average": 0.0, "sam": sam},
         }
     )
 

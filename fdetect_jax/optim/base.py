@@ -9,8 +9,8 @@ Fields that the optimisers share:
   does. AdamW subtracts learning_rate·weight_decay·w from the weights (arXiv 1711.05101), so a schedule of the learning
   rate scales the decay as well. Adam refuses it, because Adam would divide an L2 term by the gradient's scale.
 - ``warmup``, ``decay_after``: shares of the steps over which the learning rate rises, and after which it falls.
-- ``tenth_every``: steps after which the learning rate is divided by ten, again and again; 0 or absent: never.
-- ``tenth_times``: how often that happens; absent: 3.
+- ``staircase``: {every, factor, times}: after every so many steps the learning rate is multiplied by a factor in (0, 1),
+  at most so many times; every 0: never.
 - ``average``: decay of the moving average of the weights and batch statistics, which then replace them in tests and in
   the exported file. In [0, 1); 0: none. Early steps count more: step t decays by (1 + t) / (10 + t) at most.
 """
@@ -96,10 +96,10 @@ def check_optimizer(config: Mapping[str, Any]) -> None:
     decay_rate(config, "optimizer.b2")
     between(config, "optimizer.decay_after", 0, 1)
     between(config, "optimizer.warmup", 0, config["optimizer"]["decay_after"])
-    if "tenth_every" in config["optimizer"]:
-        whole(config, "optimizer.tenth_every", 0)
-    if "tenth_times" in config["optimizer"]:
-        whole(config, "optimizer.tenth_times", 1)
+    whole(config, "optimizer.staircase.every", 0)
+    whole(config, "optimizer.staircase.times", 1)
+    above(config["optimizer"]["staircase"], "factor", 0, "optimizer.staircase")
+    between(config, "optimizer.staircase.factor", 0, 1)
     decay_rate(config, "optimizer.average")
     at_least(config, "optimizer.weight_decay", 0)
     at_least(config, "optimizer.sam.rho", 0)

@@ -17,12 +17,12 @@ def constant_then_linear(rate: float, steps: int, decay_after: float, warmup: fl
     return optax.join_schedules([optax.linear_schedule(0.0, rate, rise), *parts], [rise, begin])
 
 
-def tenths(rate: optax.Schedule, every: int, times: int = 3) -> optax.Schedule:
-    """``rate``, divided by ten after every ``every`` steps, at most ``times`` times; unchanged for 0 steps."""
+def staircase(rate: optax.Schedule, every: int, factor: float, times: int) -> optax.Schedule:
+    """``rate``, multiplied by ``factor`` after every ``every`` steps, at most ``times`` times; unchanged for 0 steps."""
     if not every:
         return rate
-    factor = optax.exponential_decay(1.0, every, 0.1, staircase=True, end_value=0.1**times)
-    return lambda step: rate(step) * factor(step)
+    fall = optax.exponential_decay(1.0, every, factor, staircase=True, end_value=factor**times)
+    return lambda step: rate(step) * fall(step)
 
 
 def cosine(rate: float, steps: int) -> optax.Schedule:

@@ -32,7 +32,7 @@ from fdetect_jax.losses.objective import check_objective, hold, make_objective
 from fdetect_jax.losses.terms import find_term, require
 from fdetect_jax.nn.keys import purpose
 from fdetect_jax.optim.base import averaged, check_optimizer, make_optimizer
-from fdetect_jax.optim.schedules import constant_then_linear, tenths
+from fdetect_jax.optim.schedules import constant_then_linear, staircase
 from fdetect_jax.remote import here
 from fdetect_jax.report.gallery import gallery_png
 from fdetect_jax.train.classed import classes_of
@@ -140,7 +140,7 @@ class DetectorTask:
         # and a schedule inside would count only the steps of its own phase.
         own = config.optimizer
         rate = constant_then_linear(own.learning_rate, config.steps, own.decay_after, own.warmup)
-        self.rate = tenths(rate, own.get("tenth_every", 0), own.get("tenth_times", 3))
+        self.rate = staircase(rate, **own.staircase)
         self.optimizer = make_optimizer(config.optimizer, 1.0)
         shapes = check_network(config)
         self.held = self.objective.frozen(shapes)

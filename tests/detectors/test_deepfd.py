@@ -292,6 +292,6 @@ def test_every_generator_is_left_out_once():
     assert left_out == [{f"{name}_samples": 0.0} for name in common.GENERATORS]
     assert [config.forgery.mix[name] for names in left_out for name in names] == [1.0] * 4
     paper = shipped.get_config("paper")
-    assert (paper.steps, paper.batch_size, paper.optimizer.tenth_every / paper.steps) == (180_555, 16, 0.2)
+    assert (paper.steps, paper.batch_size, paper.optimizer.staircase.every / paper.steps) == (180_555, 16, 0.2)
     assert [round(15 * stage["share"]) for stage in paper.objective.stages] == [2, 13]
     assert set(VARIANTS) == {case["name"] for case in GOLDEN["networks"]}

@@ -85,7 +85,11 @@ def test_commands_and_evaluation_see_the_same_views(model, folder, tmp_path, mon
     assert [row["score"] for row in rows] == pytest.approx(expit(found), abs=1e-5)
 
 
-def test_what_is_seen_once_is_refused(model, folder):
-    sets = [DataSet("a", folder, None, tuple(files_of(folder)))]
-    with pytest.raises(UserError, match="views: found 2, wanted 1: degraded faces are seen once"):
-        score_sets(sets, Scorer(model, recipe="fwa"), Protocol(views=2), degraded=True, seed=0, workers=1, seconds=60)
+@pytest.mark.parametrize(
+    ("prepared", "degraded", "what"), [(None, True, "degraded faces"), (object(), False, "prepared crops")]
+)
+def test_what_is_seen_once_is_refused(prepared, degraded, what, model, folder):
+    sets = [DataSet("a", folder, prepared, tuple(files_of(folder)))]
+    how = {"degraded": degraded, "seed": 0, "workers": 1, "seconds": 60}
+    with pytest.raises(UserError, match=f"views: found 2, wanted 1: {what} are seen once"):
+        score_sets(sets, Scorer(model, recipe="fwa"), Protocol(views=2), **how)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fdetect_jax.optim.schedules import constant_then_linear, cosine, tenths
+from fdetect_jax.optim.schedules import constant_then_linear, cosine, staircase
 
 
 def test_constant_then_linear():
@@ -32,12 +32,19 @@ def test_warmup_rises_to_the_rate_and_leaves_the_rest():
     assert [float(warm(step)) for step in (50, 75, 99)] == pytest.approx([float(plain(s)) for s in (50, 75, 99)])
 
 
-def test_tenths():
+def test_staircase():
     """MesoNet's: 1e-3, divided by ten every 1000 steps down to 1e-6."""
-    rate = tenths(constant_then_linear(1e-3, 9000, 1.0), 1000)
+    rate = staircase(constant_then_linear(1e-3, 9000, 1.0), 1000, 0.1, 3)
     found = [float(rate(step)) for step in (0, 999, 1000, 2500, 3000, 8000)]
     assert found == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6])
-    once = tenths(constant_then_linear(1e-3, 9000, 1.0), 1000, 1)
+    once = staircase(constant_then_linear(1e-3, 9000, 1.0), 1000, 0.1, 1)
     assert [float(once(step)) for step in (999, 1000, 8000)] == pytest.approx([1e-3, 1e-4, 1e-4])
     plain = constant_then_linear(0.4, 100, 0.5)
-    assert tenths(plain, 0) is plain
+    assert staircase(plain, 0, 0.1, 3) is plain
+
+
+def test_staircase_by_another_factor():
+    """FWA's: 5 % less every 1000 steps."""
+    rate = staircase(constant_then_linear(1e-3, 9000, 1.0), 1000, 0.95, 1000)
+    found = [float(rate(step)) for step in (999, 1000, 7639)]
+    assert found == pytest.approx([1e-3, 0.95e-3, 1e-3 * 0.95**7])
