@@ -13,6 +13,14 @@ from configs import common
 # detector's own config has the authors' sizes.
 PRESETS = {
     "efficientnet": {"title": "EfficientNet, small"},
+    "ffd": {
+        "title": "FFD",
+        "detector": {
+            "name": "ffd",
+            "overrides": {"trunk_overrides": {"width": 0.125, "blocks": 2, "stem_stride": 1}},
+        },
+        "losses": {"map": {"weight": 1.0, "truth": "mask"}},
+    },
     "meso4": {
         "title": "Meso-4",
         "detector": {"name": "meso4", "overrides": {"size": 64, "bn_momentum": 0.9}},

@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("kind", help=f"one of {', '.join(kinds.names())}")
     change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl, .h5 or .safetensors")
     change.add_argument("--generator", help="hyperinverter: the StyleGAN2 checkpoint it was made for")
+    change.add_argument("--templates", help="ffd: the folder of the templates it was trained with, for map type tmp")
     change.add_argument("--output", required=True, help="the .safetensors to write")
     change.add_argument(
         "--normalization",
@@ -173,7 +174,7 @@ def _memory(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     from fdetect_jax.convert.conversion import convert
 
-    options = {"generator": arguments.generator, "normalization": arguments.normalization}
+    options = {name: getattr(arguments, name) for name in ("generator", "templates", "normalization")}
     convert(
         arguments.kind,
         arguments.input,

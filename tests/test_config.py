@@ -20,6 +20,7 @@ VARIANTS = [
     *[("sbi", variant) for variant in ("facesim", "folder", "paper")],
     *[("arcface", variant) for variant in ("facesim", "folder", "paper")],
     *[("meso", variant) for variant in ("facesim", "folder", "paper")],
+    *[("ffd", variant) for variant in ("facesim", "folder", "paper")],
     *[("xception", variant) for variant in ("facesim", "folder", "paper")],
     *[("gan", variant) for variant in ("facesim", "folder", "wide", "config_f")],
     *[("table1", variant) for variant in ("facesim", "folder", "mixture")],
@@ -74,7 +75,7 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
         runs_of(config, tmp_path)
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "ffd", "xception", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -83,7 +84,7 @@ def test_the_default_gan_asks_for_nothing():
     check(load("gan"))
 
 
-@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "xception", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "ffd", "xception", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")

@@ -48,7 +48,8 @@ def convert(
         before others. The output's metadata says which.
       options: the kind's own; one that is None is not given. "hyperinverter" needs `generator`, the path of its
         StyleGAN2 (an NVlabs or rosinality checkpoint, or what "stylegan2" wrote). "efficientnet" takes `normalization`
-        of the input: "imagenet", "half" or "none"; without it, "none" for SBI's layout and "imagenet" for others.
+        of the input: "imagenet", "half" or "none"; without it, "none" for SBI's layout and "imagenet" for others. "ffd"
+        with map type "tmp" needs `templates`, the folder of its templates.
 
     Raises:
       UserError: an argument is wrong; or `CheckpointError`, which names the file: it is not what it should be (with
@@ -124,7 +125,7 @@ def _converter(kind: str) -> Converter:
 
 def _check_options(kind: str, converter: Converter, given: Mapping[str, str]) -> None:
     for name, value in given.items():
-        if name not in converter.files and name not in converter.choices:
+        if not any(name in known for known in (converter.files, converter.choices, converter.paths)):
             raise UserError(f"{name}: found {value!r}, wanted none for kind {kind!r}")
         if name in converter.choices and value not in converter.choices[name]:
             raise UserError(f"{name}: found {value!r}, wanted one of {converter.choices[name]}")

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from fdetect_jax.detectors import efficientnet, experts, mesonet, multiresolution, vgg, xception
+from fdetect_jax.detectors import efficientnet, experts, ffd, mesonet, multiresolution, vgg, xception
 from fdetect_jax.errors import UserError
 
 UNITS = ("face", "clip")
@@ -35,6 +35,7 @@ class Detector:
 DETECTORS: dict[str, Detector] = {
     **{f"efficientnet_{name}": Detector(partial(efficientnet.build, name)) for name in efficientnet.VARIANTS},
     "experts": Detector(experts.build),
+    "ffd": Detector(ffd.build),
     "meso4": Detector(partial(mesonet.build, False)),
     "mesoinception4": Detector(partial(mesonet.build, True)),
     "multiresolution": Detector(multiresolution.build),
