@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("--generator", help="hyperinverter: the StyleGAN2 checkpoint it was made for")
     change.add_argument("--decoder", help="classnseg: the decoder that was trained with the encoder")
     change.add_argument("--trunk", help="capsule: torchvision's VGG-19, which its weights lack")
+    change.add_argument("--templates", help="ffd: the folder of the templates it was trained with, for map type tmp")
     change.add_argument("--output", required=True, help="the .safetensors to write")
     change.add_argument(
         "--normalization",
@@ -188,7 +189,7 @@ def _memory(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     from fdetect_jax.convert.conversion import convert
 
-    names = ("generator", "decoder", "normalization", "trunk", "real_class")
+    names = ("generator", "decoder", "templates", "normalization", "trunk", "real_class")
     options = {name: getattr(arguments, name) for name in names}
     convert(
         arguments.kind,

@@ -28,6 +28,7 @@ VARIANTS = [
     *[("classnseg", variant) for variant in ("facesim", "folder", "paper")],
     *[("fwa", variant) for variant in ("facesim", "folder", "paper")],
     *[("meso", variant) for variant in ("facesim", "folder", "paper")],
+    *[("ffd", variant) for variant in ("facesim", "folder", "paper")],
     *[("xception", variant) for variant in ("facesim", "folder", "paper")],
     *[("fingerprints", variant) for variant in ("facesim", "explicit", "paper", "paper_explicit")],
     *[("capsule", variant) for variant in ("facesim", "folder", "paper")],
@@ -89,6 +90,7 @@ def test_the_paper_s_table_wants_data_with_fakes(pair, tmp_path):
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "deepfd", "gan", "inversion"])
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "fwa", "meso", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "ffd", "xception", "gan", "inversion"])
 def test_default_variant(file):
     assert load(file).to_dict() == load(file, "facesim").to_dict()
 
@@ -101,6 +103,7 @@ def test_the_default_gan_asks_for_nothing():
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "capsule", "gan", "inversion"])
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "deepfd", "gan", "inversion"])
 @pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "fwa", "meso", "gan", "inversion"])
+@pytest.mark.parametrize("file", ["adv", "baseline", "sbi", "arcface", "meso", "ffd", "xception", "gan", "inversion"])
 def test_unknown_variant(file):
     with pytest.raises(ValueError, match=rf"configs/{file}\.py: found variant 'large', wanted facesim"):
         load(file, "large")

@@ -20,6 +20,7 @@ class Converter:
       `export(config, variables, layout) -> state dict`, arrays by their original's names.
     choices: options of `convert` that may be given, and their values.
     files: options of `convert` that must be given and are paths of further checkpoints, and what these are.
+    paths: options of `convert` that may be given and are paths that it reads itself, and what these are.
     keyed: whether a checkpoint may keep several weights of the network under keys, to choose from.
     detector: whether it makes a detector of the registry, whose config is its name and overrides. notes: kept in the
       file, of a detector the "size" of its crops. sizes: this by the detector's name, where it differs.
@@ -28,6 +29,7 @@ class Converter:
     module: str
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
     keyed: bool = True
     detector: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +67,12 @@ CONVERTERS = {
         sizes={"capsule_v1": "128", "capsule_v2": "300"},
     ),
     "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),
+    "ffd": Converter(
+        "fdetect_jax.convert.ffd",
+        paths={"templates": "the folder of the templates that it was trained with"},
+        detector=True,
+        notes={"size": "299"},
+    ),
     "xception": Converter("fdetect_jax.convert.xception", detector=True, notes={"size": "299"}),
 }
 

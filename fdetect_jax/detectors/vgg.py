@@ -5,9 +5,10 @@ with a bias and ReLU, 2x2 max-pooling after each of five blocks, and a classifie
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Real
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -71,7 +72,12 @@ def layers(name: str, last: str = "pool5") -> list[str]:
 
 
 def trunk(
-    name: str, x: jax.Array, last: str = "pool5", width: float = 1.0, dtype: jnp.dtype = jnp.float32
+    name: str,
+    x: jax.Array,
+    last: str = "pool5",
+    width: float = 1.0,
+    dtype: jnp.dtype = jnp.float32,
+    changes: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType({}),
 ) -> dict[str, jax.Array]:
     """The convolutional layers; call it in a compact method.
 
@@ -83,6 +89,7 @@ def trunk(
       name: a key of ``REPEATS``. x: (B, H, W, 3), normalised as the detector wants them (``layers.normalized`` with
         "imagenet" for torchvision's weights). last: the last layer that is computed, one of ``layers``.
       width: see ``VGGConfig``. dtype: of the computation.
+      changes: layer -> what is done to its map before the next layer takes it.
 
     Returns:
       "relu1_1", "relu1_2", "pool1", … in order -> (B, h, w, C) after ReLU or pooling; an odd row or column at the
@@ -105,6 +112,8 @@ def trunk(
             conv = Conv(channels, 3, pads=((1, 1), (1, 1)), dtype=dtype, bias=True, name=f"{name}_conv{place}")
             x = Layer(nn.relu)(conv(x))
         features[layer] = x
+        if layer in changes:
+            x = changes[layer](x)
     return features
 
 
@@ -121,6 +130,23 @@ def _shares(n: int, count: int) -> np.ndarray:
         first, end = i * n // count, -(-(i + 1) * n // count)
         shares[i, first:end] = 1 / (end - first)
     return shares
+
+
+def classified(
+    module: nn.Module, name: str, config: VGGConfig, x: jax.Array, train: bool
+) -> tuple[jax.Array, jax.Array]:
+    """(logits, embedding), float32, of the last map; call it in a compact method of ``module``."""
+    dropout = nn.Dropout(config.dropout, deterministic=not train)
+    init = drawn(module, nn.initializers.normal(0.01))
+    if config.hidden:
+        h = cells(x).reshape(x.shape[0], -1)
+        for layer in ("fc6", "fc7"):
+            embedding = nn.relu(nn.Dense(config.hidden, kernel_init=init, name=f"{name}_{layer}")(h))
+            h = dropout(embedding)
+    else:
+        embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
+        h = dropout(embedding)
+    return nn.Dense(config.num_classes, kernel_init=init, name="fc")(h), embedding
 
 
 def build(name: str, overrides: Mapping[str, Any], axis_name: str | None, dtype: jnp.dtype) -> "VGG":
@@ -150,17 +176,5 @@ class VGG(nn.Module):
         config = self.config
         images = normalized(images, config.normalization, self.dtype)
         features = trunk(self.network, images, "pool5", config.width, self.dtype)
-        x = features["pool5"]
-        dropout = nn.Dropout(config.dropout, deterministic=not train)
-        init = nn.initializers.normal(0.01)
-        if config.hidden:
-            h = cells(x).reshape(x.shape[0], -1)
-            for layer in ("fc6", "fc7"):
-                dense = nn.Dense(config.hidden, kernel_init=drawn(self, init), name=f"{self.network}_{layer}")
-                embedding = nn.relu(dense(h))
-                h = dropout(embedding)
-        else:
-            embedding = x.mean(axis=(1, 2), dtype=jnp.float32)
-            h = dropout(embedding)
-        logits = nn.Dense(config.num_classes, kernel_init=drawn(self, init), name="fc")(h)
+        logits, embedding = classified(self, self.network, config, features["pool5"], train)
         return Outputs(logits, {"embedding": embedding} | named(features))

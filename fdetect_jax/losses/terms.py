@@ -17,6 +17,7 @@ from fdetect_jax import parallel
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import above, between, one_of
 from fdetect_jax.losses import fingerprints, segmentation, triplet
+from fdetect_jax.losses.maps import check_supervised_map, check_weak_map, supervised_map, weak_map
 from fdetect_jax.nn.margin import FORMS as MARGIN_FORMS
 from fdetect_jax.nn.margin import margin_logits
 from fdetect_jax.types import FAKE, REAL, Batch, Outputs, margin
@@ -186,6 +187,8 @@ TERMS: dict[str, Term] = {
     "capsule_methods": Term(
         partial(capsule, term=_METHODS), "classifier", ("capsules",), ("method",), classes="method"
     ),
+    "map": Term(supervised_map, "classifier", ("map",), ("mask", "valid", "pair"), check_supervised_map),
+    "weak_map": Term(weak_map, "classifier", ("map",), check=check_weak_map),
 }
 
 

@@ -2,15 +2,16 @@
 
 Fields that the optimisers share:
 
-- ``momentum``: SGD's momentum; β₁ of Adam and AdamW, the decay of the mean gradient. In [0, 1).
-- ``b2``: β₂ of Adam and AdamW, the decay of the mean squared gradient. In [0, 1). The shipped configs set 0.99, not
-  the usual 0.999, because their runs are short. SGD ignores it.
+- ``momentum``: SGD's momentum; β₁ of Adam's three kinds, the decay of the mean gradient. In [0, 1).
+- ``b2``: β₂ of Adam's three kinds, the decay of the mean squared gradient. In [0, 1). The shipped configs set 0.99,
+  not the usual 0.999, because their runs are short. SGD ignores it.
 - ``weight_decay``: applies to kernels only (``decayed``). SGD adds weight_decay·w to the gradient, as PyTorch's SGD
   does. AdamW subtracts learning_rate·weight_decay·w from the weights (arXiv 1711.05101), so a schedule of the learning
-  rate scales the decay as well. Adam refuses it, because Adam would divide an L2 term by the gradient's scale.
+  rate scales the decay as well. "adam_l2" adds weight_decay·w to the gradient before the moments, as PyTorch's Adam
+  does, for trainings that are published so. Adam refuses it, because it divides an L2 term by the gradient's scale.
 - ``warmup``, ``decay_after``: shares of the steps over which the learning rate rises, and after which it falls.
-- ``staircase``: {every, factor, times}: after every so many steps the learning rate is multiplied by a factor in (0, 1),
-  at most so many times; every 0: never.
+- ``staircase``: {every, factor, times}: after every so many steps the learning rate is multiplied by a factor in
+  (0, 1], at most so many times; every 0: never.
 - ``average``: decay of the moving average of the weights and batch statistics, which then replace them in tests and in
   the exported file. In [0, 1); 0: none. Early steps count more: step t decays by (1 + t) / (10 + t) at most.
 """
@@ -51,6 +52,11 @@ def _adam(rate: optax.ScalarOrSchedule, options: Options) -> optax.GradientTrans
     return optax.adam(rate, b1=options["momentum"], b2=options["b2"])
 
 
+def _adam_l2(rate: optax.ScalarOrSchedule, options: Options) -> optax.GradientTransformation:
+    step = optax.adam(rate, b1=options["momentum"], b2=options["b2"])
+    return optax.chain(optax.add_decayed_weights(options["weight_decay"], mask=decayed), step)
+
+
 def _adamw(rate: optax.ScalarOrSchedule, options: Options) -> optax.GradientTransformation:
     decay = options["weight_decay"]
     return optax.adamw(rate, b1=options["momentum"], b2=options["b2"], weight_decay=decay, mask=decayed)
@@ -60,6 +66,7 @@ def _adamw(rate: optax.ScalarOrSchedule, options: Options) -> optax.GradientTran
 OPTIMIZERS: dict[str, Callable[[optax.ScalarOrSchedule, Options], optax.GradientTransformation]] = {
     "sgd": _sgd,
     "adam": _adam,
+    "adam_l2": _adam_l2,
     "adamw": _adamw,
 }
 

@@ -18,7 +18,7 @@ def constant_then_linear(rate: float, steps: int, decay_after: float, warmup: fl
 
 
 def staircase(rate: optax.Schedule, every: int, factor: float, times: int) -> optax.Schedule:
-    """``rate``, multiplied by ``factor`` after every ``every`` steps, at most ``times`` times; unchanged for 0 steps."""
+    """``rate`` times ``factor`` after every ``every`` steps, at most ``times`` times; unchanged for 0 steps."""
     if not every:
         return rate
     fall = optax.exponential_decay(1.0, every, factor, staircase=True, end_value=factor**times)

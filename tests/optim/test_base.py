@@ -89,6 +89,15 @@ def test_adam_has_the_betas_of_the_config():
             chex.assert_trees_all_close(found, wanted, rtol=1e-6)
 
 
+def test_adam_l2_adds_the_decay_to_the_gradient():
+    gradient = {"kernel": G["kernel"] + 0.2 * W["kernel"], "bias": G["bias"]}
+    tx = optax.adam(0.1, b1=0.9, b2=0.99)
+    state = tx.init(W)
+    for found in updates(options("adam_l2", weight_decay=0.2), 0.1, 2):
+        wanted, state = tx.update(gradient, state)
+        chex.assert_trees_all_close(found, wanted, rtol=1e-6)
+
+
 def test_adamw_takes_the_decay_past_the_moments():
     plain = updates(options("adam"), 0.1, 2)
     for found, wanted in zip(updates(options("adamw", weight_decay=0.2), 0.1, 2), plain, strict=True):
@@ -131,7 +140,7 @@ class Compiled(chex.TestCase):
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"name": "lion"}, r"optimizer\.name: found 'lion', wanted one of \['adam', 'adamw', 'sgd'\]"),
+        ({"name": "lion"}, r"optimizer\.name: found 'lion', wanted one of \['adam', 'adam_l2', 'adamw', 'sgd'\]"),
         ({"learning_rate": 0.0}, r"optimizer\.learning_rate: found 0\.0"),
         ({"momentum": 1.0}, r"optimizer\.momentum: found 1\.0, wanted a value in \[0, 1\)"),
         ({"b2": 1.0}, r"optimizer\.b2: found 1\.0, wanted a value in \[0, 1\)"),
