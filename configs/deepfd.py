@@ -71,7 +71,8 @@ def get_config(variant: str = "facesim"):
 def _leave_one_out(config) -> None:
     """Makes it a table of trainings that differ in the generator whose samples they do not see."""
     config.task, config.seeds, config.comparisons, config.sweeps = "table", 2, (), {}
-    config.evaluation.calibrate = False
+    config.steps = 100
+    config.evaluation.update(calibrate=False, limit=64)
     config.evaluation.skip = ("latent", "swap", "sbi", "fwa", "composite", "resample")
     config.variants = {
         f"without_{name}": {"title": f"Without {name}", "forgery": {"mix": {f"{name}_samples": 0.0}}}

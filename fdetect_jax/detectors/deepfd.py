@@ -30,7 +30,7 @@ from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.conv import depthwise_conv2d
 from fdetect_jax.nn.initial import drawn
 from fdetect_jax.nn.norm import BatchNorm
-from fdetect_jax.types import Outputs, margin
+from fdetect_jax.types import Outputs, score
 
 # The coupled network of 2019 differs from DeepFD in these fields.
 VARIANTS = {
@@ -60,9 +60,9 @@ class DeepFDConfig:
     init: "authors" draws every weight and bias from N(0, 1) cut off at two deviations, so that D1 begins as a vector of
     one 1; "he" scales weights by their inputs and begins with biases of zero.
     residual: "none", the authors' RGB; "colour", the residual of chrominance, see ``colour_residual``.
-    localisation: what the head ``mask`` is made of. "channels" are the class channels of the last convolution, of which
-    the coupled notebook draws the larger one; "classes" also applies the last dense layer in every position, so that
-    the mean over positions is the image's logits.
+    localisation: what the head ``attention``, P(fake) in every position, is made of. "channels" are the class channels
+    of the last convolution, of which the coupled notebook draws the larger one; "classes" also applies the last dense
+    layer in every position, so that the mean over positions is the image's logits.
     bn_momentum, bn_epsilon: of BatchNorm; the defaults are TensorFlow's.
     """
 
@@ -170,7 +170,7 @@ def _conv(config: DeepFDConfig, features: int, kernel: int, dtype: jnp.dtype, na
 
 
 class DeepFD(nn.Module):
-    """The detector; logits, embedding, mask and the dense layers are float32."""
+    """The detector; logits, embedding, attention and the dense layers are float32."""
 
     config: DeepFDConfig
     axis_name: str | None = None
@@ -186,7 +186,7 @@ class DeepFD(nn.Module):
 
         Returns:
           Outputs with logits (B, classes), and the heads embedding (B, features), D1, which sums to 1;
-          mask (B, h, w, 1) logits; and features/….
+          attention (B, h, w, 1) in [0, 1], which no loss asks to find what was altered; and features/….
         """
         config = self.config
         if images.shape[1:3] != (config.size, config.size):
@@ -222,8 +222,8 @@ class DeepFD(nn.Module):
         fc = dense(config.num_classes, "fc")
         logits = fc(channels.mean(axis=(1, 2)))
         where = fc(channels) if config.localisation == "classes" else channels
-        mask = margin(where.reshape(-1, config.num_classes)).reshape(*where.shape[:3], 1)
-        return Outputs(logits, {"embedding": embedding, "mask": mask} | named(features))
+        attention = score(where.reshape(-1, config.num_classes)).reshape(*where.shape[:3], 1)
+        return Outputs(logits, {"embedding": embedding, "attention": attention} | named(features))
 
     def _trunk(self, features: dict[str, jax.Array], kernel: int, train: bool) -> jax.Array:
         """The last map of the trunk with this kernel; every block's map is added to ``features``."""

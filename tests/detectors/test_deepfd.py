@@ -73,8 +73,8 @@ def test_golden(case):
         np.testing.assert_allclose(numbers_of(found), numbers, rtol=2e-4, atol=2e-5, err_msg=name)
     np.testing.assert_allclose(outputs.heads["embedding"][:, :8], case["feature"], rtol=2e-4)
     np.testing.assert_allclose(outputs.logits[:, ::-1], case["logits"], rtol=2e-4)
-    if case["saliency"] is not None:  # the larger channel: 1, real, where the mask speaks against fake
-        np.testing.assert_array_equal(outputs.heads["mask"][..., 0] < 0, np.array(case["saliency"]) == 1)
+    if case["saliency"] is not None:  # the larger channel: 1, real
+        np.testing.assert_array_equal(outputs.heads["attention"][..., 0] < 0.5, np.array(case["saliency"]) == 1)
     outputs, _ = jax.jit(lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"]))(variables, images)
     np.testing.assert_allclose(outputs.heads["embedding"][:, :8], case["trained"]["feature"], rtol=2e-4)
     np.testing.assert_allclose(outputs.logits[:, ::-1], case["trained"]["logits"], rtol=2e-4, atol=1e-5)
@@ -90,7 +90,7 @@ def test_sizes_of_the_authors_networks(name, params, stats, side):
     assert count == {"params": params, "batch_stats": stats}
     heads = jax.eval_shape(module.apply, variables, images).heads
     assert heads["embedding"].shape == (2, 128)
-    assert heads["mask"].shape == (2, side, side, 1)
+    assert heads["attention"].shape == (2, side, side, 1)
     assert heads["features/trunk3_block00"].shape[:3] == (2, 15, 15)
     assert ("features/trunks" in heads) == (name == "deepfd_coupled")
 
@@ -123,25 +123,24 @@ def test_pixels_are_read_alike_and_the_computation_may_be_bfloat16():
     as_floats = jax.jit(module.apply)(variables, IMAGES / np.float32(255))
     np.testing.assert_allclose(found.logits, as_floats.logits, rtol=1e-4, atol=1e-5)
     half = jax.jit(made(num_classes=6, dtype=jnp.bfloat16)[0].apply)(variables, IMAGES)
-    assert half.logits.dtype == half.heads["embedding"].dtype == half.heads["mask"].dtype == jnp.float32
+    assert half.logits.dtype == half.heads["embedding"].dtype == half.heads["attention"].dtype == jnp.float32
     np.testing.assert_allclose(half.logits, found.logits, atol=0.1)
     assert not np.array_equal(half.logits, found.logits)
 
 
 def test_the_map_of_classes():
-    """The mean over positions of the map by ``classes`` is the margin; the heat map is P(fake) of every position."""
-    changes = {"size": 32, "localisation": "classes"}
+    """Of its logits by ``classes`` the mean over positions is the margin; it is also the heat map."""
+    changes = {"channels": (4, 6), "blocks": (1, 1), "size": 32}
     images = random_images(0, 2, 32)
-    module, variables = made(images, **changes)
-    assert jax.eval_shape(module.apply, variables, images).heads["mask"].shape == (2, 1, 1, 1)
-    module, variables = made(images, **changes, channels=(4, 6), blocks=(1, 1))
+    module, variables = made(images, **changes, localisation="classes")
     outputs = jax.jit(module.apply)(variables, images)
-    assert outputs.heads["mask"].shape == (2, 3, 3, 1)
-    np.testing.assert_allclose(outputs.heads["mask"].mean(axis=(1, 2, 3)), margin(outputs.logits), rtol=1e-4, atol=1e-6)
-    channels, _ = made(images, **changes | {"localisation": "channels"}, channels=(4, 6), blocks=(1, 1))
-    assert not np.allclose(jax.jit(channels.apply)(variables, images).heads["mask"], outputs.heads["mask"])
-    shown = heat(jax.jit(module.apply), variables, images)
-    np.testing.assert_allclose(shown, jax.nn.sigmoid(outputs.heads["mask"][..., 0]), rtol=1e-6)
+    attention = outputs.heads["attention"]
+    assert attention.shape == (2, 3, 3, 1)
+    logits = jnp.log(attention / (1 - attention)).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(logits, margin(outputs.logits), rtol=1e-3, atol=1e-5)
+    channels, _ = made(images, **changes)
+    assert not np.allclose(jax.jit(channels.apply)(variables, images).heads["attention"], attention)
+    np.testing.assert_allclose(heat(jax.jit(module.apply), variables, images), attention[..., 0], rtol=1e-6)
 
 
 def test_residual_of_the_colour():
