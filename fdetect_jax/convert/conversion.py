@@ -48,7 +48,8 @@ def convert(
         before others. The output's metadata says which.
       options: the kind's own; one that is None is not given. "hyperinverter" needs `generator`, the path of its
         StyleGAN2 (an NVlabs or rosinality checkpoint, or what "stylegan2" wrote), "classnseg" `decoder`, the file of
-        its decoder. "efficientnet" takes `normalization` of the input: "imagenet", "half" or "none"; without it, "none" for SBI's layout and "imagenet" for others.
+        its decoder. "efficientnet" takes `normalization` of the input: "imagenet", "half" or "none"; without it, "none"
+        for SBI's layout and "imagenet" for others.
 
     Raises:
       UserError: an argument is wrong; or `CheckpointError`, which names the file: it is not what it should be (with
