@@ -76,7 +76,7 @@ def verdicts(
             margins = scorer.calibration.margins(predictions.margins)
             evidence, notes = weigh(extracted, analyses)
             known = predictions.classes, scorer.classes, evidence, notes, predictions.strangeness, scorer.limits
-            verdict = decide(str(file), seen, margins, protocol, *known)
+            verdict = decide(str(file), seen, margins, protocol, *known, scorer.lead)
             verdict = dataclasses.replace(verdict, passing=extracted.passing)
             yield verdict, _heat(seen, margins, scorer) if heat_map and seen.crops else None
 
