@@ -283,3 +283,32 @@ def test_an_efficientnet_of_any_number_of_classes_is_a_network(data, tmp_path, c
     assert "as it was" not in capsys.readouterr().out
     assert Scorer(output).size == 64
     assert weights.describe(output)[0]["overrides"]["trunk"] == "efficientnet_b0"
+
+
+def test_what_cannot_be_learned_is_said_and_nothing_is_written(model, data, tmp_path, capsys, faces):
+    """Every face is in both classes: the nearest one is of the wrong class."""
+    for folder in ("real", "fake"):
+        shutil.copytree(data / "real", tmp_path / "d" / folder)
+    command = ["--model", model, "--data", tmp_path / "d", "--output", tmp_path / "x.safetensors"]
+    assert run(*command, "--kind", "knn", "--k", 1) == 2
+    error = capsys.readouterr().err
+    assert "warning: the interval of the AUC reaches 0.5: what was learned may be chance" in error
+    assert "warning: the network as it was ranks these files better" in error
+    assert "x.safetensors: not written, for nothing was learned that holds for other groups" in error
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_channels_as_neurons_and_several_folders(model, data, tmp_path, faces):
+    for name, numbers in (("a", range(12)), ("b", range(12, 24))):
+        for number in numbers:
+            folder = tmp_path / name / ("fake" if number % 2 else "real")
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(data / ("fake/dark" if number % 2 else "real") / f"{number}.png", folder)
+    output = tmp_path / "x.safetensors"
+    given = ["--model", model, "--data", tmp_path / "a", tmp_path / "b", "--output", output]
+    assert run(*given, "--kind", "svm", "--neuron", "channel", "--seed", 3) == 0
+    assert weights.describe(output)[0]["overrides"]["neuron"] == "channel"
+    scorer = Scorer(output)
+    assert scorer.calibration.data == "cross-validation on a; b"
+    shares = scorer.embeddings(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8))
+    np.testing.assert_allclose(shares * 16, np.round(shares * 16), atol=1e-4)  # of 8 or 16 channels
