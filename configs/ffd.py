@@ -9,8 +9,8 @@
 
 Dang et al. 2020 (arXiv 1910.01717). ``:paper`` is the authors' code: 299 px, the map as a sum of templates, L1 of the
 map with weight 1 beside cross-entropy, Adam at 1e-4 with an L2 of 1e-3 (here of kernels alone), 15 real and 15 fake
-faces a step, 100 epochs of 1000 steps, no augmentation. The others train a narrow network at 64 px on swaps, composites
-and reconstructions of a generator, with the map by regression.
+faces a step (here 16 and 16), 100 epochs of 1000 steps, no augmentation. The others train a narrow network at 64 px on
+swaps, composites and reconstructions of a generator, with the map by regression.
 
 ``detector.overrides.attention`` is "reg" or "templates"; ``detector.overrides.trunk=vgg16`` takes the other trunk.
 ``losses.map.truth=difference`` is the paper's ground truth in place of the data's masks. ``losses.map.weight=0`` with
@@ -45,7 +45,7 @@ def get_config(variant: str = "facesim"):
     config.steps = 400
     if paper:
         config.augment = common.no_augment()
-        config.batch_size, config.steps = 15, 100 * 1000
+        config.batch_size, config.steps = 16, 100 * 1000
         config.log_every, config.checkpoint_every = 100, 1000
         config.optimizer.update(name="adam_l2", learning_rate=1e-4, weight_decay=1e-3, decay_after=1.0)
         config.evaluation.skip = ("latent",)

@@ -83,8 +83,8 @@ class Outputs:
 
     logits: (B, K), class 0 is real, the others are fakes: K = 2, or one class for each kind, method or generator.
     heads: arrays by name, such as embedding (B, D), the vector under the classifier; cosines (B, K) of its angles with
-    the classes; attention (B, h, w, 1) in [0, 1]; mask (B, h, w, 1) logits; reconstruction, like the image; and
-    features/NAME (B, h, w, C), feature maps in the order they are made.
+    the classes; attention (B, h, w, 1) in [0, 1]; mask (B, h, w, 1) logits; map (B, h, w, 1), an attention without
+    bounds; reconstruction, like the image; and features/NAME (B, h, w, C), feature maps in the order they are made.
     """
 
     logits: jax.Array

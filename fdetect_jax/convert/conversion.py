@@ -50,8 +50,8 @@ def convert(
         StyleGAN2 (an NVlabs or rosinality checkpoint, or what "stylegan2" wrote), "classnseg" `decoder`, the file of
         its decoder. "efficientnet" takes `normalization` of the input: "imagenet", "half" or "none"; without it, "none"
         for SBI's layout and "imagenet" for others. "capsule" needs `trunk`, the path of torchvision's VGG-19, and takes
-        `real_class`, "0" or "1"; without it, "1" for version 1 and "0" for version 2. "ffd" with map
-        type "tmp" needs `templates`, the folder of its templates.
+        `real_class`, "0" or "1"; without it, "1" for version 1 and "0" for version 2. "ffd" with map type
+        "tmp" needs `templates`, the folder of its templates.
 
     Raises:
       UserError: an argument is wrong; or `CheckpointError`, which names the file: it is not what it should be (with

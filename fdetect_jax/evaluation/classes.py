@@ -1,8 +1,7 @@
 """What a detector of several classes takes held-out faces for, and which of them are like none of its classes.
 
 In: logits of faces whose class is known. Out: counts, recall and rejection as the field ``classes`` of report.json, and
-lines of text. A face is like none of the classes where its confidence is below a limit, fitted on validation so that
-one of 20 known faces is below it.
+lines of text. A face is like none of the classes where its lead is below a limit (``inference.lead``).
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-SHARE = 0.05  # of the known faces of the validation split that are below the limit
+from fdetect_jax.inference.lead import leads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,27 +26,16 @@ class Faces:
     logits: np.ndarray
 
 
-def confidence(logits: np.ndarray) -> np.ndarray:
-    """How much the largest of the logits (N, K) exceeds the second one, (N,): small where a face is like no class."""
-    ordered = np.sort(np.asarray(logits, np.float64), axis=-1)
-    return ordered[:, -1] - ordered[:, -2]
-
-
-def limit_of(logits: np.ndarray) -> float:
-    """The confidence that a share of 1 − ``SHARE`` of known faces reaches. logits: theirs, (N, K), of validation."""
-    return float(np.quantile(confidence(logits), SHARE))
-
-
 def classes_part(names: Sequence[str], groups: Sequence[Faces], limit: float | None) -> dict[str, Any]:
     """The field ``classes`` of report.json.
 
     Args:
-      names: of the detector's classes, the first is real. groups: of distinct titles. limit: of ``limit_of``, None
+      names: of the detector's classes, the first is real. groups: of distinct titles. limit: ``lead.limit_of``, None
         where none was fitted.
 
     Returns:
       columns: ``names``. rows: title -> class (its name or null), counts (class -> faces taken for it), recall (the
-      share taken for their own class), rejected (the share below the limit) and auc (how well confidence tells the
+      share taken for their own class), rejected (the share below the limit) and auc (how well the lead tells the
       known faces from these; of faces without a class alone), each null where it is not defined. recall: the mean over
       the classes. rejected: of the known faces. limit.
     """
@@ -78,11 +66,11 @@ def classes_part(names: Sequence[str], groups: Sequence[Faces], limit: float | N
 def _rejected(groups: Sequence[Faces], limit: float | None) -> float | None:
     if limit is None:
         return None
-    return float(np.mean(np.concatenate([confidence(one.logits) for one in groups]) < limit))
+    return float(np.mean(np.concatenate([leads(one.logits) for one in groups]) < limit))
 
 
 def _auc(known: Sequence[Faces], other: Faces) -> float:
-    own, others = np.concatenate([confidence(one.logits) for one in known]), confidence(other.logits)
+    own, others = np.concatenate([leads(one.logits) for one in known]), leads(other.logits)
     return float(roc_auc_score(np.repeat([1, 0], [len(own), len(others)]), np.concatenate([own, others])))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from fdetect_jax import weights
@@ -30,7 +31,6 @@ from fdetect_jax.evaluation.bootstrap import auc_interval
 from fdetect_jax.evaluation.groups import groups_of
 from fdetect_jax.evaluation.probe_arrays import arrays_of
 from fdetect_jax.evaluation.sets import DataSet, crop_set, open_sets
-from fdetect_jax.evaluation.view import Undefined
 from fdetect_jax.files import check_output
 from fdetect_jax.inference import probes, spotter
 from fdetect_jax.inference.calibration import FileFaces, calibrate
@@ -46,6 +46,7 @@ from fdetect_jax.types import FAKE, REAL, Outputs, margin
 KINDS = ("logistic", "knn", "fakespotter", "svm")
 FEW = 20  # groups of a class, below which a warning is said
 _FRAMES = 8
+_SMALL = 1_000_000  # numbers; NumPy's threads would wait for each other longer than they compute
 _NEEDED = 5  # files of a class
 _CLASSES = ("real", "fake")
 
@@ -129,11 +130,13 @@ def probe(job: Job, sets: list[DataSet], trunk: Trunk) -> None:
         print(f"{_counts(data, found)}; {seen - start:.1f} s to find and read them")
         data, warned = _divided(data, found)
         fold = probes.folds(data.labels, data.groups, seed=job.seed)
-        fitted, margins, thresholds = _fitted(job, trunk, data, fold, spool)
-    for line in _result(job, trunk, data, found, fold, margins, fitted.note):
+        with threadpool_limits(1 if data.rows.size < _SMALL else None):
+            fitted, margins, thresholds = _fitted(job, trunk, data, fold, spool)
+    lines, learned = _result(job, trunk, data, found, fold, margins, fitted.note)
+    for line in lines:
         print(line)
     ready = time.monotonic()
-    for line in [*warned, *_shortcuts(job, sets)]:
+    for line in [*warned, *learned, *_shortcuts(job, sets)]:
         print(f"warning: {line}", file=sys.stderr)
     checked = time.monotonic()
     _write(job, sets, trunk, found, data, fitted, margins, thresholds)
@@ -245,22 +248,27 @@ def _fitted(
 
 def _result(
     job: Job, trunk: Trunk, data: Rows, found: Found, fold: np.ndarray, margins: np.ndarray, note: str
-) -> Iterator[str]:
-    how = f"{fold.max() + 1} folds over groups"
-    yield f"cross-validated AUC {_auc(job, data, margins)}, {how}; {note}"
+) -> tuple[list[str], list[str]]:
+    """What to print, and what to warn of."""
+    auc, low, text = _auc(job, data, margins)
+    lines, warned = [f"cross-validated AUC {text}, {fold.max() + 1} folds over groups; {note}"], []
+    if low <= 0.5:
+        warned.append("the interval of the AUC reaches 0.5: what was learned may be chance")
     if trunk.scores:
-        yield f"AUC of the network as it was: {_auc(job, data, found.read[1])}"
+        own, _, text = _auc(job, data, found.read[1])
+        lines.append(f"AUC of the network as it was: {text}")
+        if own > auc:
+            warned.append("the network as it was ranks these files better")
+    return lines, warned
 
 
-def _auc(job: Job, data: Rows, margins: np.ndarray) -> str:
+def _auc(job: Job, data: Rows, margins: np.ndarray) -> tuple[float, float, str]:
+    """The AUC, the lower end of its interval, and both as text."""
     from sklearn.metrics import roc_auc_score
 
-    found = f"{roc_auc_score(data.labels, margins):.3f}"
-    try:
-        low, high = auc_interval(data.labels, margins, data.groups, seed=job.seed)
-    except Undefined as error:
-        return f"{found} ({error})"
-    return f"{found} (95 % {low:.3f} to {high:.3f})"
+    auc = float(roc_auc_score(data.labels, margins))
+    low, high = auc_interval(data.labels, margins, data.groups, seed=job.seed)
+    return auc, low, f"{auc:.3f} (95 % {low:.3f} to {high:.3f})"
 
 
 def _shortcuts(job: Job, sets: list[DataSet]) -> Iterator[str]:
@@ -293,7 +301,12 @@ def _write(
     title = "; ".join(", ".join(filter(None, (one.name, one.split))) for one in sets)
     what = f"{job.kind} of {_counts(data, found)}, {title}, by {fitted.note}"
     labels = [one.file.label for one in found.files]
-    calibration = calibrate(scored, labels, Protocol(), f"cross-validation on {title}")
+    try:
+        calibration = calibrate(scored, labels, Protocol(), f"cross-validation on {title}")
+    except UserError as error:
+        raise UserError(
+            f"{job.output}: not written, for nothing was learned that holds for other groups ({error})"
+        ) from None
     name, fields, variables = arrays_of(fitted, job.neuron, thresholds)
     overrides = {"trunk": trunk.name, "trunk_overrides": trunk.overrides} | fields
     for collection, arrays in trunk.variables.items():

@@ -13,6 +13,7 @@ from fdetect_jax import assets
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.crop import RECIPES, CropRecipe
 from fdetect_jax.fields import from_json, refuse
+from fdetect_jax.inference.lead import KEY as LEAD
 from fdetect_jax.loading import Loaded
 from fdetect_jax.remote import here
 from fdetect_jax.types import KINDS
@@ -75,6 +76,14 @@ def class_names(metadata: Mapping[str, str], count: int) -> tuple[str, ...]:
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
         raise UserError(f"classes: found {names}, wanted a list of {count} names")
     return tuple(names)
+
+
+def least_lead(metadata: Mapping[str, str]) -> float | None:
+    """Below which lead a face is like none of the classes: the note "lead"; None where there is none."""
+    limit = _json(metadata, LEAD, "null")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0):
+        refuse(LEAD, limit, "a number of 0 or more")
+    return limit
 
 
 def _json(metadata: Mapping[str, str], name: str, default: str | None = None) -> Any:

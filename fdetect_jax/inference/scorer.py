@@ -19,7 +19,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.inference.attention import heat, map_head
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.clips import Rows, clips
-from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe, weights_file
+from fdetect_jax.inference.description import class_names, clip_frames, crop_recipe, least_lead, weights_file
 from fdetect_jax.inference.familiar import COLLECTION, Limits
 from fdetect_jax.inference.precision import native_dtype
 from fdetect_jax.inference.strangeness import strangeness
@@ -49,7 +49,8 @@ class Scorer:
     path: the file. recipe: how its crops are cut, ``CropRecipe``. size: S, pixels of a crop's side. unit: "face" or
     "clip". frames: T, faces in a clip; 1 for faces. row_shape: of one row, (S, S, 3) or (T, S, S, 3). classes: the
     names of its classes, the first is real. calibration: of its margins. threshold: a file counts as fake from this
-    calibrated score on. limits: of the faces that it knows. metadata: the file's notes. dtype: what it computes in.
+    calibrated score on. limits: of the faces that it knows. lead: below which a face is like none of its classes, see
+    ``lead``; None: not known. metadata: the file's notes. dtype: what it computes in.
     batch_size: rows of its one compilation.
     """
 
@@ -96,6 +97,7 @@ class Scorer:
             self.recipe = crop_recipe(loaded, recipe)
             self.calibration = Calibration.from_metadata(loaded.metadata)
             self.limits = Limits.from_metadata(loaded.metadata)
+            self.lead = least_lead(loaded.metadata)
             self.size, self.threshold = self.recipe.size, self.calibration.threshold
             self.frames = clip_frames(loaded)
             crop = (self.size, self.size, 3)

@@ -84,7 +84,7 @@ def verdicts(
             if heat is not None and heat.masks:
                 evidence = (of_masks(heat.attention, heat.scores), *evidence)
             known = predictions.classes, scorer.classes, evidence, notes, predictions.strangeness, scorer.limits
-            verdict = decide(str(file), seen, margins, protocol, *known)
+            verdict = decide(str(file), seen, margins, protocol, *known, scorer.lead)
             verdict = dataclasses.replace(verdict, passing=extracted.passing)
             yield verdict, heat if heat_map else None
 

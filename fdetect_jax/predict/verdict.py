@@ -11,6 +11,7 @@ from fdetect_jax.faces.boxes import area
 from fdetect_jax.faces.clips import MediaFaces
 from fdetect_jax.inference.evidence import Evidence, of_detector
 from fdetect_jax.inference.familiar import Limits, caveats
+from fdetect_jax.inference.lead import leads_of
 from fdetect_jax.inference.protocol import Protocol, to_score
 
 _NO_LIMITS = Limits()
@@ -115,6 +116,7 @@ def decide(
     notes: Sequence[str] = (),
     strangeness: np.ndarray | None = None,
     limits: Limits = _NO_LIMITS,
+    lead: float | None = None,
 ) -> Verdict:
     """The verdict on a file that could be read, by the protocol's rules.
 
@@ -122,7 +124,7 @@ def decide(
       seen: its faces. margins: (K,) calibrated margins of ``seen.crops``, in order. protocol: from faces to the file.
       classes: (K, C) probabilities of the classes ``names``, the first of which is real; used where C > 2.
       evidence, notes: of the analyses. strangeness: (K,) of the faces, and limits: what the detector knows, see
-        ``familiar.caveats``.
+        ``familiar.caveats``. lead: below it a face is like none of the classes (``inference.lead``); None: not known.
     """
     crops, image = seen.crops, seen.kind == "image"
     duration = seen.info.duration if seen.info else 0.0
@@ -153,7 +155,9 @@ def decide(
     reason = f"P(fake) {score:.3f}{'' if image else over}, is {side} the threshold {protocol.threshold:.3f}"
     if word == "suspicious":
         reason += f" and not below {protocol.suspicious:.3f}, from which on a file is suspicious"
-    reason += "" if word == "real" else _kind(shares)
+    if word != "real" and shares:
+        none = lead is not None and float(np.median(leads_of(classes))) < lead
+        reason += "; it is like none of the classes that the detector knows" if none else _kind(shares)
     at = dict(zip(found.tolist(), expit(of_frames).tolist(), strict=True))
     scores = expit(margins)
     return Verdict(

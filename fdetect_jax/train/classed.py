@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fdetect_jax.evaluation.classes import Faces, classes_part, limit_of
+from fdetect_jax.evaluation.classes import Faces, classes_part
 from fdetect_jax.forgery import Entry, entries_of
+from fdetect_jax.inference.lead import limit_of
 from fdetect_jax.inference.scoring import LOGITS, PICTURE
 from fdetect_jax.losses.terms import find_term
 from fdetect_jax.report.gallery import Gallery

@@ -28,6 +28,7 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.fields import at_least, get, one_of, refuse, rows
 from fdetect_jax.forgery import Scene, check_mix, deal, make_mix, needs_context, weights_of
 from fdetect_jax.inference.calibration import KEY as CALIBRATION
+from fdetect_jax.inference.lead import KEY as LEAD
 from fdetect_jax.losses.objective import check_objective, hold, make_objective
 from fdetect_jax.losses.terms import find_term, require
 from fdetect_jax.nn.keys import purpose
@@ -266,6 +267,8 @@ class DetectorTask:
             notes["frames"] = str(self.frames)
         if (classes := classes_of(self.config)) is not None:
             notes["classes"] = json.dumps(classes)
+        if result.classes and result.classes["limit"] is not None:
+            notes[LEAD] = json.dumps(result.classes["limit"])
         if result.calibration is not None:
             notes[CALIBRATION] = result.calibration.to_json()
         weights.save(

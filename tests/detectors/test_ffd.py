@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from fdetect_jax import weights
 from fdetect_jax.convert import ffd as converter
+from fdetect_jax.convert.conversion import convert
 from fdetect_jax.convert.layout import Pair, from_state
 from fdetect_jax.convert.pretrained import start_from
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor
@@ -112,7 +114,10 @@ def test_a_checkpoint_with_templates(tmp_path):
     for number in range(10):
         maps.append(rng.integers(0, 256, (19, 19), np.uint8))
         cv2.imwrite(str(tmp_path / f"template{number}.png"), maps[-1])
-    config, variables, layout = converter.convert(checkpoint(state), templates=str(tmp_path))
+    save_file(state, tmp_path / "net.safetensors")
+    convert("ffd", tmp_path / "net.safetensors", tmp_path / "ours.safetensors", templates=tmp_path)
+    config, variables, metadata = weights.read(tmp_path / "ours.safetensors")
+    layout = metadata["layout"]
     np.testing.assert_allclose(variables["templates"]["attention"]["maps"], np.stack(maps) / 255, rtol=1e-6)
     back = converter.export(config, variables, layout)
     for key, array in state.items():
@@ -188,8 +193,6 @@ def test_bfloat16_and_bytes():
 
 def test_it_starts_from_an_xception(tmp_path):
     """As ``detector.weights`` does it: all of the trunk but the classifier."""
-    from fdetect_jax import weights
-
     plain = make_detector("xception", SMALL | {"num_classes": 3})
     shapes = jax.eval_shape(plain.init, jax.random.key(0), IMAGES)
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from fdetect_jax import weights
 from fdetect_jax.convert import xception as converter
 from fdetect_jax.convert.checkpoint import read_checkpoint
+from fdetect_jax.convert.conversion import convert, export
 from fdetect_jax.convert.layout import Pair, from_state, to_state
 from fdetect_jax.convert.pretrained import start_from
 from fdetect_jax.convert.tensors import CheckpointError, Storage, Tensor
@@ -108,8 +109,6 @@ def test_a_detector_with_other_classes_starts_from_it(state, tmp_path):
 
 
 def test_the_command_reads_a_file(state, tmp_path):
-    from fdetect_jax.convert.conversion import convert, export
-
     save_file(state, tmp_path / "x.safetensors")
     convert("xception", tmp_path / "x.safetensors", tmp_path / "ours.safetensors")
     export(tmp_path / "ours.safetensors", tmp_path / "back.safetensors", "standley")

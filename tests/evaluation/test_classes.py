@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fdetect_jax.evaluation.classes import Faces, classes_part, confidence, limit_of, lines
+from fdetect_jax.evaluation.classes import Faces, classes_part, lines
 from fdetect_jax.evaluation.schema import plain
 
 NAMES = ("real", "one", "two")
@@ -13,15 +13,6 @@ NAMES = ("real", "one", "two")
 
 def logits(*rows):
     return np.asarray(rows, np.float32)
-
-
-def test_confidence_is_the_lead_of_the_largest_logit():
-    np.testing.assert_allclose(confidence(logits([3, 1, 2], [0, 0, 0], [-5, -1, -9])), [1, 0, 4])
-
-
-def test_one_known_face_in_twenty_is_below_the_limit():
-    known = np.stack([np.arange(1, 101), np.zeros(100), np.zeros(100)], axis=1)
-    assert limit_of(known) == pytest.approx(5.95)  # five of a hundred are below
 
 
 def test_counts_recall_and_rejection():

@@ -28,6 +28,7 @@ def options(optimizer: str, **fields) -> dict:
         "weight_decay": 0.0,
         "warmup": 0.0,
         "decay_after": 0.75,
+        "staircase": {"every": 0, "factor": 0.1, "times": 3},
         "average": 0.0,
     }
     return plain | {"sam": {"rho": 0.0, "adaptive": False, "batch_stats": "first"}} | fields

@@ -85,6 +85,9 @@ def test_a_fake_has_a_likeliest_kind_where_the_detector_knows_several():
     assert verdict.reason.endswith("; of the fakes it is most like b")
     assert "most like" not in decide("a", clip(), -np.ones(4), Protocol(), classes, names).reason
     assert decide("a", clip(), np.ones(4), Protocol(), classes[:, :2], names[:2]).classes == {}
+    far, near = (decide("a", clip(), np.ones(4), Protocol(), classes, names, lead=lead).reason for lead in (9.0, 0.0))
+    assert far.endswith("; it is like none of the classes that the detector knows")
+    assert "most like" in near
 
 
 def test_margins_beyond_float64s_scores_are_compared_as_they_are():

@@ -62,6 +62,7 @@ def test_a_run_with_explicit_fingerprints(inverter, tmp_path):
     assert shown[: shown.index("</section>")].count("<img") == 5 * len(names)
     notes = weights.read(tmp_path / "detector.safetensors", "detector")[2]
     assert json.loads(notes["classes"]) == names
+    assert json.loads(notes["lead"]) == found["classes"]["limit"]
 
 
 def test_terms_without_their_heads_are_named(inverter):
