@@ -16,9 +16,10 @@ trained on: the report says how many of its faces are like none of the classes. 
 there are four generators and no unseen one.
 
 ``:paper`` and ``:paper_explicit`` have the authors' networks at 128 px and their optimiser: Adam at 0.001 with β 0 and
-0.99, 32 faces a step, mirrored, for 100 and 25 million faces; four generators of your own are named as above. They
-differ from the authors' code in this: half of the faces of a step are real, where theirs has as many of each class.
-The critic of ``:paper_explicit`` and the autoencoder move in the same step, see ``losses/fingerprints.py``.
+0.99, 32 faces a step, mirrored, for 100 and 25 million faces; four generators of your own are named as above. Half of
+the faces of a step are real, where the authors' code has as many of each class: here the loss weighs the classes alike
+(``losses.methods.balanced``). The critic of ``:paper_explicit`` and the autoencoder move in the same step, where the
+authors' take turns (``losses/fingerprints.py``).
 ``detector.overrides.mode`` and ``switch`` restrict the attribution network to patches or to low frequencies.
 
 The authors' accuracies are in section 4 of the paper; they were not measured here. ``configs/README.md`` has what the
@@ -47,7 +48,7 @@ def get_config(variant: str = "facesim"):
     network = {"size": 128} if paper else {"size": 64, "fmap_base": 256}
     config.detector.update(name="fingerprints" if explicit else "attribution", dtype="float32")
     config.detector.overrides = network | {"num_classes": 1 + len(trained)}
-    config.losses = {"cross_entropy": {"weight": 0.0}, "methods": {"weight": 1.0}}
+    config.losses = {"cross_entropy": {"weight": 0.0}, "methods": {"weight": 1.0, "balanced": True}}
     if explicit:
         config.detector.overrides.critic = paper
         config.losses.update(reconstruction_l1={"weight": 20.0}, critic={"weight": 0.1 if paper else 0.0})

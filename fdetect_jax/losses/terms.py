@@ -41,15 +41,20 @@ def squared_error(outputs: Outputs, batch: Batch) -> jax.Array:
     return jnp.square(jax.nn.sigmoid(margin(outputs.logits.astype(jnp.float32))) - batch.label)
 
 
-def class_cross_entropy(outputs: Outputs, batch: Batch, target: str) -> jax.Array:
+def class_cross_entropy(outputs: Outputs, batch: Batch, target: str, balanced: bool = False) -> jax.Array:
     """Softmax cross-entropy of a class, per row; a fake of unknown class (-1) is treated as in ``cross_entropy``.
 
-    target: the name of the target that holds the class, for example "kind".
+    target: the name of the target that holds the class, for example "kind". balanced: rows are weighed so that every
+    class of the batch counts alike; otherwise real faces, half of the rows, count as much as all fakes together.
     """
     classes = batch.targets[target]
     logits = outputs.logits.astype(jnp.float32)
     known = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(classes, 0))
-    return jnp.where(classes >= 0, known, cross_entropy(outputs, batch))
+    loss = jnp.where(classes >= 0, known, cross_entropy(outputs, batch))
+    if not balanced:
+        return loss
+    alike = jnp.maximum(jnp.sum((classes[:, None] == classes[None]) * batch.weight[None], axis=1), 1.0)
+    return loss * jnp.sum(batch.weight) / (alike * jnp.sum(batch.weight / alike))
 
 
 def capsule(outputs: Outputs, batch: Batch, term: Callable[[Outputs, Batch], jax.Array]) -> jax.Array:
@@ -156,6 +161,11 @@ def _check_contrastive(options: Mapping[str, Any], path: str) -> None:
     above(options, "margin", 0, path)
 
 
+def _check_classes(options: Mapping[str, Any], path: str) -> None:
+    if "balanced" in options:
+        one_of(options, "balanced", (True, False), path)
+
+
 def _check_arcface(options: Mapping[str, Any], path: str) -> None:
     between(options, "margin", 0, 3.14, path)
     above(options, "scale", 0, path)
@@ -169,6 +179,10 @@ TERMS: dict[str, Term] = {
     "squared_error": Term(squared_error, "classifier"),
     "kinds": Term(_KINDS, "classifier", targets=("kind",), classes="kind"),
     "methods": Term(_METHODS, "classifier", targets=("method",), classes="method"),
+    "kinds": Term(partial(class_cross_entropy, target="kind"), "classifier", targets=("kind",), check=_check_classes),
+    "methods": Term(
+        partial(class_cross_entropy, target="method"), "classifier", targets=("method",), check=_check_classes
+    ),
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
     "triplet": Term(triplet.triplet, "metric", ("embedding",), check=triplet.check),
     "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),

@@ -88,6 +88,16 @@ def test_a_class_s_cross_entropy():
     np.testing.assert_allclose(of_classes([0, 0, 1, 5], logits), -np.log(p[range(4), [0, 0, 1, 5]]), rtol=1e-4)
 
 
+def test_balanced_classes_count_alike():
+    """Three real faces, one fake of class 2 and one of unknown class; the last row only pads."""
+    logits = jnp.asarray(np.random.default_rng(2).standard_normal((6, 6)), jnp.float32)
+    rows = batch([REAL, REAL, REAL, FAKE, FAKE, FAKE], [1, 1, 1, 1, 1, 0], [0, 1, 2, 0, 1, 2])
+    rows = rows.replace(targets={"kind": np.array([0, 0, 0, 2, UNKNOWN, 2], np.int32)})
+    plain = class_cross_entropy(outputs(EMBEDDING[[0] * 6], logits), rows, "kind")
+    found = class_cross_entropy(outputs(EMBEDDING[[0] * 6], logits), rows, "kind", balanced=True)
+    np.testing.assert_allclose(found[:5] / plain[:5], [5 / 9, 5 / 9, 5 / 9, 5 / 3, 5 / 3], rtol=1e-5)
+
+
 def test_a_fake_of_unknown_class_counts_as_any_fake():
     logits = jnp.asarray(np.random.default_rng(2).standard_normal((4, 6)), jnp.float32)
     found, any_fake = of_classes([0, 0, UNKNOWN, 5], logits), cross_entropy(outputs(logits=logits), batch())
