@@ -128,7 +128,7 @@ def _variant(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
         "title": content["description"],
         "steps": content["step"],
         "seconds": float(np.mean([one["seconds"] for _, one in found])),
-        "figures": _figures([one["figures"] for _, one in found]),
+        "figures": _figures([one["figures"] | _located(one) for _, one in found]),
         "trained_on": list(weights_of(run.config.forgery)),
         "seen": [name for name in values if name in _seen(run)],
         "tests": {
@@ -144,6 +144,11 @@ def _variant(found: Sequence[tuple[Run, Mapping]], values: Mapping) -> dict:
 def _figures(found: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
     values = {name: [one.get(name) for one in found] for name in found[0]}
     return {name: float(np.mean(of)) for name, of in values.items() if None not in of}
+
+
+def _located(content: Mapping) -> dict[str, float]:
+    """How well the masks of each forgery are found, ``iou/FORGERY``."""
+    return {f"iou/{name}": one["iou"] for name, one in content["localisation"].items()}
 
 
 def _difference(a: Mapping, b: Mapping, column: str, metric: str) -> dict:

@@ -177,12 +177,8 @@ _KINDS, _METHODS = (partial(class_cross_entropy, target=target) for target in ("
 TERMS: dict[str, Term] = {
     "cross_entropy": Term(cross_entropy, "classifier"),
     "squared_error": Term(squared_error, "classifier"),
-    "kinds": Term(_KINDS, "classifier", targets=("kind",), classes="kind"),
-    "methods": Term(_METHODS, "classifier", targets=("method",), classes="method"),
-    "kinds": Term(partial(class_cross_entropy, target="kind"), "classifier", targets=("kind",), check=_check_classes),
-    "methods": Term(
-        partial(class_cross_entropy, target="method"), "classifier", targets=("method",), check=_check_classes
-    ),
+    "kinds": Term(_KINDS, "classifier", targets=("kind",), check=_check_classes, classes="kind"),
+    "methods": Term(_METHODS, "classifier", targets=("method",), check=_check_classes, classes="method"),
     "contrastive": Term(contrastive, "metric", ("embedding",), ("pair",), _check_contrastive),
     "triplet": Term(triplet.triplet, "metric", ("embedding",), check=triplet.check),
     "arcface": Term(arcface, "classifier", ("cosines",), check=_check_arcface),

@@ -8,7 +8,11 @@ from fdetect_jax.report.plots import Chart
 from fdetect_jax.report.tables import Column
 
 _DIFFERS = ("higher", "lower")
-_FACTS = {"parameters": "{:,.0f} parameters", "rows_per_second": "{:,.0f} rows scored a second"}  # of a run's figures
+_FACTS = {  # of a run's figures
+    "parameters": "{:,.0f} parameters",
+    "rows_per_second": "{:,.0f} rows scored a second",
+    "iou/swap": "masks of swaps: IoU {:.2f}",
+}
 
 
 def table_page(

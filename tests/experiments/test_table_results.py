@@ -43,7 +43,9 @@ def report(values, title="x", lam=0.1, titles=TITLES):
         for name, value in values.items()
     }
     figures = {"reconstruction_psnr": 30.0, "parameters": 12_345.0, "lost": None}
-    return {"description": title, "step": 5, "seconds": 1.0, "threshold": 0.5, "tests": tests, "figures": figures}
+    return {"description": title, "step": 5, "seconds": 1.0, "threshold": 0.5, "tests": tests, "figures": figures} | {
+        "localisation": {"swap": {"iou": 0.75}}
+    }
 
 
 def shown(found, folder):
@@ -100,7 +102,9 @@ def test_what_no_variant_was_trained_on_is_unseen(tmp_path):
     page = shown(found, tmp_path)
     assert page.count("</table>") == 5
     assert page.count('class="seen') == 3 * (2 + 3 + 2)  # in every table; the best may be marked too
-    assert found["variants"]["both"]["figures"] == {"reconstruction_psnr": 30.0, "parameters": 12345.0}
+    figures = {"reconstruction_psnr": 30.0, "parameters": 12345.0, "iou/swap": 0.75}
+    assert found["variants"]["both"]["figures"] == figures
+    assert page.count("<td>masks of swaps: IoU 0.75</td>") == 3
     assert page.count("<td>12,345 parameters</td>") == 3
     assert "scored a second" not in page  # not measured
     assert "At P(fake) = 0.500." in page
