@@ -40,7 +40,7 @@ def small(name, folder):
     config.forgery.mix = {"swap": 1.0}
     # Adam divides a gradient by its own size: one that is zero but for rounding would move a parameter by a whole step.
     config.optimizer.update(name="sgd", learning_rate=0.01)
-    config.detector.sync_batch_stats = True
+    config.detector.sync_batch_stats = config.losses.contrastive.across = True
     preset = zoo.PRESETS[name]
     network = preset.get("detector", {})
     overrides = {**network.get("overrides", {}), **STILL.get(name, {})}
@@ -103,4 +103,5 @@ def test_every_kind_of_detector_has_a_place_in_the_zoo():
     shown = {one.get("detector", {}).get("name", config.detector.name) for one in zoo.PRESETS.values()}
     trunks = {name for name in DETECTORS if name.startswith(("efficientnet_", "resnet", "vgg"))}
     made = {"experts"} | {name for name, one in DETECTORS.items() if one.wraps}
+    made.add("deepfd_coupled")  # a second trunk beside DeepFD's
     assert set(DETECTORS) - trunks - made == shown - trunks
