@@ -28,6 +28,7 @@ from fdetect_jax.inference.calibration import Calibration, FileFaces, calibrate,
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scoring import (
     LOGITS,
+    MAP,
     MARGIN,
     PICTURE,
     Detect,
@@ -225,13 +226,13 @@ class HeldOut:
         return self._scored({"image": images}, run.pairs(self._alone))[MARGIN + "image"]
 
     def _scored(self, images: dict[str, np.ndarray], run: Run) -> dict[str, np.ndarray]:
-        """(N, …) images, scored; every process scores its share."""
+        """(N, …) images, scored; every process scores its share. Masks, which are large, are left out."""
         count = len(next(iter(images.values())))
 
-        def margins(batch: dict) -> dict:
-            return {name: rows for name, rows in run(batch).items() if name.startswith(MARGIN)}
+        def without_masks(batch: dict) -> dict:
+            return {name: rows for name, rows in run(batch).items() if not name.startswith(MAP)}
 
-        return parallel.gathered(collect(self._padded(images, parallel.own_rows(count)), margins), count)
+        return parallel.gathered(collect(self._padded(images, parallel.own_rows(count)), without_masks), count)
 
     def _padded(self, images: dict[str, np.ndarray], places: range) -> Iterator[dict]:
         """The images at ``places`` as batches like those of ``pipeline.eval_batches``."""
