@@ -37,6 +37,7 @@ def get_config(variant: str = "facesim"):
         config.data = common.folder("sbi", 256) | {"workers": 8}
     config.forgery = common.forgery(config.evaluation.forgeries.latent.inverter, swap=1.0)
     config.detector.update(name="classnseg", dtype="float32")
+    config.detector.overrides = {}
     config.losses.cross_entropy.weight = 0.0
     config.losses.contrastive.weight = 0.0
     config.losses.activation = {"weight": 1.0}
