@@ -259,7 +259,8 @@ def test_initial_weights():
 def test_registry_contract(name):
     """Of every width. Depth repeats blocks: half as many, of each kind and with skips, keep or break it alike."""
     small = {"depth": 0.5} if name.startswith("efficientnet_b") else {}
-    fields = {"size": 64} if name.startswith("meso") else small
+    sized = {"size": 64} if name.startswith("meso") or name in ("attribution", "fingerprints") else small
+    fields = {"levels": (1, 2)} if name == "dsp_fwa" else sized
     module = make_detector(name, fields, None, jnp.bfloat16)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), images)
@@ -289,7 +290,7 @@ def test_unknown_detector():
         ("bn_momentum", "0.9", r"found '0\.9', wanted a number"),
         ("stem", 0, r"found 0, wanted a whole number"),
         ("static_padding_size", 0, r"found 0, wanted a whole number of at least 1, or None"),
-        ("normalization", "caffe", r"found 'caffe', wanted one of \['half', 'imagenet', 'lite', 'none'\]"),
+        ("normalization", "yuv", r"found 'yuv', wanted one of \['caffe', 'half', 'imagenet', 'lite', 'none'\]"),
         ("stages", ((1, 3, 1),), r"found \(\(1, 3, 1\),\), wanted rows of"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.landmarks import face_mask, facing
 from fdetect_jax.facesim.faces import FaceSim
-from fdetect_jax.forgery import check_options, swap
+from fdetect_jax.forgery import find_entry, swap
 from fdetect_jax.forgery.swap import BlendedSwap
 
 
@@ -161,4 +161,4 @@ def test_each_option_changes_what_it_says(people):
 
 def test_an_option_that_is_no_probability_is_named():
     with pytest.raises(UserError, match=r"forgery\.swap\.inner: found 2\.0, wanted a value in \[0"):
-        check_options("swap", {"inner": 2.0}, "forgery.swap")
+        find_entry("swap", {"inner": 2.0}).check()
