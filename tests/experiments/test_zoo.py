@@ -1,6 +1,7 @@
 """Every detector of the zoo goes through the whole life of a run: training, resuming, four devices, export, scores."""
 
 import json
+import os
 import shutil
 
 import chex
@@ -29,6 +30,11 @@ STILL = {
     "capsule_v2": {"dropout": 0.0, "noise": 0.0},
     "multiresolution": {"trunk_overrides": {"dropout": 0.0, "drop_connect": 0.0}},
 }
+
+
+# One of each family: the others are built of the same layers. FDETECT_ZOO=all runs every one.
+FAMILIES = ("meso4", "capsule_v2", "classnseg", "deepfd", "dsp_fwa", "fingerprints")
+RUN = tuple(zoo.PRESETS) if os.environ.get("FDETECT_ZOO") == "all" else FAMILIES
 
 
 def small(name, folder):
@@ -60,7 +66,7 @@ def losses(config, devices, count):
     return found
 
 
-@pytest.mark.parametrize("name", zoo.PRESETS)
+@pytest.mark.parametrize("name", RUN)
 def test_the_life_of_a_detector(name, tmp_path):
     config = small(name, tmp_path)
     check(config)

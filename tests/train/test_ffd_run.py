@@ -16,7 +16,8 @@ def small(**overrides):
     config = ffd.get_config()
     config.update(data=DATA, steps=8, batch_size=4, log_every=1)
     config.forgery.mix.update(reconstruction=0.0, composite=0.0)
-    config.evaluation.update(batch_size=4, limit=6, forgeries={})
+    config.evaluation.update(batch_size=4, limit=6)
+    config.evaluation.forgeries = {}
     config.detector.overrides = {"trunk_overrides": {"width": 0.05, "blocks": 1, "stem_stride": 1}} | overrides
     config.optimizer.learning_rate = 0.003
     return config
