@@ -90,8 +90,8 @@ def _convert(job: Job) -> None:
     for name in job.converter.files:
         path = job.options[name]
         notes |= {f"{name}_source": Path(path).name, f"{name}_sha256": sha256_of(path)}
-    if job.converter.sizes:
-        notes |= {"size": job.converter.sizes[config["name"]]}
+    if size := job.converter.size:
+        notes |= {"size": size if isinstance(size, str) else size[config["name"]]}
     kind = DETECTOR if job.converter.detector else job.kind
     notes |= {"converter": job.kind} if job.converter.detector else {}
-    weights.save(job.output, kind, config, variables, **notes, **job.converter.notes)
+    weights.save(job.output, kind, config, variables, **notes)

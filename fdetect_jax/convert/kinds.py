@@ -22,8 +22,8 @@ class Converter:
     files: options of `convert` that must be given and are paths of further checkpoints, and what these are.
     paths: options of `convert` that may be given and are paths that it reads itself, and what these are.
     keyed: whether a checkpoint may keep several weights of the network under keys, to choose from.
-    detector: whether it makes a detector of the registry, whose config is its name and overrides. notes: kept in the
-      file, of a detector the "size" of its crops. sizes: this by the detector's name, where it differs.
+    detector: whether it makes a detector of the registry, whose config is its name and overrides. size: pixels of its
+      crops, kept in the file; by the detector's name where they differ.
     """
 
     module: str
@@ -32,8 +32,7 @@ class Converter:
     paths: Mapping[str, str] = field(default_factory=dict)
     keyed: bool = True
     detector: bool = False
-    notes: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, str] = field(default_factory=dict)
+    size: str | Mapping[str, str] = ""
 
 
 CONVERTERS = {
@@ -41,9 +40,7 @@ CONVERTERS = {
         "fdetect_jax.convert.efficientnet", choices={"normalization": ("imagenet", "half", "none")}
     ),
     "efficientnet_lite": Converter("fdetect_jax.convert.efficientnet_lite"),
-    "gan_fingerprints": Converter(
-        "fdetect_jax.convert.fingerprints", keyed=False, detector=True, notes={"size": "128"}
-    ),
+    "gan_fingerprints": Converter("fdetect_jax.convert.fingerprints", keyed=False, detector=True, size="128"),
     "stylegan2": Converter("fdetect_jax.convert.stylegan2", keyed=False),
     "hyperinverter": Converter(
         "fdetect_jax.convert.hyperinverter", files={"generator": "the StyleGAN2 checkpoint it was made for"}
@@ -54,26 +51,26 @@ CONVERTERS = {
         files={"decoder": "the decoder that was trained with the encoder"},
         keyed=False,
         detector=True,
-        notes={"size": "256"},
+        size="256",
     ),
-    "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, notes={"size": "256"}),
-    "fwa": Converter("fdetect_jax.convert.fwa", detector=True, notes={"size": "224"}),
-    "resnet": Converter("fdetect_jax.convert.resnet", detector=True, notes={"size": "224"}),
+    "mesonet": Converter("fdetect_jax.convert.mesonet", keyed=False, detector=True, size="256"),
+    "fwa": Converter("fdetect_jax.convert.fwa", detector=True, size="224"),
+    "resnet": Converter("fdetect_jax.convert.resnet", detector=True, size="224"),
     "capsule": Converter(
         "fdetect_jax.convert.capsule",
         choices={"real_class": ("0", "1")},
         files={"trunk": "torchvision's VGG-19"},
         detector=True,
-        sizes={"capsule_v1": "128", "capsule_v2": "300"},
+        size={"capsule_v1": "128", "capsule_v2": "300"},
     ),
-    "vgg": Converter("fdetect_jax.convert.vgg", detector=True, notes={"size": "224"}),
+    "vgg": Converter("fdetect_jax.convert.vgg", detector=True, size="224"),
     "ffd": Converter(
         "fdetect_jax.convert.ffd",
         paths={"templates": "the folder of the templates that it was trained with"},
         detector=True,
-        notes={"size": "299"},
+        size="299",
     ),
-    "xception": Converter("fdetect_jax.convert.xception", detector=True, notes={"size": "299"}),
+    "xception": Converter("fdetect_jax.convert.xception", detector=True, size="299"),
 }
 
 

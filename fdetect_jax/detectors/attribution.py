@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.layers import check_number, named, normalized
+from fdetect_jax.detectors.layers import check_number, check_size, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.axes import per_channel
@@ -56,12 +56,6 @@ class TrunkConfig:
     def channels(self, side: int) -> int:
         """Of the first convolution at ``side`` pixels; the second one has those of half the side."""
         return min(2 * self.fmap_base // side, self.fmap_max)
-
-    def check_images(self, images: jax.Array) -> None:
-        """Raises UserError where images (B, H, W, 3) have another size."""
-        if images.shape[1:3] != (self.size, self.size):
-            found = f"{images.shape[1]} x {images.shape[2]}"
-            raise UserError(f"detector.size: found {self.size} with images of {found}, wanted their size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +177,7 @@ class Attribution(nn.Module):
           if that is larger, and features/….
         """
         config = self.config
-        config.check_images(images)
+        check_size(config.size, images)
         x = normalized(images, "half", self.dtype)
         maps, x = Trunk(config, self.dtype, config.mode, config.switch, name="trunk")(x)
         maps[f"side{LEAST}"] = x = EqualConv(config.channels(LEAST), self.dtype, name=f"conv{LEAST}_0")(x)

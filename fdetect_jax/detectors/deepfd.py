@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fdetect_jax.detectors.layers import Conv, check_number, named, normalized
+from fdetect_jax.detectors.layers import Conv, check_number, check_size, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.conv import depthwise_conv2d
@@ -189,9 +189,7 @@ class DeepFD(nn.Module):
           attention (B, h, w, 1) in [0, 1], which no loss asks to find what was altered; and features/….
         """
         config = self.config
-        if images.shape[1:3] != (config.size, config.size):
-            found = f"{images.shape[1]} x {images.shape[2]}"
-            raise UserError(f"detector.size: found {config.size} with images of {found}, wanted their size")
+        check_size(config.size, images)
         x = normalized(images, "none", jnp.float32)
         x = colour_residual(x) if config.residual == "colour" else x
         weights, biases = (drawn(self, init) for init in config.initial)

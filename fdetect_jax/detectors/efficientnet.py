@@ -15,7 +15,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.layers import NORMALIZATIONS, Conv, DepthwiseConv, check_number, named, normalized
+from fdetect_jax.detectors.layers import (
+    NORMALIZATIONS,
+    Conv,
+    DepthwiseConv,
+    check_number,
+    classifier,
+    named,
+    normalized,
+)
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.conv import Padding, same_padding
@@ -325,6 +333,5 @@ class EfficientNet(nn.Module):
         features = maps(self.config, images, train, self.axis_name, self.dtype)
         embedding = features["head"].mean(axis=(1, 2), dtype=jnp.float32)
         h = nn.Dropout(self.config.dropout, deterministic=not train)(embedding)
-        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        logits = nn.Dense(self.config.num_classes, kernel_init=drawn(self, init), name="fc")(h)
+        logits = classifier(self, self.config.num_classes)(h)
         return Outputs(logits, {"embedding": embedding} | named(features))

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.detectors.attribution import LEAST, EqualConv, EqualDense, Trunk, TrunkConfig
-from fdetect_jax.detectors.layers import named, normalized
+from fdetect_jax.detectors.layers import check_size, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.initial import drawn
@@ -127,7 +127,7 @@ class Fingerprints(nn.Module):
           critic/slope, (B,) each: D(x), D(R(x)) and the norm of D's gradient between the two.
         """
         config = self.config
-        config.check_images(images)
+        check_size(config.size, images)
         x = normalized(images, "half", jnp.float32)
         maps, rebuilt = Autoencoder(config, self.dtype, name="autoencoder")(x)
         residual = x - rebuilt

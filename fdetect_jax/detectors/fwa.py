@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fdetect_jax.detectors import resnet, vgg
-from fdetect_jax.detectors.layers import named
+from fdetect_jax.detectors.layers import classifier, named
 from fdetect_jax.detectors.resnet import ResNetConfig
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
@@ -130,6 +130,4 @@ class DSPFWA(nn.Module):
         config = self.config
         features = resnet.trunk(config.network, images, train, self.axis_name, self.dtype)
         embedding = pyramid(list(features.values())[-1], config.levels).astype(jnp.float32)
-        return Outputs(
-            resnet.classifier(self, config.num_classes)(embedding), {"embedding": embedding} | named(features)
-        )
+        return Outputs(classifier(self, config.num_classes)(embedding), {"embedding": embedding} | named(features))

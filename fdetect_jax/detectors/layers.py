@@ -36,6 +36,19 @@ def check_normalization(found: Any) -> None:
         raise UserError(f"detector.normalization: found {found!r}, wanted one of {sorted(NORMALIZATIONS)}")
 
 
+def check_size(size: int, images: jax.Array) -> None:
+    """Raises UserError where images (B, H, W, 3) have another side than ``detector.size``."""
+    if images.shape[1:3] != (size, size):
+        found = f"{images.shape[1]} x {images.shape[2]}"
+        raise UserError(f"detector.size: found {size} with images of {found}, wanted their size")
+
+
+def classifier(module: nn.Module, classes: int) -> nn.Dense:
+    """The dense layer "fc" of ``module``, float32, drawn as PyTorch draws one; call it in a compact method."""
+    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return nn.Dense(classes, kernel_init=drawn(module, init), name="fc")
+
+
 def normalized(images: jax.Array, normalization: str, dtype: jnp.dtype) -> jax.Array:
     """Images (B, H, W, 3), uint8 or float in [0, 1] -> ``dtype``, less a mean and divided by a deviation.
 

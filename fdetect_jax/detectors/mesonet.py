@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.layers import Conv, check_number, named
+from fdetect_jax.detectors.layers import Conv, check_number, check_size, named
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.initial import drawn
@@ -102,9 +102,7 @@ class MesoNet(nn.Module):
           features/….
         """
         config = self.config
-        if images.shape[1:3] != (config.size, config.size):
-            found = f"{images.shape[1]} x {images.shape[2]}"
-            raise UserError(f"detector.size: found {config.size} with images of {found}, wanted their size")
+        check_size(config.size, images)
         x = images.astype(self.dtype) / (255 if images.dtype == jnp.uint8 else 1)
         features = {}
         for number, pool in enumerate(_POOLS):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from fdetect_jax.detectors import efficientnet
 from fdetect_jax.detectors.efficientnet import VARIANTS, EfficientNetConfig, normed, trunk
-from fdetect_jax.detectors.layers import Conv, named
+from fdetect_jax.detectors.layers import Conv, classifier, named
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
 from fdetect_jax.nn.margin import CosineHead
@@ -127,6 +127,5 @@ class MultiResolution(nn.Module):
         if config.head == "arcface":
             cosines = CosineHead(network.num_classes, name="fc")(h)
             return Outputs(config.scale * cosines, heads | {"cosines": cosines} | named(features))
-        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        logits = nn.Dense(network.num_classes, kernel_init=init, name="fc")(h)
+        logits = classifier(self, network.num_classes)(h)
         return Outputs(logits, heads | named(features))

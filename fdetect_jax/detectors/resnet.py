@@ -5,7 +5,7 @@ the 3x3 convolution of a unit: torchvision in the first unit of stages 2 to 4, T
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -13,10 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.layers import Conv, check_normalization, check_number, named, normalized
+from fdetect_jax.detectors.layers import Conv, check_normalization, check_number, classifier, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
-from fdetect_jax.nn.initial import drawn
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs
 
@@ -158,12 +157,6 @@ def trunk(
         x = Bottleneck(config, unit, axis_name, dtype, name=f"blocks_{number}")(x, train)
         features[f"stage{unit.stage}"] = x
     return features
-
-
-def classifier(module: nn.Module, classes: int) -> Callable[[jax.Array], jax.Array]:
-    """The dense layer "fc" of ``module``, float32, drawn as PyTorch draws one; call it in a compact method."""
-    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-    return nn.Dense(classes, kernel_init=drawn(module, init), name="fc")
 
 
 class ResNet(nn.Module):

@@ -13,10 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fdetect_jax.detectors.layers import Conv, DepthwiseConv, check_number, named, normalized
+from fdetect_jax.detectors.layers import Conv, DepthwiseConv, check_number, classifier, named, normalized
 from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_fields
-from fdetect_jax.nn.initial import drawn
 from fdetect_jax.nn.norm import BatchNorm
 from fdetect_jax.types import Outputs
 
@@ -173,8 +172,7 @@ def classified(module: nn.Module, config: XceptionConfig, head: jax.Array, train
     """(logits, embedding), float32, of the map "head"; call it in a compact method of ``module``."""
     embedding = nn.relu(head).mean(axis=(1, 2), dtype=jnp.float32)
     h = nn.Dropout(config.dropout, deterministic=not train)(embedding)
-    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-    return nn.Dense(config.num_classes, kernel_init=drawn(module, init), name="fc")(h), embedding
+    return classifier(module, config.num_classes)(h), embedding
 
 
 class Xception(nn.Module):

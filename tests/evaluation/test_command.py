@@ -12,11 +12,10 @@ from fdetect_jax.datasets.prepare import prepare
 from fdetect_jax.datasets.selection import Selection
 from fdetect_jax.evaluation.metrics import METRICS
 from fdetect_jax.faces.crop import crop
-from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.calibration import Calibration
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.video import Sampling
-from tests.evaluation.models import RECIPE, save
+from tests.evaluation.models import RECIPE, draw_faces, save
 from tests.pages import Page
 
 
@@ -36,13 +35,7 @@ def model(tmp_path_factory):
 def data(tmp_path_factory):
     """Drawn faces as they are and darkened, an image without a face, and a file that is none."""
     root = tmp_path_factory.mktemp("data") / "test"
-    source = FaceSim(split="test", size=128, identities=12, per_identity=1)
-    for number in range(12):
-        image = source[number]["image"][..., ::-1]
-        folder = root / ("fake/dark" if number % 2 else "real")
-        folder.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / f"{number}.png"), image // 2 if number % 2 else image)
-    cv2.imwrite(str(root / "real" / "blank.png"), np.full((128, 128, 3), 120, np.uint8))
+    draw_faces(root, 12)
     (root / "fake" / "text.mp4").write_text("no video")
     return root
 

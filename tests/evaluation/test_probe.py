@@ -24,10 +24,9 @@ from fdetect_jax.detectors.efficientnet import EfficientNet, EfficientNetConfig
 from fdetect_jax.evaluation.groups import groups_of
 from fdetect_jax.evaluation.sets import open_sets
 from fdetect_jax.faces.crop import crop
-from fdetect_jax.facesim.faces import FaceSim
 from fdetect_jax.inference.scorer import Scorer
 from tests import tiny
-from tests.evaluation.models import RECIPE, save
+from tests.evaluation.models import RECIPE, draw_faces, save
 from tests.small import DETECTOR
 
 MEASURE = audit.measure
@@ -52,13 +51,7 @@ def model(tmp_path_factory):
 def data(tmp_path_factory):
     """Drawn faces as they are and darkened, of as many people, and an image without a face."""
     root = tmp_path_factory.mktemp("data") / "train"
-    source = FaceSim(split="test", size=128, identities=24, per_identity=1)
-    for number in range(24):
-        image = source[number]["image"][..., ::-1]
-        folder = root / ("fake/dark" if number % 2 else "real")
-        folder.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / f"{number}.png"), image // 2 if number % 2 else image)
-    cv2.imwrite(str(root / "real" / "blank.png"), np.full((128, 128, 3), 120, np.uint8))
+    draw_faces(root, 24)
     return root
 
 
