@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "fdetect_jax"
 # From the top down; the rooms of one line do not import each other.
 ROOMS = (
     ("main", "cli"),
-    ("bench", "experiments"),
+    ("bench", "experiments", "service"),
     ("predict", "overrides", "cluster"),
     ("config",),
     ("train",),

@@ -1,0 +1,1 @@
+"""The web service: API, page, job queue and workers."""
