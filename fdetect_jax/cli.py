@@ -10,6 +10,7 @@ from fdetect_jax.datasets.command import add_doctor, add_prepare
 from fdetect_jax.errors import exit_status
 from fdetect_jax.evaluation.probe_command import add_probe
 from fdetect_jax.report.facesim_sheet import add_facesim
+from fdetect_jax.service.command import add_service
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add_doctor(jobs)
     add_inverter(jobs)
     add_facesim(jobs)
+    add_service(jobs)
     change = jobs.add_parser("convert", help="turn a public checkpoint into safetensors; nothing in it is executed")
     change.add_argument("kind", help=f"one of {', '.join(kinds.names())}")
     change.add_argument("--input", required=True, help="the checkpoint: .pt, .pth, .tar, .pkl, .h5 or .safetensors")

@@ -163,14 +163,9 @@ def heat_sheet(
     tiles = []
     for image, where, score in zip(images, attention, scores, strict=True):
         face = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if len(image) > side else cv2.INTER_CUBIC)
-        below, how = f"P(fake) {score:.3f}", cv2.INTER_LINEAR if masks else cv2.INTER_CUBIC
-        heat = np.clip(cv2.resize(where.astype(np.float32), (side, side), interpolation=how), 0, 1)
+        under, below = overlaid(face, where, masks), f"P(fake) {score:.3f}"
         if masks:
-            under = _outlined(face, heat >= ALTERED)
             below += f", {np.mean(where >= ALTERED):.0%} altered"
-        else:
-            colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-            under = (0.5 * face + 0.5 * colours).astype(np.uint8)
         label = np.empty((24, 2 * side, 3), np.uint8)
         label[:] = _PAPER
         paste(label, text(below, 14, _INK, _PAPER), 6, 3)
@@ -179,6 +174,17 @@ def heat_sheet(
         tiles.append(np.full_like(tiles[0], _PAPER))
     half = len(tiles) // 2
     return np.concatenate([np.concatenate(tiles[row : row + 2], axis=1) for row in range(0, 2 * half, 2)])
+
+
+def overlaid(face: np.ndarray, where: np.ndarray, masks: bool) -> np.ndarray:
+    """A face (S, S, 3) uint8 under its heat map (h, w) in [0, 1], or with its mask outlined; the same shape."""
+    side = face.shape[1], face.shape[0]
+    how = cv2.INTER_LINEAR if masks else cv2.INTER_CUBIC
+    heat = np.clip(cv2.resize(where.astype(np.float32), side, interpolation=how), 0, 1)
+    if masks:
+        return _outlined(face, heat >= ALTERED)
+    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    return (0.5 * face + 0.5 * colours).astype(np.uint8)
 
 
 def _outlined(face: np.ndarray, marked: np.ndarray) -> np.ndarray:

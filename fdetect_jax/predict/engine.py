@@ -51,6 +51,7 @@ def verdicts(
     protocol: Protocol,
     *,
     heat_map: bool = False,
+    portraits: bool = False,
     workers: int | None = None,
     seconds: float = SECONDS,
     readers: Workers | None = None,
@@ -63,8 +64,10 @@ def verdicts(
 
     Args:
       files: images and videos. scorer: the detector. protocol: from scores of faces to that of a file.
-      heat_map: whether heat maps are made. workers: processes; None: one per core. seconds: that one file may take to
-        be read, and as many for the analyses. readers: of ``start_readers``, if they run already.
+      heat_map: whether heat maps are made. portraits: whether faces are wanted in any case, also one of each of the
+        most suspicious people; they have no heat maps unless these are made.
+      workers: processes; None: one per core. seconds: that one file may take to be read, and as many for the analyses.
+      readers: of ``start_readers``, if they run already.
     """
     analyses = dict(ANALYSES)
     how = {"workers": workers, "seconds": seconds}
@@ -80,13 +83,14 @@ def verdicts(
                 continue
             margins = scorer.calibration.margins(predictions.margins)
             evidence, notes = weigh(extracted, analyses)
-            heat = _heat(seen, margins, scorer) if (heat_map or scorer.finds_masks) and seen.crops else None
+            maps = heat_map or scorer.finds_masks
+            heat = _heat(seen, margins, scorer, maps, portraits) if (maps or portraits) and seen.crops else None
             if heat is not None and heat.masks:
                 evidence = (of_masks(heat.attention, heat.scores), *evidence)
             known = predictions.classes, scorer.classes, evidence, notes, predictions.strangeness, scorer.limits
             verdict = decide(str(file), seen, margins, protocol, *known, scorer.lead)
             verdict = dataclasses.replace(verdict, passing=extracted.passing)
-            yield verdict, heat if heat_map else None
+            yield verdict, heat if heat_map or portraits else None
 
 
 def _scored(seen: Iterable[tuple[Path, MediaFaces | Rejected]], scorer: Scorer, protocol: Protocol) -> Iterator[Scored]:
@@ -118,8 +122,14 @@ def _extracted(
         yield waiting.popleft(), found
 
 
-def _heat(seen: MediaFaces, margins: np.ndarray, scorer: Scorer) -> Heat:
-    chosen = np.sort(np.argsort(-margins, kind="stable")[:_HEAT_FACES])
+def _heat(seen: MediaFaces, margins: np.ndarray, scorer: Scorer, maps: bool, portraits: bool) -> Heat:
+    order, tracks = np.argsort(-margins, kind="stable"), np.array([crop.track for crop in seen.crops])
+    chosen = order[:_HEAT_FACES]
+    if portraits:
+        _, first = np.unique(tracks[order], return_index=True)  # where each person's most suspicious face stands
+        chosen = np.union1d(chosen, order[np.sort(first)[:_HEAT_FACES]])
+    chosen = np.sort(chosen)
     crops = [crop.example["image"] for crop in seen.crops]
-    maps = scorer.attention_of(crops, [crop.track for crop in seen.crops], chosen)
-    return Heat(np.stack([crops[number] for number in chosen]), maps, expit(margins[chosen]), scorer.finds_masks)
+    found = scorer.attention_of(crops, tracks.tolist(), chosen) if maps else None
+    masks = maps and scorer.finds_masks
+    return Heat(np.stack([crops[number] for number in chosen]), found, expit(margins[chosen]), tracks[chosen], masks)

@@ -3,7 +3,6 @@
 With an output folder every finished file is a line of ``verdicts.jsonl`` there.
 """
 
-import collections
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
@@ -15,16 +14,13 @@ from fdetect_jax.errors import UserError
 from fdetect_jax.fields import from_json
 from fdetect_jax.files import digest, sha256_of
 from fdetect_jax.inference.analyses import ANALYSES
-from fdetect_jax.inference.evidence import TITLES
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.files import VERDICTS, Found, find_files, written_for
-from fdetect_jax.media.isolated import Workers, enough, run_isolated
-from fdetect_jax.media.limits import Rejected
-from fdetect_jax.predict import work
+from fdetect_jax.media.isolated import Workers, enough
 from fdetect_jax.predict.copies import distinct
 from fdetect_jax.predict.engine import SECONDS, check, verdicts
-from fdetect_jax.predict.verdict import Verdict
+from fdetect_jax.predict.rows import rows_of
 
 _SCHEMA = 6  # of a line of the diary; lines of another one are not continued
 
@@ -87,11 +83,8 @@ def _rows(found, scorer, protocol, output, heat_map, workers, seconds, readers) 
     with contextlib.ExitStack() as stack:
         made = verdicts([job.file for job in left], scorer, protocol, heat_map=heat_map, readers=readers, **how)
         stack.enter_context(contextlib.closing(made))
-        fresh = (
-            _drawn(zip(left, made, strict=True), output, how, stack)
-            if output
-            else ((_row(verdict, work.Shown()), True) for verdict, _ in made)
-        )
+        fresh = rows_of(zip((job.name for job in left), made, strict=True), output, heat_map, **how)
+        stack.enter_context(contextlib.closing(fresh))
         for job in jobs:
             if job.key in done:
                 row = done[job.key] | {"file": str(job.file)}
@@ -121,34 +114,6 @@ def _jobs(found: Found, diary: "_Diary", scorer: Scorer, protocol: Protocol, hea
         content = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         jobs.append(_Job(file, source, named[source], digest([source, str(named[source]), content, how])))
     return jobs
-
-
-def _drawn(made: Iterator, output: Path, how: dict, stack: contextlib.ExitStack) -> Iterator[tuple[dict, bool]]:
-    """Rows, and whether each is a result that lasts."""
-    waiting: collections.deque[Verdict] = collections.deque()
-
-    def tasks() -> Iterator[tuple]:
-        for job, (verdict, heat) in made:
-            waiting.append(verdict)
-            yield job.file, output, job.name, verdict, heat
-
-    for shown in stack.enter_context(contextlib.closing(run_isolated(work.show, tasks(), **how))):
-        verdict = waiting.popleft()
-        yield _row(verdict, shown), not (verdict.passing or (isinstance(shown, Rejected) and shown.passing))
-
-
-def _row(verdict: Verdict, shown: work.Shown | Rejected) -> dict[str, Any]:
-    notes = verdict.notes
-    if isinstance(shown, Rejected):
-        notes, shown = (*notes, shown.reason), work.Shown()
-    elif shown.note:
-        notes = (*notes, shown.note)
-    row = verdict.to_row()
-    for one in row["evidence"]:
-        title = TITLES.get(one["name"]) or ANALYSES[one["name"]].title
-        one |= {"title": title, "picture": shown.pictures.get(one["name"])}
-    written = {"annotated": shown.annotated, "heat_map": shown.heat_map, "poster": shown.poster}
-    return row | written | {"note": "; ".join(notes)}
 
 
 class _Diary:

@@ -78,7 +78,7 @@ def test_a_copy_without_its_sound_says_so(tmp_path):
         sink.mux(sound.encode(hum))
         sink.mux(sound.encode(None))
     verdict = Verdict("a.mkv", "not_applicable", None, "no face", 0.5, kind="video", notes=("before",))
-    shown = show((tmp_path / "a.mkv", tmp_path / "out", Path("a.mkv"), verdict, None))
+    shown = show((tmp_path / "a.mkv", tmp_path / "out", Path("a.mkv"), verdict, None, False, False))
     assert (tmp_path / "out" / shown.annotated).is_file()
     assert _row(verdict, shown)["note"] == "before; sound left out: codec tta is not read"
 

@@ -1,0 +1,125 @@
+"""The processes of a service: a server, and workers that it starts again when they end."""
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.process import BaseProcess
+
+from fdetect_jax import interrupts
+from fdetect_jax.errors import UserError
+from fdetect_jax.host import end_with_parent, hidden_main, set_up
+from fdetect_jax.service.settings import Settings
+
+_PAUSE, _LONGEST = 1.0, 60.0  # seconds before a worker is started again, doubled each time it ends early
+_log = logging.getLogger("fdetect.service")
+
+
+def work(settings: Settings, processes: int | None = None) -> None:
+    """Is a worker, until SIGTERM or Ctrl-C. processes: that read and draw files; None: one per core.
+
+    Raises UserError where weights, face models, records or storage cannot be used.
+    """
+    set_up()
+    from fdetect_jax.service.service import Service
+    from fdetect_jax.service.sweep import Sweeper
+    from fdetect_jax.service.worker import Worker
+
+    service = Service.open(settings)
+    worker = Worker(service, processes)
+    try:
+        with interrupts.stoppable() as stop:
+            worker.prepare()
+            consumer, sweeper = service.queue.consume(worker.judge), Sweeper(service).start()
+            while not stop.wait(10.0):
+                worker.speak()
+            worker.stop()
+            sweeper.close()
+            consumer.stop(graceful=True)
+    finally:
+        worker.close()
+        service.close()
+
+
+def serve(settings: Settings, host: str, port: int, workers: int) -> None:
+    """Is a server with ``workers`` workers, until SIGTERM or Ctrl-C. Raises UserError as ``work`` does."""
+    import uvicorn
+
+    from fdetect_jax.service.api import create_app
+    from fdetect_jax.service.service import Service
+    from fdetect_jax.service.sweep import Sweeper
+
+    service = Service.open(settings)
+    started = Workers(settings, workers)
+    sweeper = Sweeper(service).start()
+    try:
+        shown = f"[{host}]" if ":" in host else host
+        print(f"http://{shown}:{port}  ({workers} workers; files in {settings.data})", flush=True)
+        # The client's address is the peer's, whatever a header says.
+        uvicorn.run(
+            create_app(service),
+            host=host,
+            port=port,
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_level="warning",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+        )
+    finally:
+        sweeper.close()
+        started.close()
+        service.close()
+
+
+class Workers:
+    """Worker processes that are started again when one ends. They end with this process, however it ends."""
+
+    def __init__(self, settings: Settings, number: int):
+        self._settings = json.dumps(settings.to_json())
+        self._processes = max(1, (os.cpu_count() or 1) // max(1, number))
+        self._stop = threading.Event()
+        self._running: dict[int, BaseProcess] = {}
+        self._threads = [threading.Thread(target=self._keep, args=(index,), daemon=True) for index in range(number)]
+        for thread in self._threads:
+            thread.start()
+
+    def pids(self) -> list[int]:
+        """Of the processes that run."""
+        return [process.pid for process in self._running.values() if process.is_alive()]
+
+    def close(self) -> None:
+        """Stops them; their unfinished jobs are queued again."""
+        self._stop.set()
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            process.join(15)
+            if process.is_alive():
+                process.kill()
+
+    def _keep(self, index: int) -> None:
+        context, pause = multiprocessing.get_context("spawn"), _PAUSE
+        while not self._stop.is_set():
+            process = context.Process(target=_run, args=(self._settings, self._processes))
+            with hidden_main():
+                process.start()
+            self._running[index] = process
+            process.join()
+            if not self._stop.is_set():
+                _log.warning("worker %d ended with status %s; it is started again", index, process.exitcode)
+                self._stop.wait(pause)
+                pause = min(_LONGEST, 2 * pause) if process.exitcode and process.exitcode > 0 else _PAUSE
+
+
+def _run(settings: str, processes: int) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers
+    try:
+        work(Settings.from_text(settings), processes)
+    except UserError as error:
+        print(f"worker: error: {error}", flush=True)
+        raise SystemExit(2) from None
