@@ -39,7 +39,7 @@ def rows_of(
       ``heat``, paths below ``output``, or None.
     """
     if output is None:
-        yield from ((_row(verdict, Shown(), portraits), True) for _, (verdict, _) in made)
+        yield from ((row_of(verdict, Shown(), portraits), True) for _, (verdict, _) in made)
         return
     waiting: collections.deque[Verdict] = collections.deque()
 
@@ -53,7 +53,7 @@ def rows_of(
         for shown in drawn:
             verdict = waiting.popleft()
             passing = verdict.passing or (isinstance(shown, Rejected) and shown.passing)
-            yield _row(verdict, shown, portraits), not passing
+            yield row_of(verdict, shown, portraits), not passing
 
 
 def start_drawers(workers: int | None, seconds: float) -> Workers:
@@ -61,7 +61,7 @@ def start_drawers(workers: int | None, seconds: float) -> Workers:
     return Workers(show, workers=workers, seconds=seconds, keep=True)
 
 
-def _row(verdict: Verdict, shown: Shown | Rejected, portraits: bool) -> dict[str, Any]:
+def row_of(verdict: Verdict, shown: Shown | Rejected, portraits: bool = False) -> dict[str, Any]:
     notes = verdict.notes
     if isinstance(shown, Rejected):
         notes, shown = (*notes, shown.reason), Shown()

@@ -12,7 +12,9 @@ from fdetect_jax import cli
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.video import Sampling, probe
-from fdetect_jax.predict.run import _row, predict
+from fdetect_jax.predict.engine import verdicts
+from fdetect_jax.predict.rows import row_of, rows_of
+from fdetect_jax.predict.run import predict
 from fdetect_jax.predict.verdict import Verdict
 from fdetect_jax.predict.work import show
 from tests.small import compilations
@@ -80,7 +82,30 @@ def test_a_copy_without_its_sound_says_so(tmp_path):
     verdict = Verdict("a.mkv", "not_applicable", None, "no face", 0.5, kind="video", notes=("before",))
     shown = show((tmp_path / "a.mkv", tmp_path / "out", Path("a.mkv"), verdict, None, False, False))
     assert (tmp_path / "out" / shown.annotated).is_file()
-    assert _row(verdict, shown)["note"] == "before; sound left out: codec tta is not read"
+    assert row_of(verdict, shown)["note"] == "before; sound left out: codec tta is not read"
+
+
+def test_each_person_has_a_portrait(model, media, tmp_path):
+    scorer = Scorer(model, batch_size=4)
+    how = {"heat_map": True, "portraits": True, "workers": 1, "seconds": 60}
+    (found,) = verdicts([media / "clip.mp4"], scorer, PROTOCOL, **how)
+    ((row, lasting),) = rows_of([(Path("a"), found)], tmp_path, **how)
+    (track,) = row["tracks"]
+    crop, heat = (cv2.imread(str(tmp_path / track[name])) for name in ("crop", "heat"))
+    assert crop.shape == heat.shape == (64, 64, 3)
+    assert lasting
+    highest = max(range(len(found[1].scores)), key=found[1].scores.__getitem__)
+    assert np.abs(crop[..., ::-1].astype(int) - found[1].images[highest]).mean() < 4  # JPEG
+
+
+def test_portraits_need_no_heat_map(model, media, tmp_path):
+    how = {"portraits": True, "workers": 1, "seconds": 60}
+    (found,) = verdicts([media / "face.png"], Scorer(model, batch_size=4), PROTOCOL, **how)
+    assert found[1].attention is None
+    ((row, _),) = rows_of([(Path("a"), found)], tmp_path, **how)
+    assert row["heat_map"] is None
+    assert row["tracks"][0]["heat"] is None
+    assert (tmp_path / row["tracks"][0]["crop"]).is_file()
 
 
 def test_the_page_shows_them_all(predicted):
