@@ -58,10 +58,6 @@ class Results:
         self._storage.write(f"{self._out}/{REPORT}", page.encode("utf-8", "backslashreplace"))
         self._storage.write(f"{self._out}/{ROWS}", json.dumps(rows).encode())
 
-    def remove(self) -> None:
-        """Removes all of it."""
-        self._storage.remove(self._out)
-
     def _embedded(self, name: str) -> str:
         """A picture as a data URI."""
         if not name:

@@ -105,7 +105,7 @@ def jobs(
     service: Service = request.app.state.service
     found, after = service.jobs.of(owner.name, limit, None if cursor is None else float(cursor))
     shown = [job_view(one, service) for one in found]
-    return JSONResponse({"jobs": shown, "next": None if after is None else f"{after:.6f}"})
+    return JSONResponse({"jobs": shown, "next": None if after is None else repr(after)})
 
 
 @router.get("/{job}", response_model=schemas.JobWithRows)

@@ -182,11 +182,17 @@ class Worker:
     def _take(self, one: _Held, n: int, row: dict[str, Any], folder: Path) -> None:
         """Stores one row with its pictures; with the last one the job is done."""
         one.parts += 1
+        self._renew(one)
         if one.lost:
             return
-        one.rows[n] = one.results.kept(n, row | {"file": one.claim.document["files"][n]["name"]}, folder)
-        one.inputs[n].unlink(missing_ok=True)
-        self._finish_if_whole(one)
+        try:
+            one.rows[n] = one.results.kept(n, row | {"file": one.claim.document["files"][n]["name"]}, folder)
+            one.inputs[n].unlink(missing_ok=True)
+            self._finish_if_whole(one)
+        except FileNotFoundError:  # removed in the meantime, files and all
+            self._renew(one)
+            if not one.lost:
+                raise
 
     def _finish_if_whole(self, one: _Held) -> None:
         document = one.claim.document
@@ -199,8 +205,7 @@ class Worker:
         try:
             ended = self._service.jobs.finish(one.claim, sorted(set(one.known.values())), unable)
         except NotHeld:
-            one.lost = True
-            one.results.remove()
+            self._lose(one)
             return
         if not document["options"]["keep"]:
             self._service.storage.remove(f"{one.claim.folder}/in")
@@ -224,11 +229,21 @@ class Worker:
                     continue
                 shown |= {one.claim.id: time.monotonic(), f"{one.claim.id}/far": one.progress}
                 try:
-                    self._service.jobs.renew(one.claim, one.progress)
-                except NotHeld:
-                    one.lost = True
-                    for path in one.inputs.values():
-                        path.unlink(missing_ok=True)
-                    one.results.remove()
+                    self._renew(one)
                 except Exception:
                     _log.exception("a lease could not be renewed")
+
+    def _renew(self, one: _Held) -> None:
+        try:
+            self._service.jobs.renew(one.claim, one.progress)
+        except NotHeld:
+            self._lose(one)
+
+    def _lose(self, one: _Held) -> None:
+        """The job is no longer this worker's: what it stored and copied of it goes."""
+        one.lost = True
+        for path in one.inputs.values():
+            path.unlink(missing_ok=True)
+        found = self._service.records.get(f"job/{one.claim.id}")
+        removed = found is None or found["folder"] != one.claim.folder or found["state"] in ("cancelled", "expired")
+        self._service.storage.remove(one.claim.folder if removed else one.claim.out)
