@@ -8,6 +8,7 @@ import ctypes
 import errno
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -124,7 +125,7 @@ class Confinement:
         while error is not None and error not in causes:
             causes.append(error)
             error = error.__cause__ or error.__context__
-        if self.memory is not None and any(map(_lacks_memory, causes)):
+        if self.memory is not None and (any(map(_lacks_memory, causes)) or _is_nearly_used_up(self.memory)):
             os._exit(OUT_OF_MEMORY)
         if self.file_bytes is not None and any(getattr(one, "errno", None) == errno.EFBIG for one in causes):
             return f"would write a file of more than {_size(self.file_bytes)}"
@@ -256,6 +257,18 @@ def _closed(folders: list[Path]) -> Path | None:
 def _lacks_memory(error: BaseException) -> bool:
     insufficient = type(error).__name__ == "error" and getattr(error, "code", None) == -4  # OpenCV's
     return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or insufficient
+
+
+def _is_nearly_used_up(memory: int) -> bool:
+    """Whether an eighth or less was ever left: libraries then fail with errors that say nothing of memory."""
+    try:
+        found = re.search(r"VmPeak:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return limit != resource.RLIM_INFINITY and limit - int(found[1]) * 1024 <= memory // 8
+    except MemoryError:
+        return True
+    except (OSError, AttributeError, TypeError):  # not on Linux
+        return False
 
 
 def _size(size: int) -> str:

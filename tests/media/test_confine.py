@@ -140,6 +140,18 @@ def test_memory(confined, holds):
     assert confined(replace(FREE, memory=256 << 20), allocate, items) == expected
 
 
+def fail_with_little_left(size):
+    held = bytearray(size)
+    raise SystemError(f"error return without exception set, {len(held)} bytes")
+
+
+def test_odd_errors_where_little_memory_is_left(confined, holds):
+    holds("memory")
+    little, enough = confined(replace(FREE, memory=256 << 20), fail_with_little_left, [240 << 20, 100 << 20])
+    assert little == Rejected("needs more than 256 MiB of memory")
+    assert "SystemError" in enough.reason
+
+
 def abort(_):
     os.abort()
 

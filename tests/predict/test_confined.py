@@ -46,3 +46,12 @@ def test_verdicts_and_copies_are_the_same(model, media, open_folder):
     assert written
     assert all((open_folder / "confined" / path).is_file() for path in written)
     assert list(confinement.folder.iterdir()) == []
+
+
+def test_a_file_that_breaks_a_limit_has_a_verdict_that_says_so(model, media, open_folder):
+    isolated.confine(Confinement(memory=1 << 20, user=False))
+    files = [media / "face.png", media / "notes.txt"]
+    broken, other = predict(files, Scorer(model, batch_size=4), PROTOCOL, workers=1)
+    assert broken["verdict"] == other["verdict"] == "unable_to_evaluate"
+    assert "needs more than 1 MiB of memory" in broken["reason"]
+    assert "no image or video" in other["reason"]
