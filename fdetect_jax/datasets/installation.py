@@ -3,17 +3,22 @@
 import importlib.metadata
 import os
 import platform
+import tempfile
+from pathlib import Path
 
 from fdetect_jax.errors import UserError, backend_trouble
 from fdetect_jax.faces.models import ModelsUnavailable, load_models, models_hash
 from fdetect_jax.host import cache_folder, check_flags
+from fdetect_jax.media import isolated
+from fdetect_jax.media.confine import TITLES, Confinement
 
 _PACKAGES = ("fdetect-jax", "jax", "jaxlib", "flax", "mediapipe", "opencv-contrib-python", "av", "tensorflow-datasets")
 _EXTRAS = {"apache-beam": "fdetect prepare --beam", "torch": "fdetect bench --vs torch"}
 
 
 def examine_installation() -> tuple[list[str], bool]:
-    """Versions, devices and the face models; fetches the models if they are missing."""
+    """Versions, devices, the face models, and what confines the processes that read uploads; fetches the models if they
+    are missing."""
     lines = [f"python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"]
     sound = True
     for name in _PACKAGES:
@@ -41,7 +46,17 @@ def examine_installation() -> tuple[list[str], bool]:
     except ModelsUnavailable as error:
         sound = False
         lines.append(f"face models: {error}")
-    return lines, sound
+    return [*lines, *_confinement()], sound
+
+
+def _confinement() -> list[str]:
+    """What a process of the service that reads uploads is confined to. A limit that is missing here is no problem of
+    the installation, for the others hold without it."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = isolated.examine(Confinement(folder=Path(folder)))
+    held = [TITLES[name] for name, holds in found.items() if holds is True]
+    missing = [f"{TITLES[name]}, does not hold: {holds}" for name, holds in found.items() if holds is not True]
+    return [f"processes that read uploads: {line}" for line in (", ".join(held) or "nothing holds", *missing)]
 
 
 def _version(name: str) -> str | None:

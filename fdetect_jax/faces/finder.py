@@ -8,7 +8,7 @@ import ctypes
 import math
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -65,14 +65,16 @@ class Faces:
     """BlazeFace (Bazarevsky et al., 2019) for boxes, MediaPipe's face mesh (Kartynnik et al., 2019) for landmarks.
 
     Do not share it between threads and do not pickle it; each process opens its own. Close it, or use it in a ``with``.
-    broken: a model has failed, after which MediaPipe refuses every other image too; open another one.
+    broken: a model has failed, after which MediaPipe refuses every other image too; open another one. content: of the
+    models' files, by name.
     """
 
-    def __init__(self, min_confidence: float = 0.5):
+    def __init__(self, min_confidence: float = 0.5, content: Mapping[str, bytes] | None = None):
         """Loads the models.
 
         Args:
             min_confidence: lowest accepted score of a box, in (0, 1].
+            content: what ``load_models`` returned; None: it is called here.
 
         Raises:
             ModelsUnavailable: see ``faces.models.load_models``.
@@ -80,8 +82,8 @@ class Faces:
         """
         if not 0 < min_confidence <= 1:
             raise UserError(f"min_confidence: found {min_confidence}, wanted a number in (0, 1]")
-        content = load_models()
-        self.broken = False
+        content = load_models() if content is None else content
+        self.broken, self.content = False, content
         with _quiet():
             import mediapipe as mp
             from mediapipe.tasks.python import BaseOptions, vision
@@ -271,7 +273,7 @@ def own_faces() -> Faces:
     global _own
     if _own.broken:
         _own.close()
-        _own = Faces()
+        _own = Faces(content=_own.content)  # a confined process may not be able to read the files any more
     return _own
 
 

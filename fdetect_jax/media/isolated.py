@@ -21,6 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from fdetect_jax import interrupts
 from fdetect_jax.errors import UserError
 from fdetect_jax.host import end_with_parent, hidden_main
+from fdetect_jax.media.confine import Confinement
 from fdetect_jax.media.limits import Rejected, UnreadableMedia
 
 Item = TypeVar("Item")
@@ -29,11 +30,33 @@ Value = TypeVar("Value")
 _RESTARTS = 3  # at most, without a result between them
 
 _failure: str | None = None  # traceback of this process's initializer, if it failed
+_policy: Confinement | None = None  # of the processes that this one starts
+_own: Confinement | None = None  # of this process
+_held: dict[str, bool | str] = {}  # what of it holds
 
 
 @dataclass(frozen=True)
 class _NotStarted:
     reason: str
+
+
+def confine(confinement: Confinement | None) -> None:
+    """Confines all processes that are made from now on: those of a ``run_isolated`` or a ``Workers`` that begins
+    later. None: of none."""
+    global _policy
+    _policy = confinement
+
+
+def examine(confinement: Confinement) -> dict[str, bool | str]:
+    """What ``Confinement.apply`` returns in a process on this machine, which is started for it.
+
+    Raises RuntimeError where no process can be started.
+    """
+    with contextlib.closing(Workers(_what_holds, workers=1, seconds=60.0, confinement=confinement)) as workers:
+        (found,) = workers.run([None])
+    if isinstance(found, Rejected):
+        raise RuntimeError(f"a confined process does not work: {found.reason}")
+    return found
 
 
 def run_isolated(
@@ -82,13 +105,16 @@ class Workers:
         initializer: Callable[..., None] | None = None,
         initargs: Sequence[Any] = (),
         keep: bool = False,
+        confinement: Confinement | None = None,
     ):
         """Arguments and errors as for ``run_isolated``; nothing starts yet. keep: once all items of a run are done, the
-        processes wait for the next run."""
+        processes wait for the next run. confinement: None: what ``confine`` was called with."""
         self._number = (os.cpu_count() or 1) if workers is None else workers
         if self._number < 1 or not seconds > 0:
             raise UserError(f"workers, seconds: found {self._number}, {seconds}, wanted at least 1 and more than 0")
-        self._seconds, self._work = seconds, (function, self._number, seconds, (initializer, initargs))
+        self._confinement = _policy if confinement is None else confinement
+        self._seconds = seconds
+        self._work = (function, self._number, seconds, (initializer, initargs), self._confinement)
         self._pool, self._keep = _Pool(*self._work), keep
 
     def start(self) -> "Workers":
@@ -132,7 +158,8 @@ class Workers:
                 except TimeoutError:
                     result = Rejected(f"took over {self._seconds:g} seconds", passing=True)
                 except ProcessExpired as error:
-                    result = Rejected(f"its process died ({_cause(error.exitcode)})", passing=True)
+                    reason = None if self._confinement is None else self._confinement.reason(error.exitcode)
+                    result = Rejected(reason or f"its process died ({_cause(error.exitcode)})", passing=True)
                 if isinstance(result, _NotStarted):
                     raise RuntimeError(f"worker processes do not start: {result.reason}")
                 restarts = 0
@@ -144,8 +171,10 @@ class Workers:
 
 
 class _Pool:
-    def __init__(self, function: Callable, workers: int, seconds: float, start: tuple):
-        self._function, self._seconds, self._context, self.closed = function, seconds, _Context(), False
+    def __init__(self, function: Callable, workers: int, seconds: float, start: tuple, confinement: Confinement | None):
+        self._function, self._seconds, self._context, self.closed = function, seconds, _Context(confinement), False
+        if confinement is not None:
+            start = (*start, confinement, function)  # a process that reads its name loads its libraries
         self._pool = ProcessPool(workers, initializer=_begin, initargs=start, context=self._context)
 
     def start(self) -> None:
@@ -171,6 +200,7 @@ class _Pool:
         self._kill()  # pebble would wait for each process, and a starting one would log an error
         self._pool.join()
         self._kill()  # what pebble's threads were starting
+        self._context.clear()
 
     def running(self) -> bool:
         return bool(self._context.alive())
@@ -183,14 +213,22 @@ class _Pool:
 class _Context(multiprocessing.context.SpawnContext):
     """Spawns (a fork would copy the threads of the caller's libraries) and records the processes it spawned."""
 
-    def __init__(self):
+    def __init__(self, confinement: Confinement | None):
         super().__init__()
         self._processes: list[BaseProcess] = []
+        self._confinement = confinement
 
     def Process(self, *args: Any, **options: Any) -> BaseProcess:
         process = _Process(*args, **options)
+        self.clear()
         self._processes = [*self.alive(), process]
         return process
+
+    def clear(self) -> None:
+        """Removes the temporary folders of the processes that have ended."""
+        for process in self._processes:
+            if self._confinement is not None and process.pid is not None and not process.is_alive():
+                self._confinement.remove(process.pid)
 
     def alive(self) -> list[BaseProcess]:
         return [process for process in self._processes if process.is_alive()]
@@ -214,8 +252,13 @@ def _cause(exitcode: int) -> str:
         return f"exit status {exitcode}"
 
 
-def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> None:
-    global _failure
+def _begin(
+    initializer: Callable[..., None] | None,
+    initargs: Sequence[Any],
+    confinement: Confinement | None = None,
+    function: Callable | None = None,
+) -> None:
+    global _failure, _own, _held
     end_with_parent()
     interrupts.ignore()
     with contextlib.suppress(OSError):  # when memory runs out, the kernel kills a worker before the main process
@@ -225,17 +268,25 @@ def _begin(initializer: Callable[..., None] | None, initargs: Sequence[Any]) -> 
             initializer(*initargs)
     except Exception as error:
         _failure = _describe(error)
+    if confinement is not None:
+        _own, _held = confinement, confinement.apply()
+
+
+def _what_holds(_: None) -> dict[str, bool | str]:
+    return _held
 
 
 def _guarded(function: Callable, item: Any) -> Any:
     if _failure is not None:
         return _NotStarted(_failure)
     try:
-        return function(item)
+        with contextlib.nullcontext() if _own is None else _own.per_item():
+            return function(item)
     except UnreadableMedia as error:
         return Rejected(error.reason, error.passing)
     except (Exception, SystemExit) as error:  # pebble would re-raise it here: a SystemExit would end the run
-        return Rejected(_describe(error), passing=True)
+        reason = None if _own is None else _own.check(error)
+        return Rejected(reason or _describe(error), passing=True)
 
 
 def _describe(error: Exception) -> str:

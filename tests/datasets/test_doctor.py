@@ -234,10 +234,15 @@ def test_the_installation(monkeypatch, faces, capsys):
     assert "face models: face_detection_full_range_sparse.tflite, face_detection_short_range.tflite" in out
     assert "verified" in out
     assert "devices: cpu" in out
+    assert "processes that read uploads: " in out
 
     def gone():
         raise ModelsUnavailable("no network")
 
     monkeypatch.setattr(installation, "load_models", gone)
+    monkeypatch.setattr(installation.isolated, "examine", lambda _: {"memory": True, "network": "no filters here"})
     assert main(["doctor"]) == 1
-    assert "face models: no network" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "face models: no network" in out
+    assert "processes that read uploads: a limit on memory\n" in out
+    assert "processes that read uploads: no network, does not hold: no filters here\n" in out

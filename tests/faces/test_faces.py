@@ -109,6 +109,7 @@ def test_broken_models_are_opened_anew(monkeypatch, drawn):
     with finder.own_faces() as first:
         with pytest.raises(RuntimeError, match="ROI"):
             first._run(first._detector, np.zeros((0, 64, 3), np.uint8))
+        monkeypatch.setattr(finder, "load_models", lambda: pytest.fail("read again"))
         with finder.own_faces() as second:
             assert len(second.detect(drawn[0]["image"])) == 1
     monkeypatch.setattr(finder, "_own", None)
