@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from multiprocessing.process import BaseProcess
@@ -23,12 +24,21 @@ def work(settings: Settings, processes: int | None = None) -> None:
     Raises UserError where weights, face models, records or storage cannot be used.
     """
     set_up()
+    from fdetect_jax.media import isolated
+    from fdetect_jax.media.confine import TITLES, Confinement
     from fdetect_jax.service.service import Service
     from fdetect_jax.service.sweep import Sweeper
     from fdetect_jax.service.worker import Worker
 
     service = Service.open(settings)
-    worker = Worker(service, processes)
+    folder = settings.data / "confined" / str(os.getpid())
+    folder.mkdir(parents=True, exist_ok=True)
+    confinement = Confinement(cpu_seconds=settings.seconds * (os.cpu_count() or 1), folder=folder)
+    isolated.confine(confinement)
+    for name, held in isolated.examine(confinement).items():
+        if held is not True:
+            print(f"worker: processes that read files have not: {TITLES[name]} ({held})", flush=True)
+    worker = Worker(service, processes, confinement)
     try:
         with interrupts.stoppable() as stop:
             worker.prepare()
@@ -41,6 +51,7 @@ def work(settings: Settings, processes: int | None = None) -> None:
     finally:
         worker.close()
         service.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def serve(settings: Settings, host: str, port: int, workers: int) -> None:
@@ -57,18 +68,18 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     try:
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{port}  ({workers} workers; files in {settings.data})", flush=True)
-        # The client's address is the peer's, whatever a header says.
-        uvicorn.run(
-            create_app(service),
-            host=host,
-            port=port,
-            proxy_headers=False,
-            server_header=False,
-            access_log=False,
-            log_level="warning",
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=5,
-        )
+        with interrupts.stoppable():  # uvicorn ends at a signal, and raises it again
+            uvicorn.run(
+                create_app(service),
+                host=host,
+                port=port,
+                proxy_headers=False,  # the client's address is the peer's, whatever a header says
+                server_header=False,
+                access_log=False,
+                log_level="warning",
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=5,
+            )
     finally:
         sweeper.close()
         started.close()

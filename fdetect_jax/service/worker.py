@@ -19,6 +19,7 @@ from typing import Any
 
 from fdetect_jax.errors import UserError
 from fdetect_jax.faces.extract import start_readers
+from fdetect_jax.media.confine import Confinement
 from fdetect_jax.media.isolated import Workers
 from fdetect_jax.predict.engine import check, verdicts
 from fdetect_jax.predict.rows import rows_of, start_drawers
@@ -56,7 +57,9 @@ class _Held:
 class Worker:
     """One worker of a service. name: in the records."""
 
-    def __init__(self, service: Service, processes: int | None = None):
+    def __init__(self, service: Service, processes: int | None = None, confinement: Confinement | None = None):
+        """processes: that read and draw files; None: one per core. confinement: theirs, which this process has set."""
+        self._confinement = confinement
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._service, self._models = service, Models(service.settings.models)
         seconds = service.settings.seconds
@@ -94,7 +97,10 @@ class Worker:
     def judge(self) -> None:
         """Judges all jobs that wait, until none does."""
         while not self._stop.is_set() and (claims := self._service.jobs.claim(self.name, _TOGETHER)):
-            with tempfile.TemporaryDirectory(prefix="fdetect_work_") as folder:
+            above = self._service.settings.data / "work"
+            above.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=above) as folder:
+                Path(folder).chmod(0o711)
                 self._batch(claims, Path(folder))
 
     def _tell_of(self, name: str) -> None:
@@ -137,6 +143,8 @@ class Worker:
             self._finish_if_whole(one)
         if not todo:
             return
+        if self._confinement is not None:
+            self._confinement.give(folder / "in", folder / "out", *(one.inputs[n] for one, n in todo))
         how = {"seconds": self._service.settings.seconds}
         made = verdicts(
             [one.inputs[n] for one, n in todo],
