@@ -18,11 +18,10 @@ export function actions(job, number, gone) {
   const judged = row.verdict === "real" || row.verdict === "suspicious" || row.verdict === "fake";
   const thanks = el("p", { class: "small", id: "thanks" });
   return el("section", { class: "card actions", "aria-labelledby": "actions-title" },
-    el("h2", { id: "actions-title", say: "actions.title" }),
-    el("div", { class: "row" }, ...links),
-    el("div", { class: "row" },
+    el("h2", { id: "actions-title", class: "unseen", say: "actions.title" }),
+    el("div", { class: "actions-all" }, el("div", { class: "row" }, ...links), el("div", { class: "row" },
       judged ? el("button", { type: "button", id: "wrong", say: "wrong.open", on: { click: () => askWrong(job, number, thanks) } }) : null,
-      el("button", { type: "button", class: "danger", id: "delete", say: "delete.now", on: { click: () => askDelete(job.id, gone) } })),
+      el("button", { type: "button", class: "danger", id: "delete", say: "delete.now", on: { click: () => askDelete(job.id, gone) } }))),
     thanks,
     job.expires ? el("p", { class: "small", say: ["actions.expires", { time: () => moment(job.expires) }] }) : null);
 }

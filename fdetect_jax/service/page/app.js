@@ -27,7 +27,6 @@ function route() {
 
 function home() {
   location.hash = "";
-  $("start-title").focus();
 }
 
 // Limits and models are wanted before anything is shown that needs them.
@@ -81,5 +80,6 @@ $("skip").addEventListener("click", (event) => {
 addEventListener("hashchange", () => {
   clearProblem();
   route();
+  if (!$("start").hidden) $("start-title").focus();
 });
 begin();

@@ -41,10 +41,10 @@ export function clock(seconds) {
 
 // Bytes as "1.2 MB".
 export function bytes(count) {
-  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
-  const power = Math.min(Math.floor(Math.log10(Math.max(count, 1)) / 3), units.length - 1);
+  const units = ["kilobyte", "megabyte", "gigabyte"];
+  const power = Math.min(Math.max(Math.floor(Math.log10(Math.max(count, 1)) / 3), 1), units.length);
   const value = count / 1000 ** power;
-  const style = { style: "unit", unit: units[power], unitDisplay: "short", maximumFractionDigits: value < 10 ? 1 : 0 };
+  const style = { style: "unit", unit: units[power - 1], unitDisplay: "short", maximumFractionDigits: value < 10 ? 1 : 0 };
   return new Intl.NumberFormat(language(), style).format(value);
 }
 

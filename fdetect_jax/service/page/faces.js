@@ -4,7 +4,6 @@ import { clock, el, wordOf } from "./dom.js";
 import { canvas, ground, scoreLine } from "./plot.js";
 import { PATTERNS } from "./timeline.js";
 import { kindAttributes, likeliest } from "./verdict.js";
-import { say } from "./words.js";
 
 // files: shows pictures (api.Files). seek: (seconds) -> nothing, or null of a photo.
 export function faceCards(row, files, seek) {
@@ -26,7 +25,7 @@ function card(row, track, place, files, seek) {
       type: "button", class: "link", say: ["face.seek", { time: clock(highest.time), score: highest.score.toFixed(2) }],
       on: { click: () => seek(highest.time) },
     }))] : []));
-  return el("li", { class: "card face" },
+  return el("li", { class: "card face-card" },
     picture(track, number, files),
     el("div", { class: "face-words" },
       el("h3", { say: ["face.title", { number }] }),
@@ -41,11 +40,10 @@ function picture(track, number, files) {
   const crop = files.show(el("img", { class: "crop", alt: ["face.alt", { number }], width: 160, height: 160 }), track.crop);
   if (!track.heat) return el("div", { class: "face-picture" }, crop);
   const heat = files.show(el("img", { class: "heat", alt: ["face.heat.alt", { number }], width: 160, height: 160, hidden: true }), track.heat);
-  const button = el("button", { type: "button", class: "small-button", "aria-pressed": "false", say: "face.heat" });
+  const button = el("button", { type: "button", class: "small-button", "aria-pressed": "false", say: "face.heat", label: ["face.heat.name", { number }] });
   button.addEventListener("click", () => {
     heat.hidden = !heat.hidden;
     button.setAttribute("aria-pressed", String(!heat.hidden));
-    say(button, heat.hidden ? "face.heat" : "face.heat.off");
   });
   return el("div", { class: "face-picture" }, el("div", { class: "stack" }, crop, heat), button);
 }

@@ -1,24 +1,24 @@
 // The timeline of scores below a video: shows where the video is, and seeks it by click, drag and keys.
 
 import { clock, el, svg, wordOf } from "./dom.js";
-import { canvas, ground, scoreLine, TALL, WIDE } from "./plot.js";
+import { canvas, ground, heightOf, scoreLine, TALL, WIDE } from "./plot.js";
 import { say, t } from "./words.js";
 
 export const PATTERNS = 5; // looks of a face's line; further faces begin again
 
-// Connects a timeline of the row to the video. Gives the element.
+// Connects a timeline of the row to the video. Gives {now, whole}: the words of the moment, and the timeline.
 export function timeline(row, video) {
   const { duration, frames, tracks } = row;
   const several = tracks.length > 1;
   const lines = tracks.map((track, place) =>
     scoreLine(track.faces.map((face) => [face.time, face.score]), duration, `face pattern-${place % PATTERNS}`));
   const cursor = svg("line", { y1: 0, y2: TALL, class: "cursor", "vector-effect": "non-scaling-stroke" });
-  const picture = canvas("plot", ...ground(row), ...(several ? lines : []), scoreLine(frames, duration, "all"), cursor);
+  const picture = canvas("plot", ...ground(row), scoreLine(frames, duration, "all"), ...(several ? lines : []), cursor);
   const slider = el("div", {
     class: "slider", id: "timeline", role: "slider", tabindex: "0", label: "timeline.label",
     "aria-valuemin": "0", "aria-valuemax": duration.toFixed(2),
   }, picture, ...levels(row));
-  const now = el("p", { class: "now" });
+  const now = el("p", { class: "now", id: "now" });
 
   let last = -1;
   const show = () => {
@@ -62,7 +62,8 @@ export function timeline(row, video) {
   slider.addEventListener("pointermove", (event) => slider.hasPointerCapture(event.pointerId) && drag(event));
   show();
   const times = el("p", { class: "times small", "aria-hidden": "true" }, el("span", { text: clock(0) }), el("span", { text: clock(duration) }));
-  return el("div", { class: "timeline" }, now, slider, times, several ? legend(tracks) : null, el("p", { class: "small", say: "timeline.help" }));
+  const whole = el("div", { class: several ? "timeline several" : "timeline" }, slider, times, several ? legend(tracks) : null, el("p", { class: "small", say: "timeline.help" }));
+  return { now, whole };
 }
 
 // Where a key leads from `time`: arrows to the neighbouring sampled frame, Page keys a tenth on, Home and End.
@@ -89,7 +90,7 @@ function levels(row) {
   const found = [["fake", row.threshold], ["suspicious", row.suspicious]].filter(([, level]) => level !== null);
   return found.map(([name, level]) => {
     const node = el("span", { class: `level ${name}`, "aria-hidden": "true", text: String(Number(level.toFixed(3))) });
-    node.style.bottom = `${level * 100}%`;
+    node.style.bottom = `${heightOf(level) * 100}%`;
     return node;
   });
 }

@@ -86,7 +86,7 @@ function row(one, place) {
   });
   const size = el("span", { class: "small", say: ["chosen.size", { size: () => bytes(file.size) }] });
   const notes = one.notes.map((note) => el("p", { class: one.refused ? "bad" : "warn", say: note }));
-  if (refusal?.place === place) notes.push(el("p", { class: "bad", text: refusal.detail, lang: "en" }));
+  if (refusal?.place === place && chosen.length > 1) notes.push(el("p", { class: "bad", text: refusal.detail, lang: "en" }));
   return el("li", {}, el("span", { class: "name", text: file.name }), size, away, ...notes);
 }
 
