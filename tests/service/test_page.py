@@ -104,10 +104,17 @@ def submit(page: Page, *files: Path) -> None:
     page.click("#send")
 
 
+def judge_again(page: Page) -> None:
+    """Chooses that files are judged although they were judged before."""
+    page.click("#options summary")
+    page.check("#again")
+
+
 def test_a_clip_is_judged(new_page, media):
     page = new_page()
     page.set_input_files("#files", media["clip"])
     expect(page.locator("#chosen")).to_contain_text("clip.mp4")
+    judge_again(page)
     page.click("#send")
     expect(page.locator("#waiting")).to_be_visible()
     expect(page.locator("#waiting-bar[value]")).to_be_visible(timeout=LONG)
@@ -116,6 +123,7 @@ def test_a_clip_is_judged(new_page, media):
     row = page.request.get(f"/v1/jobs/{page.url.split('#')[1]}").json()["rows"][0]
     expect(page.locator("#verdict")).to_have_text(WORDS[row["verdict"]])
     expect(page.locator(".mark")).to_have_text(f"{row['score']:.3f}")
+    assert f"{row['score']:.3f}" in page.locator(".scale").aria_snapshot()  # what a screen reader gets
     for level in (row["threshold"], row["suspicious"]):
         if level is not None:
             expect(page.locator(".ticks")).to_contain_text(f"{level:.3f}".rstrip("0"))
@@ -239,6 +247,7 @@ def test_a_job_is_deleted(new_page, media):
 
 def test_a_running_job_is_cancelled(new_page, media):
     page = new_page()
+    judge_again(page)
     submit(page, *[media["clip"]] * 5)
     page.click("#waiting-cancel")
     expect(page.locator("#ended-title")).to_have_text("Cancelled", timeout=LONG)
@@ -292,6 +301,16 @@ def test_options_are_sent(new_page, media):
     assert options["per_second"] == 3
     assert options["heat_map"] is False
     assert options["keep"] is True
+
+
+def test_a_wrong_option_is_shown(new_page, media):
+    page = new_page()
+    page.set_input_files("#files", media["photo"])
+    page.evaluate("document.getElementById('amount').value = '0'")
+    page.click("#send")
+    expect(page.locator("#options")).to_have_attribute("open", "")
+    expect(page.locator("#amount")).to_be_focused()
+    expect(page.locator("#form")).to_be_visible()
 
 
 def test_history_of_this_browser(new_page, media):
@@ -474,6 +493,16 @@ def test_a_busy_service_is_tried_again(new_page, media):
     expect(page.locator("#verdict")).to_be_visible(timeout=LONG)
     assert len(seen) == 2
     assert seen[0] == seen[1]
+
+
+def test_a_broken_stream_of_events_is_opened_again(new_page, media):
+    page = new_page()
+    cut = []
+    page.route("**/events", lambda route: route.continue_() if cut else (cut.append(1), route.abort()))
+    judge_again(page)
+    submit(page, media["photo"])
+    expect(page.locator("#verdict")).to_be_visible(timeout=LONG)
+    assert cut
 
 
 def test_a_key_is_asked_for_and_sent(new_page, job):

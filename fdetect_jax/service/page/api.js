@@ -37,8 +37,11 @@ function problemOf(status, text, after) {
   let found = {};
   try {
     found = JSON.parse(text);
-  } catch { /* not from the service, maybe from a proxy before it */ }
-  if (!found || typeof found.title !== "string") found = { code: "", title: t("problem.other", { status }), detail: "" };
+  } catch {
+    /* not from the service, maybe from a proxy before it */
+  }
+  if (!found || typeof found.title !== "string")
+    found = { code: "", title: t("problem.other", { status }), detail: "" };
   const seconds = Number.parseFloat(after);
   return new Problem(found, status, Number.isFinite(seconds) ? Math.max(seconds, 1) : null);
 }
@@ -146,7 +149,10 @@ export class Files {
   // Sets the address of an element when it is known; hides the element where the file cannot be had.
   show(node, url, attribute = "src") {
     node.addEventListener("error", () => (node.hidden = true), { once: true });
-    this.address(url).then((address) => (node[attribute] = address), () => (node.hidden = true));
+    this.address(url).then(
+      (address) => (node[attribute] = address),
+      () => (node.hidden = true),
+    );
     return node;
   }
 

@@ -55,15 +55,20 @@ function startLanguage() {
 function startTheme() {
   $("theme").addEventListener("click", () => {
     const root = document.documentElement;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
     write("localStorage", "fdetect.theme", root.dataset.theme);
   });
 }
 
 translate();
-$("meanings").append(...VERDICTS.map((word) =>
-  el("div", { class: `meaning ${word}` }, el("dt", { say: `verdict.${word}` }), el("dd", { say: `means.${word}` }))));
+$("meanings").append(
+  ...VERDICTS.map((word) =>
+    el("div", { class: `meaning ${word}` }, el("dt", { say: `verdict.${word}` }), el("dd", { say: `means.${word}` })),
+  ),
+);
 startLanguage();
 startTheme();
 startKey(begin);

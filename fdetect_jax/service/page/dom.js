@@ -1,11 +1,11 @@
 // Elements and their words: small helpers. Text is only ever set as text.
 
-import { language, say } from "./words.js";
+import { locale, say } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 
-// An element. attributes: "say" takes a key or [key, values]; "text" plain text; "on" {event: handler}; a value of false
-// or null leaves the attribute out, true sets it empty. children: elements or null.
+// An element. attributes: "say" takes a key or [key, values]; "text" plain text; "on" {event: handler}; a value of
+// false or null leaves the attribute out, true sets it empty. children: elements or null.
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -44,16 +44,21 @@ export function bytes(count) {
   const units = ["kilobyte", "megabyte", "gigabyte"];
   const power = Math.min(Math.max(Math.floor(Math.log10(Math.max(count, 1)) / 3), 1), units.length);
   const value = count / 1000 ** power;
-  const style = { style: "unit", unit: units[power - 1], unitDisplay: "short", maximumFractionDigits: value < 10 ? 1 : 0 };
-  return new Intl.NumberFormat(language(), style).format(value);
+  const style = {
+    style: "unit",
+    unit: units[power - 1],
+    unitDisplay: "short",
+    maximumFractionDigits: value < 10 ? 1 : 0,
+  };
+  return new Intl.NumberFormat(locale(), style).format(value);
 }
 
-export const percent = (share) => new Intl.NumberFormat(language(), { style: "percent" }).format(share);
+export const percent = (share) => new Intl.NumberFormat(locale(), { style: "percent" }).format(share);
 
 // A moment of the API as a date and a time of this browser's zone.
 export function moment(text) {
   const options = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" };
-  return new Intl.DateTimeFormat(language(), options).format(new Date(text));
+  return new Intl.DateTimeFormat(locale(), options).format(new Date(text));
 }
 
 // The verdict that a score alone would have.

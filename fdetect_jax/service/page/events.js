@@ -14,11 +14,14 @@ export async function follow(id, { changed, waiting, signal }) {
       changed(job);
       if (FINAL.includes(job.state)) return;
       const response = await patiently(() => request(`${path}/events`, { signal }), { signal, waiting });
+      let over = false;
       for await (const found of jobsOf(response)) {
         broken = 0;
-        if (FINAL.includes(found.state)) break; // the rows of a finished job come with the job itself
+        over = FINAL.includes(found.state);
+        if (over) break; // the rows of a finished job come with the job itself
         changed(found);
       }
+      if (!over) await pause(1000, signal);
     } catch (error) {
       const cut = error instanceof TypeError || (error instanceof Problem && error.code === "network");
       if (!cut || broken > 8) throw error;

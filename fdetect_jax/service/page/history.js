@@ -56,14 +56,18 @@ function line(job) {
   const name = el("span", { class: "name", say: "history.job" });
   const state = el("span", { class: "state", say: `state.${job.state}`, "data-state": job.state });
   const time = el("time", { datetime: job.time, say: ["history.time", { time: () => moment(job.time) }] });
-  return { name, state, item: el("li", {}, el("a", { href: `#${job.id}` }, name, el("span", { class: "small" }, time, state))) };
+  return {
+    name,
+    state,
+    item: el("li", {}, el("a", { href: `#${job.id}` }, name, el("span", { class: "small" }, time, state))),
+  };
 }
 
 export function startHistory() {
   $("history-clear").addEventListener("click", () => {
     store([]);
     showHistory();
-    announce("history.cleared");
+    announce("history.cleared", {}, true);
     $("choose").focus();
   });
 }

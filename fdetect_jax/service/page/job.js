@@ -39,7 +39,8 @@ export async function openJob(id, gone) {
     }
     showWaiting(job);
     const news = `${job.state} ${Math.floor(job.progress * 10)}`;
-    if (news !== told) announce(job.state === "queued" ? "waiting.queued" : "waiting.heard", { share: () => percent(job.progress) });
+    if (news !== told)
+      announce(job.state === "queued" ? "waiting.queued" : "waiting.heard", { share: () => percent(job.progress) });
     told = news;
   };
   const waiting = (seconds) => say($("waiting-words"), "busy.words", { seconds });

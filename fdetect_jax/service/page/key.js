@@ -25,11 +25,16 @@ export function startKey(changed) {
       entered = false;
       $("key").value = "";
       $("key-forget").hidden = !hasKey();
-      $("key-problem").replaceChildren(...(problem ? problemParts(problem) : []));
-      dialog.addEventListener("close", () => {
-        asked = null;
-        resolve(entered);
-      }, { once: true });
+      const parts = problem ? problemParts(problem).slice(0, 1) : []; // the detail is for programs
+      $("key-problem").replaceChildren(...parts);
+      dialog.addEventListener(
+        "close",
+        () => {
+          asked = null;
+          resolve(entered);
+        },
+        { once: true },
+      );
       dialog.showModal();
     });
     return asked;

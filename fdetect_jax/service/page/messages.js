@@ -18,11 +18,18 @@ export function showProblem(error, again = null) {
   if (error.name === "AbortError") return;
   if (!(error instanceof Problem)) console.error(error);
   const close = el("button", { type: "button", class: "quiet", say: "close", on: { click: clearProblem } });
-  const retry = again && el("button", {
-    type: "button",
-    say: "again",
-    on: { click: () => { clearProblem(); again(); } },
-  });
+  const retry =
+    again &&
+    el("button", {
+      type: "button",
+      say: "again",
+      on: {
+        click: () => {
+          clearProblem();
+          again();
+        },
+      },
+    });
   $("alert").replaceChildren(el("p", {}, ...problemParts(error)), el("div", { class: "row" }, retry, close));
   $("alert").scrollIntoView({ block: "nearest" });
 }
@@ -31,7 +38,7 @@ export function clearProblem() {
   $("alert").replaceChildren();
 }
 
-// Says something to a screen reader and shows nothing.
-export function announce(key, values) {
-  say($("status"), key, values);
+// Says something to a screen reader; shows it too, until the next word, where `seen`.
+export function announce(key, values = {}, seen = false) {
+  say($("status"), key, values).className = seen ? "toast" : "unseen";
 }

@@ -14,6 +14,11 @@ export async function load() {
   models = listed.models;
   const values = { files: limits.files, each: () => bytes(limits.file_bytes), all: () => bytes(limits.job_bytes) };
   say($("limits"), "limits.words", values);
+  const { per_minute: minute, per_day: day } = limits;
+  $("rates").hidden = minute === null && day === null;
+  if (minute !== null && day !== null) say($("rates"), "limits.both", { minute, day });
+  else if (minute !== null) say($("rates"), "limits.minute", { minute });
+  else if (day !== null) say($("rates"), "limits.day", { day });
   say($("privacy-words"), "privacy.words", { hours: limits.retention_hours });
   const chosen = $("model").value;
   $("model").replaceChildren(...models.map((one) => el("option", { value: one.name, text: one.name })));
@@ -32,7 +37,12 @@ export function startOptions() {
   $("model").addEventListener("change", describe);
   $("sampling").addEventListener("change", () => {
     const rate = $("sampling").value === "per_second";
-    Object.assign($("amount"), { min: rate ? 0.1 : 1, max: rate ? 60 : 1000, step: rate ? 0.1 : 1, value: rate ? 2 : 32 });
+    Object.assign($("amount"), {
+      min: rate ? 0.1 : 1,
+      max: rate ? 60 : 1000,
+      step: rate ? 0.1 : 1,
+      value: rate ? 2 : 32,
+    });
   });
 }
 

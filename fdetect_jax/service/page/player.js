@@ -1,5 +1,5 @@
-// The annotated copy: a picture, or a video with its own buttons and the timeline of scores as its slider. The browser's
-// controls would cover the lower part of the video, where the verdict is drawn.
+// The annotated copy: a picture, or a video with its own buttons and the timeline of scores as its slider. The
+// browser's controls would cover the lower part of the video, where the verdict is drawn.
 
 import { el, svg } from "./dom.js";
 import { timeline } from "./timeline.js";
@@ -18,7 +18,13 @@ export function player(row, files) {
     return { media: card, seek: null };
   }
   const bare = row.score === null; // without scores there is no timeline, and the browser's controls serve
-  const video = el("video", { id: "video", playsinline: true, preload: "metadata", label: "media.video", controls: bare });
+  const video = el("video", {
+    id: "video",
+    playsinline: true,
+    preload: "metadata",
+    label: "media.video",
+    controls: bare,
+  });
   if (row.poster) files.show(video, row.poster, "poster");
   files.show(video, row.annotated);
   card.append(video);
@@ -50,9 +56,15 @@ function controls(video, now) {
     video.muted = !video.muted;
     sound.setAttribute("aria-pressed", String(video.muted));
   });
-  const large = video.requestFullscreen && document.fullscreenEnabled
-    ? el("button", { type: "button", class: "quiet", say: "media.large", on: { click: () => video.requestFullscreen() } })
-    : null;
+  const large =
+    video.requestFullscreen && document.fullscreenEnabled
+      ? el("button", {
+          type: "button",
+          class: "quiet",
+          say: "media.large",
+          on: { click: () => video.requestFullscreen() },
+        })
+      : null;
   video.addEventListener("fullscreenchange", () => (video.controls = document.fullscreenElement === video));
   return el("div", { class: "controls" }, button, now, sound, large);
 }

@@ -11,7 +11,8 @@ const y = (score) => (1 - score) * TALL;
 
 // The path through (seconds, score or null) pairs, broken where there is no score. A lone point becomes a dot.
 function path(points, duration) {
-  let drawn = "", open = false;
+  let drawn = "",
+    open = false;
   for (const [time, score] of points) {
     if (score === null) {
       open = false;
@@ -31,12 +32,26 @@ export function scoreLine(points, duration, name) {
 
 // The ground: zones of the verdicts and threshold lines of a row.
 export function ground(row) {
-  const levels = [["fake", row.threshold, 1], ["real", 0, row.suspicious ?? row.threshold]];
+  const levels = [
+    ["fake", row.threshold, 1],
+    ["real", 0, row.suspicious ?? row.threshold],
+  ];
   if (row.suspicious !== null) levels.push(["suspicious", row.suspicious, row.threshold]);
   const zones = levels.map(([name, low, high]) =>
-    zone(name, high === 1 ? -MARGIN : y(high), low === 0 ? TALL + MARGIN : y(low)));
-  const lines = [row.threshold, row.suspicious].filter((level) => level !== null).map((level) =>
-    svg("line", { x1: 0, x2: WIDE, y1: y(level), y2: y(level), class: "threshold", "vector-effect": "non-scaling-stroke" }));
+    zone(name, high === 1 ? -MARGIN : y(high), low === 0 ? TALL + MARGIN : y(low)),
+  );
+  const lines = [row.threshold, row.suspicious]
+    .filter((level) => level !== null)
+    .map((level) =>
+      svg("line", {
+        x1: 0,
+        x2: WIDE,
+        y1: y(level),
+        y2: y(level),
+        class: "threshold",
+        "vector-effect": "non-scaling-stroke",
+      }),
+    );
   return [...zones, ...lines];
 }
 
@@ -47,4 +62,13 @@ const zone = (name, top, bottom) =>
 export const heightOf = (score) => (MARGIN + score * TALL) / (TALL + 2 * MARGIN);
 
 export const canvas = (name, ...parts) =>
-  svg("svg", { viewBox: `0 ${-MARGIN} ${WIDE} ${TALL + 2 * MARGIN}`, preserveAspectRatio: "none", class: name, "aria-hidden": "true" }, ...parts);
+  svg(
+    "svg",
+    {
+      viewBox: `0 ${-MARGIN} ${WIDE} ${TALL + 2 * MARGIN}`,
+      preserveAspectRatio: "none",
+      class: name,
+      "aria-hidden": "true",
+    },
+    ...parts,
+  );

@@ -19,7 +19,8 @@ export function clearResult() {
 // Shows the file `number` of a done job. gone: called after the job was deleted.
 export function showResult(job, gone, number = 0) {
   clearResult();
-  const row = job.rows[number], name = job.files[number].name;
+  const row = job.rows[number],
+    name = job.files[number].name;
   document.title = `${t(`verdict.${row.verdict}`)} · ${name} · fdetect`;
   const choose = (other) => {
     showResult(job, gone, other);
@@ -28,17 +29,31 @@ export function showResult(job, gone, number = 0) {
   const { media, seek } = player(row, files);
   const others = [faceCards(row, files, seek), kinds(row)].filter(Boolean);
   const parts = [media, others.length ? el("div", { class: "others" }, ...others) : null, evidence(row, files)];
-  $("result").append(...[
-    job.rows.length > 1 ? switcher(job, number, choose) : null,
-    hero(row, name, job.options.model),
-    actions(job, number, gone),
-    el("div", { class: others.length ? "parts two" : "parts" }, ...parts),
-  ].filter(Boolean));
+  $("result").append(
+    ...[
+      job.rows.length > 1 ? switcher(job, number, choose) : null,
+      hero(row, name, job.options.model),
+      actions(job, number, gone),
+      el("div", { class: others.length ? "parts two" : "parts" }, ...parts),
+    ].filter(Boolean),
+  );
 }
 
 function switcher(job, number, choose) {
-  const button = (row, place) => el("button", {
-    type: "button", "aria-current": place === number ? "true" : null, on: { click: () => choose(place) },
-  }, el("span", { class: "name", text: job.files[place].name }), el("span", { class: `badge ${row.verdict}`, say: `verdict.${row.verdict}` }));
-  return el("nav", { class: "switcher", label: "result.files" }, el("ul", {}, ...job.rows.map((row, place) => el("li", {}, button(row, place)))));
+  const button = (row, place) =>
+    el(
+      "button",
+      {
+        type: "button",
+        "aria-current": place === number ? "true" : null,
+        on: { click: () => choose(place) },
+      },
+      el("span", { class: "name", text: job.files[place].name }),
+      el("span", { class: `badge ${row.verdict}`, say: `verdict.${row.verdict}` }),
+    );
+  return el(
+    "nav",
+    { class: "switcher", label: "result.files" },
+    el("ul", {}, ...job.rows.map((row, place) => el("li", {}, button(row, place)))),
+  );
 }

@@ -13,5 +13,7 @@ export function write(storage, name, value) {
   try {
     if (value === null) window[storage].removeItem(name);
     else window[storage].setItem(name, value);
-  } catch { /* see above */ }
+  } catch {
+    /* see above */
+  }
 }

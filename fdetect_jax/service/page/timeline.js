@@ -11,13 +11,28 @@ export function timeline(row, video) {
   const { duration, frames, tracks } = row;
   const several = tracks.length > 1;
   const lines = tracks.map((track, place) =>
-    scoreLine(track.faces.map((face) => [face.time, face.score]), duration, `face pattern-${place % PATTERNS}`));
+    scoreLine(
+      track.faces.map((face) => [face.time, face.score]),
+      duration,
+      `face pattern-${place % PATTERNS}`,
+    ),
+  );
   const cursor = svg("line", { y1: 0, y2: TALL, class: "cursor", "vector-effect": "non-scaling-stroke" });
   const picture = canvas("plot", ...ground(row), scoreLine(frames, duration, "all"), ...(several ? lines : []), cursor);
-  const slider = el("div", {
-    class: "slider", id: "timeline", role: "slider", tabindex: "0", label: "timeline.label",
-    "aria-valuemin": "0", "aria-valuemax": duration.toFixed(2),
-  }, picture, ...levels(row));
+  const slider = el(
+    "div",
+    {
+      class: "slider",
+      id: "timeline",
+      role: "slider",
+      tabindex: "0",
+      label: "timeline.label",
+      "aria-valuemin": "0",
+      "aria-valuemax": duration.toFixed(2),
+    },
+    picture,
+    ...levels(row),
+  );
   const now = el("p", { class: "now", id: "now" });
 
   let last = -1;
@@ -61,8 +76,20 @@ export function timeline(row, video) {
   });
   slider.addEventListener("pointermove", (event) => slider.hasPointerCapture(event.pointerId) && drag(event));
   show();
-  const times = el("p", { class: "times small", "aria-hidden": "true" }, el("span", { text: clock(0) }), el("span", { text: clock(duration) }));
-  const whole = el("div", { class: several ? "timeline several" : "timeline" }, slider, times, several ? legend(tracks) : null, el("p", { class: "small", say: "timeline.help" }));
+  const times = el(
+    "p",
+    { class: "times small", "aria-hidden": "true" },
+    el("span", { text: clock(0) }),
+    el("span", { text: clock(duration) }),
+  );
+  const whole = el(
+    "div",
+    { class: several ? "timeline several" : "timeline" },
+    slider,
+    times,
+    several ? legend(tracks) : null,
+    el("p", { class: "small", say: "timeline.help" }),
+  );
   return { now, whole };
 }
 
@@ -78,27 +105,48 @@ function keyed(name, time, duration, frames) {
 
 // The score of the sampled frame nearest to a moment.
 function scoreAt(frames, time) {
-  let best = null, least = Infinity;
+  let best = null,
+    least = Infinity;
   for (const [moment, score] of frames) {
     if (Math.abs(moment - time) < least) [best, least] = [score, Math.abs(moment - time)];
   }
   return best;
 }
 
-// The numbers of the thresholds at their lines.
+// The numbers of the thresholds at their lines, on the side where there is room.
 function levels(row) {
-  const found = [["fake", row.threshold], ["suspicious", row.suspicious]].filter(([, level]) => level !== null);
-  return found.map(([name, level]) => {
-    const node = el("span", { class: `level ${name}`, "aria-hidden": "true", text: String(Number(level.toFixed(3))) });
+  const { suspicious: low, threshold: high } = row;
+  const label = (level, side) => {
+    const node = el("span", { class: `level ${side}`, "aria-hidden": "true", text: String(Number(level.toFixed(3))) });
     node.style.bottom = `${heightOf(level) * 100}%`;
     return node;
-  });
+  };
+  const highSide = high > 0.9 ? "below" : "above";
+  if (low === null) return [label(high, highSide)];
+  const lowSide = low < 0.1 ? "above" : "below";
+  const aside = lowSide === highSide && high - low < 0.15 ? " aside" : "";
+  return [label(high, highSide), label(low, lowSide + aside)];
 }
 
 function legend(tracks) {
-  const sample = (name) => svg("svg", { viewBox: "0 0 32 8", width: 32, height: 8, "aria-hidden": "true" },
-    svg("path", { d: "M0 4H32", class: `score-line ${name}` }));
+  const sample = (name) =>
+    svg(
+      "svg",
+      { viewBox: "0 0 32 8", width: 32, height: 8, "aria-hidden": "true" },
+      svg("path", { d: "M0 4H32", class: `score-line ${name}` }),
+    );
   const faces = tracks.map((track, place) =>
-    el("li", {}, sample(`face pattern-${place % PATTERNS}`), el("span", { say: ["face.title", { number: track.track + 1 }] })));
-  return el("ul", { class: "legend small" }, el("li", {}, sample("all"), el("span", { say: "timeline.all" })), ...faces);
+    el(
+      "li",
+      {},
+      sample(`face pattern-${place % PATTERNS}`),
+      el("span", { say: ["face.title", { number: track.track + 1 }] }),
+    ),
+  );
+  return el(
+    "ul",
+    { class: "legend small" },
+    el("li", {}, sample("all"), el("span", { say: "timeline.all" })),
+    ...faces,
+  );
 }

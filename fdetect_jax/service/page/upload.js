@@ -33,6 +33,7 @@ export function startUpload(accepted) {
     mark(-depth);
     if (withFiles(event) && $("sending").hidden) add(event.dataTransfer.files);
   });
+  $("form").addEventListener("invalid", () => ($("options").open = true), true); // a field in there is wrong
   $("form").addEventListener("submit", (event) => {
     event.preventDefault();
     send(accepted);
@@ -57,7 +58,8 @@ function remove(one) {
 // What is wrong with a file before it is sent. Only the server knows what it can read, so a strange type is a remark.
 function check(one, place) {
   one.notes = [];
-  if (limits && one.file.size > limits.file_bytes) one.notes.push(["chosen.large", { most: () => bytes(limits.file_bytes) }]);
+  if (limits && one.file.size > limits.file_bytes)
+    one.notes.push(["chosen.large", { most: () => bytes(limits.file_bytes) }]);
   if (limits && place >= limits.files) one.notes.push(["chosen.many", { most: limits.files }]);
   one.refused = one.notes.length > 0;
   const type = one.file.type;
@@ -69,7 +71,8 @@ function draw() {
   const total = chosen.reduce((sum, one) => sum + one.file.size, 0);
   const heavy = limits && total > limits.job_bytes;
   $("chosen").replaceChildren(...chosen.map(row));
-  if (heavy) $("chosen").append(el("li", { class: "bad", say: ["chosen.heavy", { most: () => bytes(limits.job_bytes) }] }));
+  if (heavy)
+    $("chosen").append(el("li", { class: "bad", say: ["chosen.heavy", { most: () => bytes(limits.job_bytes) }] }));
   $("send").hidden = chosen.length === 0;
   $("send").disabled = Boolean(heavy) || chosen.some((one) => one.refused);
   say($("send"), chosen.length === 1 ? "send.one" : "send.many", { count: chosen.length });
@@ -86,7 +89,8 @@ function row(one, place) {
   });
   const size = el("span", { class: "small", say: ["chosen.size", { size: () => bytes(file.size) }] });
   const notes = one.notes.map((note) => el("p", { class: one.refused ? "bad" : "warn", say: note }));
-  if (refusal?.place === place && chosen.length > 1) notes.push(el("p", { class: "bad", text: refusal.detail, lang: "en" }));
+  if (refusal?.place === place && chosen.length > 1)
+    notes.push(el("p", { class: "bad", text: refusal.detail, lang: "en" }));
   return el("li", {}, el("span", { class: "name", text: file.name }), size, away, ...notes);
 }
 
@@ -109,12 +113,15 @@ async function send(accepted) {
   $("sending-bar").value = 0;
   $("sending-words").textContent = "";
   showSending(true);
-  $("sending-title").focus();
+  $("sending-title").focus({ preventScroll: true });
+  $("sending").scrollIntoView({ block: "center" });
   const progress = (sent, all) => {
     uploading();
     $("sending-bar").value = sent / all;
     say($("sending-words"), sent < all ? "sending.words" : "sending.last", {
-      share: () => percent(sent / all), sent: () => bytes(sent), all: () => bytes(all),
+      share: () => percent(sent / all),
+      sent: () => bytes(sent),
+      all: () => bytes(all),
     });
   };
   const waiting = (seconds) => {
@@ -122,9 +129,14 @@ async function send(accepted) {
     say($("sending-words"), "busy.words", { seconds });
   };
   // One token for all tries: the server takes the same upload once, even if its first answer was lost.
-  const idempotency = [...crypto.getRandomValues(new Uint8Array(16))].map((value) => value.toString(16).padStart(2, "0")).join("");
+  const idempotency = [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((value) => value.toString(16).padStart(2, "0"))
+    .join("");
   try {
-    const job = await patiently(() => upload(form, { progress, signal: stop.signal, idempotency }), { signal: stop.signal, waiting });
+    const job = await patiently(() => upload(form, { progress, signal: stop.signal, idempotency }), {
+      signal: stop.signal,
+      waiting,
+    });
     chosen = [];
     draw();
     accepted(job);

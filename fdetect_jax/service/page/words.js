@@ -10,6 +10,9 @@ const spoken = new WeakMap(); // element -> {attribute or "": [key, values]}
 
 export const language = () => document.documentElement.lang;
 
+// How dates and numbers are written: as the reader's own region does it, where it speaks the page's language.
+export const locale = () => navigator.languages.find((name) => name.startsWith(language())) ?? language();
+
 // The phrase of a key; {name} in it is replaced by values[name], which may be a function (for dates and numbers).
 export function t(key, values = {}) {
   const words = LANGUAGES[language()] ?? en;
