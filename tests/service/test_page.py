@@ -374,6 +374,7 @@ def test_every_verdict_is_explained(new_page, job, verdict, english, japanese):
     expect(page.locator(".scale")).to_have_count(1 if verdict in WORDS else 0)
     page.click("#language")
     expect(page.locator("#verdict")).to_have_text(japanese)
+    expect(page).to_have_title(f"{japanese} · clip.mp4 · fdetect")
 
 
 def test_what_the_server_says_is_never_markup(new_page, job):
@@ -531,6 +532,7 @@ def test_a_key_is_asked_for_and_sent(new_page, job):
     assert page.locator("#video").get_attribute("src").startswith("blob:")
     with page.expect_download() as waiting:
         page.get_by_role("link", name="JSON", exact=True).click()
+    assert waiting.value.url.startswith("blob:")
     assert json.loads(Path(waiting.value.path()).read_text())["rows"] == job["rows"]
     assert not unsigned
     assert page.evaluate("[sessionStorage.getItem('fdetect.key'), localStorage.getItem('fdetect.key')]") == [

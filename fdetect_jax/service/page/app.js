@@ -4,8 +4,8 @@ import { $, el } from "./dom.js";
 import { remember, showHistory, startHistory } from "./history.js";
 import { leaveJob, openJob } from "./job.js";
 import { startKey } from "./key.js";
-import { clearProblem, showProblem } from "./messages.js";
-import { load, startOptions } from "./options.js";
+import { clearProblem, setTitle, showProblem } from "./messages.js";
+import { limits, load, startOptions } from "./options.js";
 import { write } from "./store.js";
 import { startUpload } from "./upload.js";
 import { VERDICTS } from "./verdict.js";
@@ -20,8 +20,8 @@ function route() {
   if (job) openJob(job, home);
   else {
     leaveJob();
-    document.title = `${t("title")} · fdetect`;
-    showHistory().catch(showProblem);
+    setTitle(() => t("title"));
+    showHistory(limits !== null).catch(showProblem);
   }
 }
 

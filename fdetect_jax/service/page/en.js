@@ -1,5 +1,6 @@
 export default {
   "title": "Check a video or a picture",
+  "title.of": "{words} · fdetect",
   "skip": "Skip to the content",
   "cancel": "Cancel",
   "close": "Close",

@@ -31,14 +31,14 @@ export function remember(job) {
 
 export const forget = (id) => store(remembered().filter((one) => one.id !== id));
 
-// Draws the list; then asks the server once for the names and states of these jobs.
-export async function showHistory() {
+// Draws the list; then, where `asking`, asks the server once for the names and states of these jobs.
+export async function showHistory(asking) {
   const jobs = remembered();
   $("history-none").hidden = jobs.length > 0;
   $("history-foot").hidden = jobs.length === 0;
   const lines = new Map(jobs.map((job) => [job.id, line(job)]));
   $("history").replaceChildren(...[...lines.values()].map((one) => one.item));
-  if (!jobs.length) return;
+  if (!jobs.length || !asking) return;
   const known = (await get(`/v1/jobs?limit=${MOST}`)).jobs.filter((job) => lines.has(job.id));
   for (const job of known) {
     const { name, state } = lines.get(job.id);
@@ -66,7 +66,7 @@ function line(job) {
 export function startHistory() {
   $("history-clear").addEventListener("click", () => {
     store([]);
-    showHistory();
+    showHistory(false);
     announce("history.cleared", {}, true);
     $("choose").focus();
   });

@@ -1,5 +1,6 @@
 export default {
   "title": "動画・写真を調べる",
+  "title.of": "{words} · fdetect",
   "skip": "本文へ移動",
   "cancel": "キャンセル",
   "close": "閉じる",

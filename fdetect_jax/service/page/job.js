@@ -5,7 +5,8 @@ import { askDelete } from "./actions.js";
 import { $, el, percent } from "./dom.js";
 import { FINAL, follow } from "./events.js";
 import { forget, remember } from "./history.js";
-import { announce, clearProblem, showProblem } from "./messages.js";
+import { announce, clearProblem, setTitle, showProblem } from "./messages.js";
+import { limits, load } from "./options.js";
 import { clearResult, showResult } from "./result.js";
 import { has, say, t } from "./words.js";
 
@@ -29,7 +30,7 @@ export async function openJob(id, gone) {
   $("waiting-words").textContent = "";
   $("waiting-files").replaceChildren();
   $("waiting-bar").removeAttribute("value");
-  document.title = `${t("waiting.opening")} · fdetect`;
+  setTitle(() => t("waiting.opening"));
   const changed = (job) => {
     if (signal.aborted) return;
     remember(job);
@@ -47,6 +48,7 @@ export async function openJob(id, gone) {
   $("waiting-cancel").onclick = () => cancel(id);
   $("waiting-title").focus();
   try {
+    if (!limits) await load();
     await follow(id, { changed, waiting, signal });
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
@@ -70,7 +72,7 @@ function showWaiting(job) {
   if (running) say($("waiting-words"), "waiting.share", { share: () => percent(job.progress) });
   else say($("waiting-words"), ahead > 0 ? "waiting.ahead" : "waiting.next", { ahead });
   $("waiting-files").replaceChildren(...job.files.map((file) => el("li", { text: file.name })));
-  document.title = `${running ? percent(job.progress) : t("waiting.queued")} · fdetect`;
+  setTitle(() => (running ? percent(job.progress) : t("waiting.queued")));
 }
 
 function finish(job, gone) {
@@ -92,7 +94,7 @@ function ended(state, problem, id, gone) {
   $("ended-detail").textContent = problem?.detail ?? "";
   $("ended-delete").hidden = state === "missing" || state === "unknown";
   $("ended-delete").onclick = () => askDelete(id, gone);
-  document.title = `${t(`ended.${state}`)} · fdetect`;
+  setTitle(() => t(`ended.${state}`));
   $("ended-title").focus();
 }
 

@@ -38,6 +38,11 @@ export function clearProblem() {
   $("alert").replaceChildren();
 }
 
+// The title of the window. words: text, or a function that gives it in the present language.
+export function setTitle(words) {
+  say(document.querySelector("title"), "title.of", { words });
+}
+
 // Says something to a screen reader; shows it too, until the next word, where `seen`.
 export function announce(key, values = {}, seen = false) {
   say($("status"), key, values).className = seen ? "toast" : "unseen";

@@ -5,6 +5,7 @@ import { actions } from "./actions.js";
 import { $, el } from "./dom.js";
 import { evidence } from "./evidence.js";
 import { faceCards } from "./faces.js";
+import { setTitle } from "./messages.js";
 import { player } from "./player.js";
 import { hero, kinds } from "./verdict.js";
 import { t } from "./words.js";
@@ -21,7 +22,7 @@ export function showResult(job, gone, number = 0) {
   clearResult();
   const row = job.rows[number],
     name = job.files[number].name;
-  document.title = `${t(`verdict.${row.verdict}`)} · ${name} · fdetect`;
+  setTitle(() => `${t(`verdict.${row.verdict}`)} · ${name}`);
   const choose = (other) => {
     showResult(job, gone, other);
     $("result").querySelector("[aria-current]").focus();
