@@ -11,7 +11,6 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self, Unpack
 
 import anyio
@@ -67,16 +66,16 @@ class _Calls:
         """The job once its state is one of ``FINAL``."""
         return self._run(flows.wait(id, progress))
 
-    def result(self, id: str) -> Any:
-        """{"job": …, "rows": […]} of a job that is done."""
-        return self._run(flows.result(id))
+    def result(self, id: str, output: str | os.PathLike | None = None) -> Any:
+        """{"job": …, "rows": […]} of a job that is done. output: as for ``judge``."""
+        return self._run(flows.result(id) if output is None else _part(flows.download(id, output), 0))
 
     def download(self, id: str, folder: str | os.PathLike) -> Any:
         """Writes what was drawn for a job, and its report, into the folder ``folder/id``; returns the paths.
 
         The files have the names of the judged ones, without what is not safe. Downloaded again, they are replaced.
         """
-        return self._run(_second(flows.download(id, Path(folder))))
+        return self._run(_part(flows.download(id, folder), 1))
 
     def delete(self, id: str) -> Any:
         """Cancels an unfinished job; removes what is left of a finished one. Returns None."""
@@ -205,8 +204,8 @@ class AsyncClient(_Calls):
                 return found
 
 
-def _second(flow: Flow[tuple]) -> Flow:
-    return (yield from flow)[1]
+def _part(flow: Flow[tuple], number: int) -> Flow:
+    return (yield from flow)[number]
 
 
 def _checked(url: str) -> httpx.URL:

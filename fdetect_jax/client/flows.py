@@ -87,7 +87,7 @@ def judge(paths: Any, options: Mapping[str, Any], progress: Progress | None, out
     found = yield from wait(id_, progress)
     rows = finished(found, len(files))
     if output is not None:
-        rows, _ = yield from download(id_, output)
+        rows = finished(found | (yield from download(id_, output))[0], len(files))
     return [row | {"file": str(path)} for row, path in zip(rows, files, strict=True)]
 
 
@@ -100,13 +100,16 @@ def page(cursor: str | None) -> Flow[tuple[list[dict], str | None]]:
 
 
 def result(id_: str) -> Flow[dict]:
-    return mapping((yield from answer(Request("GET", f"{_address(id_)}/result.json"))))
+    found = mapping((yield from answer(Request("GET", f"{_address(id_)}/result.json"))))
+    _dicts(found.get("rows"))
+    return found
 
 
-def download(id_: str, folder: Any) -> Flow[tuple[list[dict], list[Path]]]:
-    """The rows, which name what was written as paths below ``folder``, and the paths."""
-    check_folder(folder, "folder")
-    rows = _dicts((yield from result(id_)).get("rows"))
+def download(id_: str, folder: Any) -> Flow[tuple[dict, list[Path]]]:
+    """The result, whose rows name what was written as paths below ``folder``, and the paths."""
+    check_folder(folder, "output")
+    found = yield from result(id_)
+    rows = found["rows"]
     names, written = Names(REPORT), []
     for row in rows:
         for holder, key, suffix in _pictures(row):
@@ -119,7 +122,7 @@ def download(id_: str, folder: Any) -> Flow[tuple[list[dict], list[Path]]]:
             written.append(Path(folder, name))
     written.append(Path(folder, id_, REPORT))
     yield from _save(f"{_address(id_)}/{REPORT}", written[-1])
-    return rows, written
+    return found, written
 
 
 def delete(id_: str) -> Flow[None]:

@@ -1,10 +1,13 @@
 """A service of the API's contract in memory, as a transport of httpx: it judges nothing, and keeps what it was sent."""
 
+import contextlib
 import copy
 import email
 import email.policy
 import json
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 
@@ -15,12 +18,12 @@ PART = b"x" * 1000
 class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body in parts; a part that is an exception is raised."""
 
-    def __init__(self, parts: Iterable[bytes | Exception]):
+    def __init__(self, parts: Iterable[bytes | BaseException]):
         self._parts = parts
 
     def __iter__(self):
         for part in self._parts:
-            if isinstance(part, Exception):
+            if isinstance(part, BaseException):
                 raise part
             yield part
 
@@ -197,6 +200,35 @@ class Fake:
 
     def _shown(self, job: dict) -> dict:
         return copy.deepcopy({name: value for name, value in job.items() if name != "made"})
+
+
+@contextlib.contextmanager
+def served(fake: "Fake") -> Iterator[str]:
+    """The fake at a true address on loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked = httpx.Request(self.command, f"http://fake{self.path}", headers=dict(self.headers), content=body)
+            found = fake.answer(asked)
+            self.send_response(found.status_code)
+            for name, value in found.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for part in found.stream:
+                self.wfile.write(part)
+
+        do_POST = do_DELETE = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def _fresh(answer: httpx.Response) -> httpx.Response:

@@ -107,6 +107,12 @@ def test_rows_that_are_none(call, service, files, tmp_path, rows):
         call("download", "j0", tmp_path)
 
 
+def test_a_result_of_other_files(call, service, files, tmp_path):
+    service.trouble = [("GET /result.json", httpx.Response(200, json={"rows": []}))]
+    with pytest.raises(ServiceError, match="found 0 rows for 2 files"):
+        call("judge", files, output=tmp_path)
+
+
 def test_a_cut_off_copy_is_fetched_again_and_is_whole(call, service, files, tmp_path):
     call("judge", files[1])
     cut = httpx.Response(200, stream=Stream([b"half of it, and then", httpx.RemoteProtocolError("closed")]))
