@@ -24,6 +24,7 @@ Progress = Callable[[float, str], None]
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _PICTURE = re.compile(r"(/[\w.~%-]+)+", re.ASCII)
 _QUIET = 60.0  # seconds between two signs of life of a stream of events
+_STORED = 300.0  # seconds in which a service puts an upload where it belongs, a bucket for example
 _BROKEN = 3  # streams in a row that brought nothing, after which the job is polled
 _EVERY = 2.0  # seconds between two polls
 _PATIENT = 2 * TRIES  # tries while a job is waited for: a service that is started again takes a while
@@ -51,7 +52,8 @@ def submit(paths: Any, options: Mapping[str, Any], progress: Progress | None) ->
     sent = None if progress is None else lambda share: progress(share, UPLOADING)
     # The same key with every try: a job whose answer was lost is not made twice.
     headers = {"Idempotency-Key": secrets.token_urlsafe(24)}
-    return _job((yield from answer(Request("POST", "/v1/jobs", headers, fields=form, files=files, sent=sent))))
+    request = Request("POST", "/v1/jobs", headers, fields=form, files=files, sent=sent, quiet=_STORED)
+    return _job((yield from answer(request)))
 
 
 def job(id_: str, tries: int = TRIES) -> Flow[dict]:

@@ -30,16 +30,18 @@ def service(pauses) -> Fake:
 @pytest.fixture(params=["sync", "async"])
 def call(request, service):
     """Calls a method of a client by name; of ``jobs`` the whole list."""
-    how = {"key": service.key, "transport": service.transport}
+
+    def how():
+        return {"key": service.key, "transport": service.transport}
 
     def sync(name, *arguments, **options):
-        with Client("http://service", **how) as client:
+        with Client("http://service", **how()) as client:
             found = getattr(client, name)(*arguments, **options)
             return list(found) if name == "jobs" else found
 
     def awaited(name, *arguments, **options):
         async def run():
-            async with AsyncClient("http://service", **how) as client:
+            async with AsyncClient("http://service", **how()) as client:
                 found = getattr(client, name)(*arguments, **options)
                 return [one async for one in found] if name == "jobs" else await found
 

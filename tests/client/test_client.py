@@ -32,6 +32,19 @@ def test_judging_uploads_waits_and_gives_rows(call, service, files, pauses):
     assert service.seen == ["POST /v1/jobs", "GET /v1/jobs/j0", "GET /v1/jobs/j0/events", "GET /v1/jobs/j0"]
 
 
+def test_answers_that_take_long_are_awaited(call, service, files):
+    waited = {}
+    inner = service.answer
+
+    def outer(request):
+        waited[request.method, request.url.path] = request.extensions["timeout"]["read"]
+        return inner(request)
+
+    service.answer = outer
+    call("judge", files)
+    assert waited == {("POST", "/v1/jobs"): 300, ("GET", "/v1/jobs/j0"): 30, ("GET", "/v1/jobs/j0/events"): 60}
+
+
 def test_one_path_is_enough(call, files):
     (row,) = call("judge", str(files[1]))
     assert row["annotated"] == "/v1/jobs/j0/annotated/0"
