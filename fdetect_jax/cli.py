@@ -7,7 +7,7 @@ from pathlib import Path
 from fdetect_jax.bench.inverter import add_inverter
 from fdetect_jax.convert import kinds
 from fdetect_jax.datasets.command import add_doctor, add_prepare
-from fdetect_jax.errors import exit_status
+from fdetect_jax.errors import UserError, exit_status
 from fdetect_jax.evaluation.probe_command import add_probe
 from fdetect_jax.report.facesim_sheet import add_facesim
 from fdetect_jax.service.command import add_service
@@ -41,6 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--json", type=Path, help="write the rows to this file; - is the standard output")
     predict.add_argument("--heat-map", action="store_true", help="also draw a heat map of the detector's attention")
+    predict.add_argument(
+        "--server",
+        metavar="URL",
+        help="judge with the service there (`fdetect serve`), which takes --model (a name), --faces, --frames, "
+        "--per-second and --heat-map of the options below",
+    )
+    predict.add_argument(
+        "--key", help="with --server: its key (default: FDETECT_KEY of the environment, which other users cannot see)"
+    )
     _add_protocol(predict)
     predict.set_defaults(run=_predict)
     measure = jobs.add_parser("evaluate", help="measure a detector on labelled images and videos")
@@ -219,6 +228,14 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    if arguments.server is not None:
+        from fdetect_jax.predict.server import run as judged_there
+
+        bare = argparse.ArgumentParser()
+        _add_protocol(bare)
+        return judged_there(arguments, vars(bare.parse_args([])))
+    if arguments.key is not None:
+        raise UserError("--key: found without --server, wanted both")
     from fdetect_jax.predict.command import run
 
     return run(arguments)

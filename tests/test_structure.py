@@ -40,6 +40,7 @@ ROOMS = (
         "remote",
         "errors",
         "interrupts",
+        "client",
     ),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
