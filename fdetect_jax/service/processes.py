@@ -42,7 +42,7 @@ def work(settings: Settings, processes: int | None = None) -> None:
     try:
         with interrupts.stoppable() as stop:
             worker.prepare()
-            consumer, sweeper = service.queue.consume(worker.judge), Sweeper(service).start()
+            consumer, sweeper = service.queue.consume(worker.judge), Sweeper(service, webhooks=False).start()
             while not stop.wait(10.0):
                 worker.speak()
             worker.stop()

@@ -16,13 +16,16 @@ _log = logging.getLogger("fdetect.sweep")
 
 
 class Sweeper:
-    """Sweeps in threads of its own, in every server and worker; several do no harm."""
+    """Sweeps in threads of its own, in every server and worker; several do no harm.
 
-    def __init__(self, service: Service):
+    webhooks: whether it calls them; workers have no way to the network.
+    """
+
+    def __init__(self, service: Service, webhooks: bool = True):
         self._service, self._stop = service, threading.Event()
+        functions = [(self.sweep, _PAUSE), (self.clear, _HOUR), *([(self.call, _PAUSE)] if webhooks else [])]
         self._threads = [
-            threading.Thread(target=self._again, args=(function, pause), daemon=True)
-            for function, pause in ((self.sweep, _PAUSE), (self.call, _PAUSE), (self.clear, _HOUR))
+            threading.Thread(target=self._again, args=(function, pause), daemon=True) for function, pause in functions
         ]
 
     def start(self) -> "Sweeper":
