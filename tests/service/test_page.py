@@ -13,6 +13,7 @@ import pytest
 
 from tests.service.browser import axe_source, grave, opened
 from tests.service.drawn import drawn_clip, drawn_photo, text_file
+from tests.service.test_serving import Served
 
 pytest.importorskip("fastapi", reason="no fastapi")
 uvicorn = pytest.importorskip("uvicorn", reason="no uvicorn")
@@ -26,21 +27,13 @@ LONG = 60_000  # milliseconds that a verdict may take
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The base URL of a service whose files are in ``folder``, without a key."""
-    from tests.service.fake_api import make_app
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(make_app(folder), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    """The base URL of a service whose files are in ``folder``, without a key, with the bundled detector."""
+    server = Served(folder, "bundled", f"sqlite:///{folder / 'service.db'}")
+    try:
+        server.ready()
+        yield str(server.client.base_url)
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="module")
