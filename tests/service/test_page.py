@@ -404,6 +404,13 @@ def test_dark_and_light(new_page):
     assert page.evaluate(ground) == light
 
 
+def test_a_phone_offers_its_camera_roll(new_page):
+    expect(new_page().locator("#roll")).to_be_hidden()
+    phone = new_page(viewport={"width": 360, "height": 760}, is_mobile=True, has_touch=True)
+    expect(phone.locator("#roll")).to_be_visible()
+    assert phone.locator("#roll-files").get_attribute("accept") == "image/*,video/*"
+
+
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
 @pytest.mark.parametrize("locale", ["en-GB", "ja-JP"])
 def test_nothing_is_wider_than_the_window(new_page, job, media, width, locale):
