@@ -22,13 +22,14 @@ _KILLS = int(os.environ.get("FDETECT_KILLS", "3"))
 
 
 class Served:
-    """A server as a process, with its workers."""
+    """A server as a process, with its workers. model: weights, or "bundled"."""
 
     def __init__(self, folder: Path, model: Path | str, url: str, workers: int = 1, *options: str):
         self.port = free_port()
+        named = str(model) if model == "bundled" else f"own={model}"
         self._command = [
-            *(sys.executable, "-c", _MAIN, "serve", "--port", str(self.port), "--queue", url),
-            *("--data", str(folder / "data"), "--model", str(model) if model == "bundled" else f"own={model}", "--workers", str(workers), *options),
+            *(sys.executable, "-c", _MAIN, "serve", "--port", str(self.port), "--queue", url, "--model", named),
+            *("--data", str(folder / "data"), "--workers", str(workers), *options),
         ]
         self._log = open(folder / "log", "a")  # noqa: SIM115
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
