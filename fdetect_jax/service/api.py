@@ -1,5 +1,6 @@
 """The web application: routes, page, headers. In: a Service. Out: an ASGI app."""
 
+import asyncio
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_BODY_BYTES, _BODY_SECONDS = 1 << 16, 30.0  # of requests that upload nothing
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -53,7 +55,7 @@ def create_app(service: Service) -> ASGIApp:
     app.get("/", include_in_schema=False)(_index)
     app.mount("/page", StaticFiles(directory=PAGE))
     app.openapi = lambda: _document(app)
-    return _with_headers(app.state.metrics.measured(app))
+    return _with_headers(_with_short_bodies(app.state.metrics.measured(app)))
 
 
 def _index() -> Response:
@@ -77,6 +79,38 @@ def _document(app: FastAPI) -> dict:
         made["security"] = [{"key": []}, {}]
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _with_short_bodies(app: ASGIApp) -> ASGIApp:
+    """Bodies are read before the app sees them, up to a limit; those of uploads are not, which have their own."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) == ("POST", "/v1/jobs"):
+            await app(scope, receive, send)
+            return
+        body, more = bytearray(), True
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                while more and len(body) <= _BODY_BYTES:
+                    message = await receive()
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            problem = problems.Problem("bad_request", "The body came too slowly.")
+            await problems.answer(problem)(scope, receive, send)
+            return
+        if len(body) > _BODY_BYTES:
+            problem = problems.Problem("too_large", f"At most {_BODY_BYTES:,} bytes are taken.")
+            await problems.answer(problem)(scope, receive, send)
+            return
+        rest = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def again() -> Message:
+            return rest.pop() if rest else await receive()
+
+        await app(scope, again, send)
+
+    return run
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:

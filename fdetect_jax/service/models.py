@@ -62,7 +62,7 @@ def card_words(card: Path) -> dict[str, str]:
     found = {}
     for name, head in heads.items():
         match = re.search(rf"\*\*{head}\*\*(.*?)(?=\*\*|\n\n|\Z)", text, re.DOTALL)
-        words = " ".join(match[1].split()) if match else ""
+        words = " ".join(match[1].replace("`", "").split()) if match else ""
         words = re.sub(r"^(\([^)]*\))?[:,]?\s*", "", words)
         found[name] = words[:1].upper() + words[1:]
     return found

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import threading
 from multiprocessing.process import BaseProcess
 
@@ -62,6 +63,7 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     from fdetect_jax.service.service import Service
     from fdetect_jax.service.sweep import Sweeper
 
+    listening = _listening(host, port)
     service = Service.open(settings)
     started = Workers(settings, workers)
     sweeper = Sweeper(service).start()
@@ -69,10 +71,8 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{port}  ({workers} workers; files in {settings.data})", flush=True)
         with interrupts.stoppable():  # uvicorn ends at a signal, and raises it again
-            uvicorn.run(
+            config = uvicorn.Config(
                 create_app(service),
-                host=host,
-                port=port,
                 proxy_headers=False,  # the client's address is the peer's, whatever a header says
                 server_header=False,
                 access_log=False,
@@ -80,10 +80,23 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=5,
             )
+            uvicorn.Server(config).run([listening])
     finally:
         sweeper.close()
         started.close()
         service.close()
+        listening.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises UserError where the address cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        made = socket.create_server(address[:2], family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"host, port: found {host}, {port}, which cannot be listened on ({reason})") from None
+    return made
 
 
 class Workers:

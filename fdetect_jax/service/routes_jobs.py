@@ -57,6 +57,8 @@ async def upload(
             if not received.files:
                 raise Problem("invalid", "Send at least one file.", field="files")
             options = options_of(received.fields, service.settings.models)
+            if options["webhook"] is not None and owner.secret is None:
+                raise Problem("invalid", "A webhook wants an API key, whose secret signs it.", field="webhook")
             document = await run_in_threadpool(_accept, service, owner, received, options, idempotency_key)
     shown = await run_in_threadpool(job_view, document, service)
     return JSONResponse(shown, 202, {"Location": shown["links"]["self"]})
@@ -163,7 +165,7 @@ def remove(request: Request, owner: AnOwner, job: JobId) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/{job}/feedback", status_code=204, response_class=Response, responses=schemas.problems(409))
+@router.post("/{job}/feedback", status_code=204, response_class=Response, responses=schemas.problems(409, 413))
 def feedback(request: Request, owner: AnOwner, job: JobId, said: Annotated[schemas.Feedback, Body()]) -> Response:
     """Keeps what a file really is, with the crops of its faces, for training; see ``fdetect feedback``."""
     service: Service = request.app.state.service

@@ -1,6 +1,7 @@
 """``fdetect keys``, ``feedback`` and the options of ``serve``."""
 
 import importlib.util
+import socket
 
 import pytest
 
@@ -46,6 +47,14 @@ def test_feedback_of_a_service_without_any(tmp_path, capsys):
 def test_wrong_options_are_named_before_anything_starts(tmp_path, capsys, options, field):
     assert cli.main(["serve", "--data", str(tmp_path / "data"), *options]) == 2
     assert capsys.readouterr().err.startswith(f"error: {field}")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_that_is_in_use_is_named(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert cli.main(["serve", "--data", str(tmp_path / "data"), "--port", port]) == 2
+    assert f"error: host, port: found 127.0.0.1, {port}" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 

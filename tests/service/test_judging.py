@@ -7,11 +7,13 @@ import threading
 import cv2
 import pytest
 
+from fdetect_jax.assets import detector
 from fdetect_jax.inference.protocol import Protocol
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.video import Sampling, probe
 from fdetect_jax.predict.run import predict
 from fdetect_jax.service import worker as worker_module
+from fdetect_jax.service.models import card_words
 from fdetect_jax.service.service import Service
 from fdetect_jax.service.settings import Settings
 from fdetect_jax.service.worker import Worker
@@ -80,6 +82,12 @@ def test_the_models_are_described(client):
     (found,) = client.get("/v1/models").json()["models"]
     assert (found["name"], found["default"], found["classes"]) == ("own", True, ["real", "fake"])
     assert client.get("/readyz").json() == {"status": "ok", "reasons": []}
+
+
+def test_the_card_says_what_the_bundled_detector_knows():
+    words = card_words(detector().parent / "README.md")
+    assert all(len(text) > 60 for text in words.values()), words
+    assert not any(mark in text for text in words.values() for mark in "`*\n")
 
 
 def test_a_file_is_judged_once_unless_asked(working, client, media, monkeypatch):

@@ -13,9 +13,8 @@ from tests.service.drawn import drawn_clip, drawn_photo, text_file
 from tests.service.test_serving import Served
 
 pytest.importorskip("fastapi", reason="no fastapi")
-uvicorn = pytest.importorskip("uvicorn", reason="no uvicorn")
 pytest.importorskip("playwright.sync_api", reason="no playwright")
-from playwright.sync_api import Page, Route, expect  # noqa: E402
+from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=20_000)  # two cores may do much else

@@ -99,6 +99,7 @@ def test_an_upload_becomes_a_job(client, service):
         ({"heat_map": "yes"}, "heat_map"),
         ({"model": "other"}, "model"),
         ({"webhook": "http://localhost/x"}, "webhook"),
+        ({"webhook": "https://example.org/x"}, "webhook"),  # without a key nothing could sign it
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -301,6 +302,14 @@ def test_feedback_becomes_training_data(client, service, tmp_path):
     assert label == "real"
     assert (output / path).read_bytes() == bytes(range(256)) * 4
     assert json.loads((output / "feedback.jsonl").read_text())["comment"] == "it is me"
+
+
+def test_other_bodies_are_short(client, service, tmp_path):
+    job = sent(client, ("f", b"abc")).json()["id"]
+    done(service, job, tmp_path)
+    problem(client.post(f"/v1/jobs/{job}/feedback", content=b"x" * 70_000), 413, "too_large")
+    problem(client.post(f"/v1/jobs/{job}/feedback", content=iter([b"x" * 40_000] * 3)), 413, "too_large")
+    problem(client.post(f"/v1/jobs/{job}/feedback", content=b"{"), 422, "invalid")
 
 
 def test_a_fault_of_the_server_is_a_problem_document(service, monkeypatch):

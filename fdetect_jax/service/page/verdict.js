@@ -149,10 +149,10 @@ export function likeliest(row) {
   return kinds.length > 1 ? kinds.reduce((best, one) => (one[1] > best[1] ? one : best))[0] : null;
 }
 
-// All classes as bars.
+// All classes as bars; nothing where no forgery was found whose kind could be said.
 export function kinds(row) {
   const found = Object.entries(row.classes);
-  if (found.length < 3) return null;
+  if (found.length < 3 || row.verdict === "real") return null;
   const bar = ([name, share]) => {
     const fill = el("span", { class: "fill" });
     fill.style.width = `${share * 100}%`;
