@@ -94,7 +94,7 @@ def get_config(variant: str = "facesim"):
         raise ValueError(f"configs/zoo.py: found variant {variant!r}, wanted facesim or folder")
     config = common.detector(f"The zoo ({variant})", variant, "configs/zoo.py")
     config.task, config.seeds, config.comparisons, config.sweeps = "table", 2, (), {}
-    config.batch_size, config.steps, config.log_every = 20, 160, 10  # a row of each forgery for four devices
+    config.batch_size, config.steps, config.log_every = 20, 144, 12  # a row of each forgery for four devices
     inverter = config.evaluation.forgeries.latent.inverter
     mix = dict.fromkeys(("sbi", "swap", "fwa", "reconstruction", "latent"), 1.0)
     config.forgery = common.forgery(inverter, **mix)

@@ -4,6 +4,7 @@ A run is an ordinary training in a folder of its own. Finished runs are read; in
 """
 
 import dataclasses
+import gc
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -36,7 +37,7 @@ class Run:
 
 
 def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
-    """Every run, all variants of the first seed first; checked now, so that no run fails a check after hours of work.
+    """Every run, one variant after another; checked now, so that no run fails a check after hours of work.
 
     Raises:
       UserError: a variant, a sweep or a comparison that is not possible.
@@ -58,10 +59,10 @@ def runs_of(config: ConfigDict, workdir: Path) -> list[Run]:
         raise UserError(f"seeds: found {config.seeds}, wanted at least two, to separate an effect from chance")
     runs = [
         Run(variant, seed, changed(config, config.variants[variant], seed, _OWN), workdir / variant / f"seed_{seed}")
-        for seed in range(config.seed, config.seed + config.seeds)
         for variant in config.rows
+        for seed in range(config.seed, config.seed + config.seeds)
     ]
-    for run in runs[: len(config.rows)]:
+    for run in runs[:: config.seeds]:
         try:
             with parallel.apart():
                 checks.check(run.config)
@@ -103,11 +104,19 @@ def train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, d
             yield run, content
 
 
+def _forget(alone: bool) -> None:
+    """Frees the programs of tasks that are gone: each takes some thousand of the memory maps that a process may have
+    (65,530 on Linux by default), and the compiler fails when they are used up. alone: no other thread compiles."""
+    gc.collect()
+    if alone:
+        jax.clear_caches()
+
+
 def _train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, dict]]:
     devices = jax.local_devices()
     free: SimpleQueue = SimpleQueue()
     for device in devices:
-        free.put((device, {}))  # with its tasks by variant: runs that differ only in the seed share compiled functions
+        free.put((device, {}))  # with the task of its last variant: runs that differ only in the seed share its programs
 
     def one(number: int, run: Run) -> dict:
         device, tasks = free.get()
@@ -116,6 +125,8 @@ def _train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, 
                 raise Stopped(128 + stop.signal)
             began = time.monotonic()
             if run.variant not in tasks:
+                tasks.clear()
+                _forget(len(devices) == 1)
                 tasks[run.variant] = make_task(run.config.copy_and_resolve_references())
             task = tasks[run.variant]
             task.config.seed = run.seed

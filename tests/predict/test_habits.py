@@ -57,12 +57,12 @@ def test_what_may_pass_is_tried_again(scorer, media, tmp_path, monkeypatch):
     output = tmp_path / "out"
     files = [media / "face.png", media / "empty.jpg"]
 
-    def failing(function, items, **how):
+    def failing(_, items):
         for _ in items:
             yield Rejected("OSError: [Errno 28] No space left on device", passing=True)
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "run_isolated", failing)
+        patched.setattr(rows_module, "Workers", lambda *_, **__: SimpleNamespace(run=partial(failing, None)))
         first = list(predict(files, scorer, PROTOCOL, output, workers=1))
     assert [row["annotated"] for row in first] == [None, None]
     assert "No space left" in first[0]["note"]
