@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from fdetect_jax import cli
 from fdetect_jax.inference.scorer import Scorer
 from fdetect_jax.media.limits import Rejected
-from fdetect_jax.predict import engine, run
+from fdetect_jax.predict import engine
+from fdetect_jax.predict import rows as rows_module
 from fdetect_jax.predict.run import predict
 from tests.predict.test_run import PROTOCOL
 
@@ -57,12 +59,12 @@ def test_what_may_pass_is_tried_again(scorer, media, tmp_path, monkeypatch):
     output = tmp_path / "out"
     files = [media / "face.png", media / "empty.jpg"]
 
-    def failing(_, items):
+    def failing(items):
         for _ in items:
             yield Rejected("OSError: [Errno 28] No space left on device", passing=True)
 
     with monkeypatch.context() as patched:
-        patched.setattr(rows_module, "Workers", lambda *_, **__: SimpleNamespace(run=partial(failing, None)))
+        patched.setattr(rows_module, "Workers", lambda *_, **__: SimpleNamespace(run=failing))
         first = list(predict(files, scorer, PROTOCOL, output, workers=1))
     assert [row["annotated"] for row in first] == [None, None]
     assert "No space left" in first[0]["note"]
