@@ -2,6 +2,7 @@
 
 import json
 import re
+import weakref
 from pathlib import Path
 
 import jax
@@ -66,15 +67,32 @@ def test_a_variant_is_what_differs(pair):
         assert not {"variants", "seeds", "comparisons", "sweeps"} & set(one.config)
 
 
-def test_all_variants_of_a_seed_come_before_the_next(pair):
+def test_all_seeds_of_a_variant_come_before_the_next(pair):
     config = small_table(pair, "joint", "adversarial")
     config.seed = 5
     assert [(one.variant, one.seed) for one in runs_of(config, Path("w"))] == [
         ("joint", 5),
-        ("adversarial", 5),
         ("joint", 6),
+        ("adversarial", 5),
         ("adversarial", 6),
     ]
+
+
+def test_what_a_variant_compiled_is_freed_before_the_next(pair, tmp_path, monkeypatch):
+    made: list[weakref.ref] = []
+
+    class Task:
+        def __init__(self, config):
+            assert not [one for one in made if one() is not None]
+            self.config, self.itself = config, self  # in a circle, as compiled functions are
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    monkeypatch.setattr(runs, "make_task", Task)
+    monkeypatch.setattr(runs, "finished", lambda *_: None)
+    monkeypatch.setattr(runs, "train_and_evaluate", lambda *_: {})
+    found = list(runs.train(runs_of(small_table(pair, "joint", "adversarial"), tmp_path), lambda text: None))
+    assert (len(found), len(made)) == (4, 2)
 
 
 def test_the_shipped_variants_hold(pair):
