@@ -123,7 +123,10 @@ class Jobs:
         return {place: self._records.count(place) for place in (QUEUED, RUNNING, ENDED)}
 
     def claim(self, worker: str, most: int) -> list[Claim]:
-        """Takes the oldest jobs that wait: those of the first one's options, at most ``most``."""
+        """Takes the oldest jobs that wait: those of the first one's options, at most ``most``.
+
+        A job that was tried before is taken alone: it may be what ended its worker.
+        """
         found: list[Claim] = []
         for name, _ in self._records.names(QUEUED, limit=4 * most):
             now = self._clock()
@@ -131,7 +134,7 @@ class Jobs:
             def taken(before: Document | None, now: float = now) -> Document | None:
                 if before is None or before["state"] != "queued":
                     return before
-                if found and before["options"] != found[0].document["options"]:
+                if found and (before["attempt"] > 0 or before["options"] != found[0].document["options"]):
                     return before
                 places = {place: at for place, at in before["in"].items() if place != QUEUED}
                 held = {"state": "running", "worker": worker, "attempt": before["attempt"] + 1}
@@ -140,7 +143,7 @@ class Jobs:
             after = self._records.change(name, taken)
             if after is not None and after["state"] == "running" and after["worker"] == worker:
                 found.append(Claim(after["id"], worker, after["attempt"], after))
-            if len(found) == most:
+            if len(found) == most or (found and found[0].attempt > 1):
                 break
         return found
 
@@ -170,12 +173,12 @@ class Jobs:
         problem = {"code": code, "detail": detail}
         return self._change(claim, lambda now, held: self._ended(held, "failed", now) | {"problem": problem})
 
-    def release(self, claim: Claim) -> None:
-        """Queues the job again, as if it had not been taken: this worker stops. Raises NotHeld."""
+    def release(self, claim: Claim, counted: bool = False) -> None:
+        """Queues the job again. counted: as one more try; else as if it had not been taken. Raises NotHeld."""
 
         def released(now: float, held: Document) -> Document:
             places = {place: at for place, at in held["in"].items() if place != RUNNING}
-            state = {"state": "queued", "worker": None, "attempt": held["attempt"] - 1}
+            state = {"state": "queued", "worker": None, "attempt": held["attempt"] - (not counted)}
             return held | state | {"in": places | {QUEUED: held["created"]}}
 
         self._change(claim, released)

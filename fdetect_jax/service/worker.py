@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fdetect_jax.errors import UserError
 from fdetect_jax.faces.extract import start_readers
 from fdetect_jax.media.confine import Confinement
 from fdetect_jax.media.isolated import Workers
@@ -29,6 +28,7 @@ from fdetect_jax.service.results import Results
 from fdetect_jax.service.service import MODELS, WORKERS, Service
 
 _TOGETHER = 8  # jobs in one batch
+_PAUSE = 1.0  # seconds after a fault, before its jobs are tried again
 _log = logging.getLogger("fdetect.worker")
 
 
@@ -119,11 +119,15 @@ class Worker:
             for one in self._open(held):
                 with contextlib.suppress(NotHeld):
                     self._service.jobs.release(one.claim)
-        except Exception as error:
+        except Exception:
             _log.exception("a batch of %d jobs failed", len(held))
-            detail = str(error) if isinstance(error, UserError) else "This is a fault of the worker."
             for one in self._open(held):
-                self._fail(one, detail)
+                if one.claim.attempt >= self._service.settings.tries:
+                    self._fail(one)
+                    continue
+                with contextlib.suppress(NotHeld):
+                    self._service.jobs.release(one.claim, counted=True)
+            self._stop.wait(_PAUSE)
         finally:
             ended.set()
             beat.join()
@@ -144,7 +148,10 @@ class Worker:
         if not todo:
             return
         if self._confinement is not None:
-            self._confinement.give(folder / "in", folder / "out", *(one.inputs[n] for one, n in todo))
+            self._confinement.give(folder / "in", folder / "out")
+            for one, n in todo:
+                with contextlib.suppress(FileNotFoundError):  # of a job that was removed in the meantime
+                    self._confinement.give(one.inputs[n])
         how = {"seconds": self._service.settings.seconds}
         made = verdicts(
             [one.inputs[n] for one, n in todo],
@@ -219,8 +226,9 @@ class Worker:
             self._service.storage.remove(f"{one.claim.folder}/in")
         self._service.audit(ended, round(time.monotonic() - one.began, 3))
 
-    def _fail(self, one: _Held, detail: str) -> None:
+    def _fail(self, one: _Held) -> None:
         try:
+            detail = f"This is a fault of the service; it was tried {one.claim.attempt} times."
             ended = self._service.jobs.fail(one.claim, "failed", detail)
         except NotHeld:
             return
@@ -232,8 +240,8 @@ class Worker:
         shown: dict[str, float] = {}
         while not ended.wait(0.5):
             for one in self._open(held):
-                fresh = shown.get(one.claim.id, 0.0) + LEASE / 3 < time.monotonic()
-                if not fresh and shown.get(f"{one.claim.id}/far") == one.progress:
+                due = shown.get(one.claim.id, 0.0) + LEASE / 3 < time.monotonic()
+                if not due and shown.get(f"{one.claim.id}/far") == one.progress:
                     continue
                 shown |= {one.claim.id: time.monotonic(), f"{one.claim.id}/far": one.progress}
                 try:

@@ -171,9 +171,11 @@ def test_a_fault_fails_its_jobs_alone(working, client, media, monkeypatch):
         return plain(scorer, options)
 
     monkeypatch.setattr(worker_module, "protocol_of", fails)
+    monkeypatch.setattr(worker_module, "_PAUSE", 0.0)
     worker.judge()
     found = client.get(f"/v1/jobs/{bad}").json()
     assert (found["state"], found["problem"]["code"]) == ("failed", "failed")
+    assert "3 times" in found["problem"]["detail"]
     assert client.get(f"/v1/jobs/{good}").json()["state"] == "done"
     problem(client.get(f"/v1/jobs/{bad}/result.json"), 404, "not_found")
 

@@ -97,6 +97,19 @@ def test_a_batch_has_one_kind_of_options(jobs, clock):
     assert [one.id for one in jobs.claim("w", 3)] == ["j1"]
 
 
+def test_a_job_that_was_tried_before_is_taken_alone(jobs, clock):
+    for number in range(4):
+        clock.now += 1
+        added(jobs, f"j{number}")
+    claims = jobs.claim("w", 4)
+    for number in (1, 2):
+        jobs.release(claims[number], counted=True)
+    jobs.release(claims[3])
+    assert [(one.id, one.attempt) for one in jobs.claim("w", 4)] == [("j1", 2)]
+    assert [(one.id, one.attempt) for one in jobs.claim("w", 4)] == [("j2", 2)]
+    assert [(one.id, one.attempt) for one in jobs.claim("w", 4)] == [("j3", 1)]
+
+
 def test_a_job_from_first_to_last(jobs, clock):
     assert added(jobs, "j1")["state"] == "queued"
     clock.now += 1
