@@ -13,13 +13,13 @@ import pytest
 
 from tests.service.test_serving import Served
 
-_SECONDS = float(os.environ.get("FDETECT_LOAD", "4"))
+_SECONDS = float(os.environ.get("FDETECT_LOAD", "2"))
 _SENDERS = 16
 
 
 @pytest.mark.slow
 def test_it_sheds_load_and_ends_what_it_accepted(model, media, faces, tmp_path):
-    served = Served(tmp_path, model, f"sqlite:///{tmp_path / 'service.db'}", 1, "--waiting", "20")
+    served = Served(tmp_path, model, f"sqlite:///{tmp_path / 'service.db'}", 1, "--waiting", "10")
     served.ready()
     content, end = (media / "face.png").read_bytes(), time.monotonic() + _SECONDS
     accepted, statuses, taken, lock = [], {}, [], threading.Lock()
