@@ -218,14 +218,17 @@ class Jobs:
             self._records.change(name, expired)
         return list(gone.values())
 
-    def recover(self) -> tuple[int, list[Document]]:
-        """Queues jobs again whose worker's lease ran out; returns how many wait now, and those that failed for good."""
+    def recover(self, worker: str | None = None) -> tuple[int, list[Document]]:
+        """Queues jobs again whose lease ran out, and those of a worker that has ended; returns how many wait now, and
+        those that failed for good."""
         failed: dict[str, Document] = {}
-        for name, _ in self._records.names(RUNNING, high=self._clock()):
+        for name, _ in self._records.names(RUNNING, high=self._clock() if worker is None else None):
 
             def recovered(before: Document | None) -> Document | None:
                 now = self._clock()
-                if before is None or before["in"].get(RUNNING, float("inf")) > now:
+                if before is None or before["state"] != "running":
+                    return before
+                if before["in"][RUNNING] > now and before["worker"] != worker:
                     return before
                 if before["attempt"] >= self._tries:
                     detail = f"The processes that judged it ended {before['attempt']} times."

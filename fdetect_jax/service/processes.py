@@ -8,26 +8,28 @@ import shutil
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
 from fdetect_jax import interrupts
 from fdetect_jax.errors import UserError
 from fdetect_jax.host import end_with_parent, hidden_main, set_up
+from fdetect_jax.service.service import Service, new_name
 from fdetect_jax.service.settings import Settings
 
 _PAUSE, _LONGEST = 1.0, 60.0  # seconds before a worker is started again, doubled each time it ends early
 _log = logging.getLogger("fdetect.service")
 
 
-def work(settings: Settings, processes: int | None = None) -> None:
-    """Is a worker, until SIGTERM or Ctrl-C. processes: that read and draw files; None: one per core.
+def work(settings: Settings, processes: int | None = None, name: str | None = None) -> None:
+    """Is a worker, until SIGTERM or Ctrl-C. processes: that read and draw files; None: one per core. name: of the
+    worker, in the records.
 
     Raises UserError where weights, face models, records or storage cannot be used.
     """
     set_up()
     from fdetect_jax.media import isolated
     from fdetect_jax.media.confine import TITLES, Confinement
-    from fdetect_jax.service.service import Service
     from fdetect_jax.service.sweep import Sweeper
     from fdetect_jax.service.worker import Worker
 
@@ -39,7 +41,7 @@ def work(settings: Settings, processes: int | None = None) -> None:
     for name, held in isolated.examine(confinement).items():
         if held is not True:
             print(f"worker: processes that read files have not: {TITLES[name]} ({held})", flush=True)
-    worker = Worker(service, processes, confinement)
+    worker = Worker(service, processes, confinement, name)
     try:
         with interrupts.stoppable() as stop:
             worker.prepare()
@@ -60,13 +62,12 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     import uvicorn
 
     from fdetect_jax.service.api import create_app
-    from fdetect_jax.service.service import Service
     from fdetect_jax.service.sweep import Sweeper
 
     listening = _listening(host, port)
     service = Service.open(settings)
-    started = Workers(settings, workers)
     sweeper = Sweeper(service).start()
+    started = Workers(settings, workers, sweeper.sweep)
     try:
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{port}  ({workers} workers; files in {settings.data})", flush=True)
@@ -100,9 +101,13 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 class Workers:
-    """Worker processes that are started again when one ends. They end with this process, however it ends."""
+    """Worker processes that are started again when one ends. They end with this process, however it ends.
 
-    def __init__(self, settings: Settings, number: int):
+    ended: is told the name of a worker that has ended, before the next one starts.
+    """
+
+    def __init__(self, settings: Settings, number: int, ended: Callable[[str], None]):
+        self._ended = ended
         self._settings = json.dumps(settings.to_json())
         self._processes = max(1, (os.cpu_count() or 1) // max(1, number))
         self._stop = threading.Event()
@@ -128,22 +133,28 @@ class Workers:
     def _keep(self, index: int) -> None:
         context, pause = multiprocessing.get_context("spawn"), _PAUSE
         while not self._stop.is_set():
-            process = context.Process(target=_run, args=(self._settings, self._processes))
+            name = new_name()
+            process = context.Process(target=_run, args=(self._settings, self._processes, name))
             with hidden_main():
                 process.start()
             self._running[index] = process
             process.join()
-            if not self._stop.is_set():
-                _log.warning("worker %d ended with status %s; it is started again", index, process.exitcode)
-                self._stop.wait(pause)
-                pause = min(_LONGEST, 2 * pause) if process.exitcode and process.exitcode > 0 else _PAUSE
+            if self._stop.is_set():
+                return
+            _log.warning("worker %d ended with status %s; it is started again", index, process.exitcode)
+            try:
+                self._ended(name)
+            except Exception:  # its leases will run out
+                _log.exception("the jobs of a worker that ended could not be queued again")
+            self._stop.wait(pause)
+            pause = min(_LONGEST, 2 * pause) if process.exitcode and process.exitcode > 0 else _PAUSE
 
 
-def _run(settings: str, processes: int) -> None:
+def _run(settings: str, processes: int, name: str) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers
     try:
-        work(Settings.from_text(settings), processes)
+        work(Settings.from_text(settings), processes, name)
     except UserError as error:
         print(f"worker: error: {error}", flush=True)
         raise SystemExit(2) from None

@@ -1,6 +1,8 @@
 """One service: its records, queue, storage, jobs and keys, opened from its settings."""
 
 import json
+import secrets
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,11 @@ from fdetect_jax.service.storage import Storage
 WORKERS, MODELS = "workers", "models"  # places
 ALIVE = 45.0  # seconds after its last word that a worker counts as there
 _AUDIT = "audit.jsonl"
+
+
+def new_name() -> str:
+    """Of a worker, like no other's on any machine."""
+    return f"{socket.gethostname()}-{secrets.token_hex(8)}"
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,13 @@ class Sweeper:
                 _log.exception("a sweep failed; it is tried again")
             self._stop.wait(pause)
 
-    def sweep(self) -> None:
-        """Queues lost jobs again, wakes a worker where jobs wait unheard, removes what has expired."""
+    def sweep(self, worker: str | None = None) -> None:
+        """Queues lost jobs again, wakes a worker where jobs wait unheard, removes what has expired.
+
+        worker: one that has ended; its jobs are lost, whatever their leases.
+        """
         service = self._service
-        waiting, failed = service.jobs.recover()
+        waiting, failed = service.jobs.recover(worker)
         for one in failed:
             service.storage.remove(one["folder"])
             service.audit(one)

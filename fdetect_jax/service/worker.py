@@ -6,9 +6,6 @@ files meet only the processes of ``media.isolated``; this process reads no byte 
 
 import contextlib
 import logging
-import os
-import secrets
-import socket
 import tempfile
 import threading
 import time
@@ -25,7 +22,7 @@ from fdetect_jax.predict.rows import rows_of, start_drawers
 from fdetect_jax.service.jobs import LEASE, Claim, NotHeld, known_as
 from fdetect_jax.service.models import Loaded, Models, protocol_of
 from fdetect_jax.service.results import Results
-from fdetect_jax.service.service import MODELS, WORKERS, Service
+from fdetect_jax.service.service import MODELS, WORKERS, Service, new_name
 
 _TOGETHER = 8  # jobs in one batch
 _PAUSE = 1.0  # seconds after a fault, before its jobs are tried again
@@ -57,10 +54,17 @@ class _Held:
 class Worker:
     """One worker of a service. name: in the records."""
 
-    def __init__(self, service: Service, processes: int | None = None, confinement: Confinement | None = None):
-        """processes: that read and draw files; None: one per core. confinement: theirs, which this process has set."""
+    def __init__(
+        self,
+        service: Service,
+        processes: int | None = None,
+        confinement: Confinement | None = None,
+        name: str | None = None,
+    ):
+        """processes: that read and draw files; None: one per core. confinement: theirs, which this process has set.
+        name: None: a new one."""
         self._confinement = confinement
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = name or new_name()
         self._service, self._models = service, Models(service.settings.models)
         seconds = service.settings.seconds
         self._readers: Workers = start_readers(processes, seconds, keep=True)

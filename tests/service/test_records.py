@@ -146,6 +146,16 @@ def test_a_worker_that_is_silent_loses_its_job(jobs, clock):
     assert jobs.finish(found, [], 0)["out"] == "jobs/j1/out-2"
 
 
+def test_the_jobs_of_a_worker_that_has_ended_wait_for_no_lease(jobs, clock):
+    for number in range(3):
+        clock.now += 1
+        added(jobs, f"j{number}")
+    jobs.claim("w1", 1)
+    jobs.claim("w2", 1)
+    assert jobs.recover("w1") == (2, [])
+    assert [jobs.get(f"j{number}")["state"] for number in range(3)] == ["queued", "running", "queued"]
+
+
 def test_a_job_that_ends_its_workers_fails(jobs, clock):
     added(jobs, "j1")
     for _ in range(2):
