@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,8 +52,6 @@ def _postgresql(folder: Path) -> Iterator[str]:
             who = {"user": pwd.getpwnam("postgres").pw_uid}
         except KeyError:
             pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
         os.chown(folder, who["user"], -1)
     made = [programs / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync"]
     subprocess.run(made, check=True, stdout=subprocess.DEVNULL, cwd="/", **who)
@@ -102,13 +101,14 @@ def _answers(url: str) -> None:
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
-def server(request, tmp_path_factory) -> Iterator[str]:
-    """The URL of a database server; of SQLite a folder, in which each test has a file."""
-    folder = tmp_path_factory.mktemp(request.param)
+def server(request) -> Iterator[str]:
+    """The URL of a database server; of SQLite none, as each test has a file."""
     if request.param == "sqlite":
-        yield f"sqlite:///{folder}"
+        yield "sqlite:"
         return
-    with {"redis": _redis, "postgresql": _postgresql}[request.param](folder) as url:
+    # Not among pytest's folders, which are closed to the user that PostgreSQL runs as.
+    opened = {"redis": _redis, "postgresql": _postgresql}[request.param]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, opened(Path(folder)) as url:
         yield url
 
 

@@ -19,7 +19,7 @@ _SENDERS = 16
 
 @pytest.mark.slow
 def test_it_sheds_load_and_ends_what_it_accepted(model, media, faces, tmp_path):
-    served = Served(tmp_path, model, f"sqlite:///{tmp_path / 'service.db'}", 1, "--waiting", "10")
+    served = Served(tmp_path, model, f"sqlite:///{tmp_path / 'service.db'}", 1, "--waiting", "5")
     served.ready()
     content, end = (media / "face.png").read_bytes(), time.monotonic() + _SECONDS
     accepted, statuses, taken, lock = [], {}, [], threading.Lock()

@@ -109,6 +109,7 @@ def audited(folder: Path) -> list[str]:
     return [json.loads(line)["id"] for line in lines]
 
 
+@pytest.mark.parametrize("server", ["redis", "postgresql"], indirect=True)  # SQLite: below
 def test_the_same_jobs_over_every_database(url, model, media, faces, tmp_path):
     served = Served(tmp_path, model, url)
     served.ready()
@@ -126,7 +127,7 @@ def test_the_same_jobs_over_every_database(url, model, media, faces, tmp_path):
 
 @pytest.mark.slow
 def test_kills_lose_nothing_and_double_nothing(model, media, faces, tmp_path):
-    served = Served(tmp_path, model, f"sqlite:///{tmp_path / 'service.db'}", workers=2)
+    served = Served(tmp_path, model, f"sqlite:///{tmp_path / 'service.db'}", workers=1 + (_KILLS > 2))
     served.ready()
     rng, jobs = random.Random(0), []
     for number in range(_KILLS):

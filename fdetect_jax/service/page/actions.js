@@ -72,20 +72,17 @@ function download(key, url, name, look = "") {
 export function askDelete(id, gone) {
   const dialog = $("delete-dialog");
   dialog.returnValue = "no";
-  dialog.addEventListener(
-    "close",
-    async () => {
-      if (dialog.returnValue !== "yes") return;
-      try {
-        await removeJob(id);
-        gone();
-        announce("delete.done", {}, true);
-      } catch (error) {
-        showProblem(error);
-      }
-    },
-    { once: true },
-  );
+  // One handler: a dialog that is opened again at once meets the event of its last closing.
+  dialog.onclose = async () => {
+    if (dialog.open || dialog.returnValue !== "yes") return;
+    try {
+      await removeJob(id);
+      gone();
+      announce("delete.done", {}, true);
+    } catch (error) {
+      showProblem(error);
+    }
+  };
   dialog.showModal();
 }
 

@@ -27,14 +27,11 @@ export function startKey(changed) {
       $("key-forget").hidden = !hasKey();
       const parts = problem ? problemParts(problem).slice(0, 1) : []; // the detail is for programs
       $("key-problem").replaceChildren(...parts);
-      dialog.addEventListener(
-        "close",
-        () => {
-          asked = null;
-          resolve(entered);
-        },
-        { once: true },
-      );
+      dialog.onclose = () => {
+        if (dialog.open) return; // the event of its last closing
+        asked = null;
+        resolve(entered);
+      };
       dialog.showModal();
     });
     return asked;
