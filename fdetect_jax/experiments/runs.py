@@ -116,9 +116,8 @@ def _train(runs: list[Run], show: Callable[[str], None]) -> Iterator[tuple[Run, 
     devices = jax.local_devices()
     free: SimpleQueue = SimpleQueue()
     for device in devices:
-        free.put(
-            (device, {})
-        )  # with the task of its last variant: runs that differ only in the seed share its programs
+        # With the task of its last variant: runs that differ only in the seed share its programs.
+        free.put((device, {}))
 
     def one(number: int, run: Run) -> dict:
         device, tasks = free.get()
