@@ -206,17 +206,9 @@ class Jobs:
 
     def expire(self) -> list[Document]:
         """Ends the time of jobs whose results are to go; returns those whose files are to be removed now."""
-        gone: dict[str, Document] = {}
-        for name, _ in self._records.names(ENDED, high=self._clock()):
-
-            def expired(before: Document | None) -> Document | None:
-                if before is None or before["in"].get(ENDED, float("inf")) > self._clock():
-                    return before
-                gone[before["id"]] = before
-                return None if before["state"] in ("cancelled", "expired") else self._stub(before, "expired")
-
-            self._records.change(name, expired)
-        return list(gone.values())
+        return self._due(
+            ENDED, lambda one: None if one["state"] in ("cancelled", "expired") else self._stub(one, "expired")
+        )
 
     def recover(self, worker: str | None = None) -> tuple[int, list[Document]]:
         """Queues jobs again whose lease ran out, and those of a worker that has ended; returns how many wait now, and
@@ -244,17 +236,7 @@ class Jobs:
 
     def hooks(self) -> list[Document]:
         """Takes the jobs whose webhook is to be called now; one that is not ``called`` in a minute is taken again."""
-        due: dict[str, Document] = {}
-        for name, _ in self._records.names(HOOKS, high=self._clock(), limit=20):
-
-            def taken(before: Document | None) -> Document | None:
-                if before is None or before["in"].get(HOOKS, float("inf")) > self._clock():
-                    return before
-                due[before["id"]] = before
-                return before | {"in": before["in"] | {HOOKS: self._clock() + 60.0}}
-
-            self._records.change(name, taken)
-        return list(due.values())
+        return self._due(HOOKS, lambda one: one | {"in": one["in"] | {HOOKS: self._clock() + 60.0}}, limit=20)
 
     def called(self, document: Document, later: float | None) -> None:
         """A webhook was called. later: seconds until the next try; None: it is over."""
@@ -267,6 +249,21 @@ class Jobs:
             return before | {"tried": before["tried"] + 1, "in": places}
 
         self._records.change(_name(document["id"]), told)
+
+    def _due(self, place: str, function: Callable[[Document], Document | None], limit: int = 1000) -> list[Document]:
+        """Replaces the jobs whose time in a place has come by ``function`` of them; returns what they were."""
+        found: list[Document] = []
+        for name, _ in self._records.names(place, high=self._clock(), limit=limit):
+            was: list[Document] = []
+
+            def changed(before: Document | None, was: list[Document] = was) -> Document | None:
+                due = before is not None and before["in"].get(place, float("inf")) <= self._clock()
+                was[:] = [before] if due else []
+                return function(before) if due else before
+
+            self._records.change(name, changed)
+            found += was
+        return found
 
     def _change(self, claim: Claim, function: Callable[[float, Document], Document]) -> Document:
         def changed(before: Document | None) -> Document:
