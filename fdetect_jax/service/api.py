@@ -88,7 +88,7 @@ def _with_short_bodies(app: ASGIApp) -> ASGIApp:
         if scope["type"] != "http" or (scope["method"], scope["path"]) == ("POST", "/v1/jobs"):
             await app(scope, receive, send)
             return
-        body, more = bytearray(), True
+        body, more, problem = bytearray(), True, None
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 while more and len(body) <= _BODY_BYTES:
@@ -97,10 +97,9 @@ def _with_short_bodies(app: ASGIApp) -> ASGIApp:
                     more = message.get("more_body", False)
         except TimeoutError:
             problem = problems.Problem("bad_request", "The body came too slowly.")
-            await problems.answer(problem)(scope, receive, send)
-            return
         if len(body) > _BODY_BYTES:
             problem = problems.Problem("too_large", f"At most {_BODY_BYTES:,} bytes are taken.")
+        if problem is not None:
             await problems.answer(problem)(scope, receive, send)
             return
         rest = [{"type": "http.request", "body": bytes(body), "more_body": False}]

@@ -176,12 +176,7 @@ class Jobs:
     def release(self, claim: Claim, counted: bool = False) -> None:
         """Queues the job again. counted: as one more try; else as if it had not been taken. Raises NotHeld."""
 
-        def released(now: float, held: Document) -> Document:
-            places = {place: at for place, at in held["in"].items() if place != RUNNING}
-            state = {"state": "queued", "worker": None, "attempt": held["attempt"] - (not counted)}
-            return held | state | {"in": places | {QUEUED: held["created"]}}
-
-        self._change(claim, released)
+        self._change(claim, lambda _, held: _queued(held) | {"attempt": held["attempt"] - (not counted)})
 
     def again(self, owner: str, known: str) -> Document | None:
         """The newest done job of an owner in which a file of this digest was judged."""
@@ -213,11 +208,12 @@ class Jobs:
     def recover(self, worker: str | None = None) -> tuple[int, list[Document]]:
         """Queues jobs again whose lease ran out, and those of a worker that has ended; returns how many wait now, and
         those that failed for good."""
-        failed: dict[str, Document] = {}
+        failed: list[Document] = []
         for name, _ in self._records.names(RUNNING, high=self._clock() if worker is None else None):
+            ended: list[Document] = []
 
-            def recovered(before: Document | None) -> Document | None:
-                now = self._clock()
+            def recovered(before: Document | None, ended: list[Document] = ended) -> Document | None:
+                now, ended[:] = self._clock(), []
                 if before is None or before["state"] != "running":
                     return before
                 if before["in"][RUNNING] > now and before["worker"] != worker:
@@ -225,14 +221,13 @@ class Jobs:
                 if before["attempt"] >= self._tries:
                     detail = f"The processes that judged it ended {before['attempt']} times."
                     problem = {"code": "failed", "detail": detail}
-                    after = self._ended(before, "failed", now) | {"problem": problem}
-                    failed[before["id"]] = after
-                    return after
-                places = {place: at for place, at in before["in"].items() if place != RUNNING}
-                return before | {"state": "queued", "worker": None, "in": places | {QUEUED: before["created"]}}
+                    ended[:] = [self._ended(before, "failed", now) | {"problem": problem}]
+                    return ended[0]
+                return _queued(before)
 
             self._records.change(name, recovered)
-        return self._records.count(QUEUED), list(failed.values())
+            failed += ended
+        return self._records.count(QUEUED), failed
 
     def hooks(self) -> list[Document]:
         """Takes the jobs whose webhook is to be called now; one that is not ``called`` in a minute is taken again."""
@@ -292,6 +287,12 @@ def known_as(sha256: str, options: Mapping[str, Any], model: str) -> str:
     """A digest of what decides a verdict: a file's content, the options, and the digest of the model."""
     decisive = {name: options[name] for name in ("faces", "frames", "per_second", "heat_map")}
     return digest([sha256, decisive, model])
+
+
+def _queued(held: Document) -> Document:
+    """A running job that waits again, in its old place."""
+    places = {place: at for place, at in held["in"].items() if place != RUNNING}
+    return held | {"state": "queued", "worker": None, "in": places | {QUEUED: held["created"]}}
 
 
 def _name(job: str) -> str:
