@@ -8,25 +8,17 @@ import sys
 from tqdm import tqdm
 
 from fdetect_jax.host import set_up
-from fdetect_jax.predict.lines import lines, status, summary
+from fdetect_jax.predict.lines import found_files, lines, status, summary
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each file and returns the exit status, that of ``lines.status``."""
     set_up()
     from fdetect_jax.faces.extract import start_readers
-    from fdetect_jax.files import check_folder, check_output, lines_beside, on_one_line, write_out
-    from fdetect_jax.media.files import find_files
+    from fdetect_jax.files import lines_beside, on_one_line, write_out
     from fdetect_jax.media.isolated import enough
 
-    if arguments.json:
-        check_output(arguments.json, "--json")
-    if arguments.output:
-        check_folder(arguments.output, "--output")
-    shown = lines_beside(arguments.json)
-    named = find_files(arguments.paths, arguments.output)
-    for note in named.notes():
-        print(note, file=sys.stderr)
+    named, shown = found_files(arguments), lines_beside(arguments.json)
     rows: list[dict] = []
     with contextlib.closing(start_readers(enough(len(named.files), arguments.workers), arguments.timeout)) as readers:
         # While the processes start: JAX takes longest to import, and then the detector is compiled.

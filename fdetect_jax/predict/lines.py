@@ -1,11 +1,32 @@
-"""What ``fdetect predict`` prints and its exit status, wherever the files were judged. In: rows."""
+"""What ``fdetect predict`` finds, prints and ends with, wherever the files are judged. In: arguments, rows."""
 
+import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fdetect_jax.media.files import Found
 
 _WORDS = {"real": "real", "suspicious": "suspicious", "fake": "FAKE"}
 _WORDS |= {"not_applicable": "no face", "unable_to_evaluate": "not evaluated"}
 FOUND_FAKE, NOT_ALL = 1, 3  # exit status
+
+
+def found_files(arguments: argparse.Namespace) -> "Found":
+    """The files that are named; what was left out is printed. Raises UserError also where the output cannot be made."""
+    from fdetect_jax.files import check_folder, check_output
+    from fdetect_jax.media.files import find_files
+
+    if arguments.json:
+        check_output(arguments.json, "--json")
+    if arguments.output:
+        check_folder(arguments.output, "--output")
+    named = find_files(arguments.paths, arguments.output)
+    for note in named.notes():
+        print(note, file=sys.stderr)
+    return named
 
 
 def lines(row: Mapping) -> list[str]:

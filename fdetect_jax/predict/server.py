@@ -16,9 +16,9 @@ from tqdm import tqdm
 from fdetect_jax.client import REPORT, Client, ServiceError, finished
 from fdetect_jax.client.exchange import not_understood
 from fdetect_jax.errors import UserError
-from fdetect_jax.files import check_folder, check_output, lines_beside, on_one_line, write_atomic, write_out
-from fdetect_jax.media.files import VERDICTS, find_files
-from fdetect_jax.predict.lines import lines, status, summary
+from fdetect_jax.files import lines_beside, on_one_line, write_atomic, write_out
+from fdetect_jax.media.files import VERDICTS
+from fdetect_jax.predict.lines import found_files, lines, status, summary
 from fdetect_jax.predict.verdict import Verdict
 
 _TAKEN = ("model", "faces", "frames", "per_second")
@@ -35,16 +35,9 @@ def run(arguments: argparse.Namespace, protocol: Mapping[str, Any]) -> int:
         if name not in _TAKEN and getattr(arguments, name) != default:
             taken = ", ".join(f"--{one.replace('_', '-')}" for one in _TAKEN)
             raise UserError(f"--{name.replace('_', '-')}: found with --server, which takes {taken} and --heat-map")
-    if arguments.json:
-        check_output(arguments.json, "--json")
-    if arguments.output:
-        check_folder(arguments.output, "--output")
-    elif arguments.heat_map:
+    if arguments.heat_map and not arguments.output:
         raise UserError("heat map: found no output folder, wanted one to write it to")
-    named = find_files(arguments.paths, arguments.output)
-    for note in named.notes():
-        print(note, file=sys.stderr)
-    files, shown = [path for path, _ in named.files], lines_beside(arguments.json)
+    files, shown = [path for path, _ in found_files(arguments).files], lines_beside(arguments.json)
     rows: dict[Path, dict] = {}
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Client(arguments.server, arguments.key or os.environ.get("FDETECT_KEY") or None))
